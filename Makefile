@@ -1,0 +1,66 @@
+# Everything runs in .venv, which is made from the pinned packages of constraints.txt on first use.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+PIP_ARGS ?=
+PRESET ?= tiny
+ENGINE ?= auto
+TEXT ?=
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+SOURCES := hdl golden sim fpga tests
+
+# By the environment, so that any sentence survives the shell.
+export TEXT
+
+.PHONY: help sim test lint lint-verilog verilog models doctor bench synth clean
+
+help: ## This list
+	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv: $(STAMP) ## The Python environment (PIP_ARGS= for pip install)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: PYTHON must be Python 3.11 or newer, not $$($(PYTHON) --version 2>&1)" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+sim: models ## Run a sentence (TEXT=) through a real model on the simulated accelerator
+	$(BIN)/spatten run --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
+
+test: $(STAMP) ## All tests
+	$(BIN)/pytest -n auto $(ARGS)
+
+lint: $(STAMP) ## Style and types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/pyright
+
+lint-verilog: $(STAMP) ## Verilator's lint of the generated Verilog (PRESET=)
+	$(BIN)/spatten lint-verilog --preset $(PRESET) $(ARGS)
+
+verilog: $(STAMP) ## Verilog of PRESET= into build/
+	$(BIN)/spatten verilog --preset $(PRESET) $(ARGS)
+
+models: $(STAMP) ## Weights of the examples into build/models
+	$(BIN)/spatten models
+
+doctor: $(STAMP) ## Check tools and packages
+	$(BIN)/spatten doctor
+
+bench: $(STAMP) ## Measure the project's figures against their goals (ARGS=names)
+	$(BIN)/spatten bench $(ARGS)
+
+synth: PRESET := $(if $(filter file,$(origin PRESET)),ulx3s,$(PRESET))
+synth: $(STAMP) ## Synthesize for the ECP5 (default PRESET=ulx3s; ARGS="--block NAME" for one block)
+	$(BIN)/spatten synth --preset $(PRESET) $(ARGS)
+
+clean: ## Remove build/ and caches (not .venv)
+	rm -rf build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +

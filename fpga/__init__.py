@@ -1,0 +1,1 @@
+"""FPGA synthesis with open tools."""

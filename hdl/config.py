@@ -1,0 +1,307 @@
+"""The one configuration object that the RTL, the golden model and the simulators read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+__all__ = ["LSB_BITS", "PLANE_WIDTHS", "PRESETS", "Config", "ConfigError"]
+
+PLANE_WIDTHS = (4, 6, 8, 10, 12, 16)
+"""Bits of an element in a packed memory plane; a configuration serves those up to ``operand_width``."""
+
+LSB_BITS = 4
+"""Bits of the K LSB plane of every progressive split (4+4, 6+4, 8+4, 10+4, 12+4; paper section III-D)."""
+
+_CONTEXTS = 4
+
+
+class ConfigError(ValueError):
+    """A configuration value is not one that the generator can build."""
+
+
+def _ceil_log2(value: int) -> int:
+    return (value - 1).bit_length()
+
+
+def _is_pow2(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of one SpAtten instance (paper Table I is the preset ``paper``).
+
+    The multiplier arrays are split in ``lanes`` equal lanes of ``lane_width`` multipliers. A row of K or V is
+    stored as ``slices(dim)`` slices of ``lane_width`` elements; see docs/architecture.md for the layout.
+    """
+
+    name: str = "custom"
+    num_multipliers: int = 512
+    """Multipliers of the Q×K array, and as many again in the prob×V array."""
+    lanes: int = 8
+    """Most scores a cycle; a power of two that divides ``num_multipliers``."""
+    max_dim: int = 128
+    """Largest head dimension D."""
+    dims: tuple[int, ...] = (16, 32, 64, 80, 96, 128)
+    """Head dimensions served at run time, multiples of 16."""
+    operand_width: int = 12
+    """Bits of an operand of the multipliers (Q, K, V words on chip)."""
+    max_tokens: int = 1024
+    """Most keys, and most queries, of a job."""
+    buffer_dim: int = 64
+    """Each half of the K (V) buffer holds ``max_tokens * buffer_dim`` elements."""
+    num_channels: int = 16
+    """Read-only memory ports."""
+    channel_width: int = 256
+    """Bits of a memory word of one channel."""
+    address_width: int = 24
+    """Bits of a word address within a channel."""
+    topk_parallelism: int = 16
+    """Scores a cycle of a quick-select engine (P in the paper)."""
+    num_topk_engines: int = 2
+    norm_lanes: int = 32
+    """Output elements normalized (multiplied by 1/sum) a cycle."""
+    outstanding: int = 64
+    """Words in flight per channel."""
+    slice_queue: int = 8
+    """Slices waiting per channel before the crossbar."""
+    query_queue: int = 4
+    """Q rows fetched ahead."""
+    line_queue: int = 256
+    """Lines of scores, and lines of exponentials, that wait for their row's maximum (sum)."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ConfigError(f"{field.name} must be a positive integer, not {value!r}")
+        for name in ("num_multipliers", "lanes", "num_channels", "channel_width", "topk_parallelism", "norm_lanes"):
+            if not _is_pow2(getattr(self, name)):
+                raise ConfigError(f"{name} must be a power of two, not {getattr(self, name)!r}")
+        if self.num_multipliers % self.lanes:
+            raise ConfigError(f"lanes must divide num_multipliers ({self.num_multipliers}), not {self.lanes!r}")
+        if not 8 <= self.operand_width <= 16 or self.operand_width % 2:
+            raise ConfigError(f"operand_width must be 8, 10, 12, 14 or 16, not {self.operand_width!r}")
+        if not _is_pow2(self.max_dim) or not 16 <= self.max_dim <= 128:
+            raise ConfigError(f"max_dim must be 16, 32, 64 or 128, not {self.max_dim!r}")
+        if not self.dims or list(self.dims) != sorted(set(self.dims)):
+            raise ConfigError(f"dims must be ascending, without repeats and not empty, not {self.dims!r}")
+        for dim in self.dims:
+            if not isinstance(dim, int) or dim % 16 or not 16 <= dim <= self.max_dim:
+                raise ConfigError(f"dims must be multiples of 16 from 16 to max_dim ({self.max_dim}), not {dim!r}")
+        if not 8 <= self.max_tokens <= 4096:
+            raise ConfigError(f"max_tokens must be from 8 to 4096, not {self.max_tokens!r}")
+        if self.channel_width < 32:
+            raise ConfigError(f"channel_width must be at least 32, not {self.channel_width!r}")
+        if self.max_tokens * self.buffer_dim % self.num_multipliers:
+            raise ConfigError(
+                f"buffer_dim must make max_tokens * buffer_dim a multiple of num_multipliers, not {self.buffer_dim!r}"
+            )
+        if not 4 <= self.address_width <= 32:
+            raise ConfigError(f"address_width must be from 4 to 32, not {self.address_width!r}")
+        if self.norm_lanes > self.max_dim:
+            raise ConfigError(f"norm_lanes must be at most max_dim ({self.max_dim}), not {self.norm_lanes!r}")
+        if self.topk_parallelism < self.lanes:
+            raise ConfigError(f"topk_parallelism must be at least lanes ({self.lanes}), not {self.topk_parallelism}")
+        if self.line_queue < self.buffer_depth + 4:
+            raise ConfigError(
+                f"line_queue must hold the longest row and 4 lines ({self.buffer_depth + 4}), not {self.line_queue}"
+            )
+
+    # Derived values. `dim` is any served head dimension.
+
+    @property
+    def lane_width(self) -> int:
+        """Multipliers of one lane, elements of one slice."""
+        return self.num_multipliers // self.lanes
+
+    @property
+    def plane_widths(self) -> tuple[int, ...]:
+        return tuple(width for width in PLANE_WIDTHS if width <= self.operand_width)
+
+    @property
+    def splits(self) -> tuple[tuple[int, int], ...]:
+        """All (MSB, LSB) widths of K planes: (w, 0) is static, (w, 4) is progressive quantization."""
+        static = [(width, 0) for width in self.plane_widths]
+        return tuple(static + [(w, LSB_BITS) for w in self.plane_widths if w + LSB_BITS <= self.operand_width])
+
+    def log_slices(self, dim: int) -> int:
+        """log2 of the slices of a row: a row is padded to a power of two of slices."""
+        return _ceil_log2(-(-dim // self.lane_width))
+
+    def slices(self, dim: int) -> int:
+        return 1 << self.log_slices(dim)
+
+    def scores_per_line(self, dim: int) -> int:
+        """Keys of one line (one QK cycle): S = lanes / slices, at least 1."""
+        return max(1, self.lanes // self.slices(dim))
+
+    def beats(self, dim: int) -> int:
+        """Cycles of one line: more than 1 only if a row has more slices than there are lanes."""
+        return max(1, self.slices(dim) // self.lanes)
+
+    @property
+    def max_slices(self) -> int:
+        return self.slices(self.max_dim)
+
+    @property
+    def max_beats(self) -> int:
+        return self.beats(self.max_dim)
+
+    @property
+    def buffer_depth(self) -> int:
+        """Words (of lanes * lane_width elements) of half a K or V buffer."""
+        return self.max_tokens * self.buffer_dim // self.num_multipliers
+
+    @property
+    def buffer_slots(self) -> int:
+        """Slices of half a K or V buffer."""
+        return self.buffer_depth * self.lanes
+
+    def packs(self, dim: int, n: int) -> bool:
+        """Whether lines of this job may hold the end of one query's row and the start of the next.
+
+        Only for rows of equal length (not causal, not generation); needs S-1 repeated keys behind the n-th.
+        """
+        per_line = self.scores_per_line(dim)
+        return n >= per_line and n % per_line != 0 and (n + per_line - 1) * self.slices(dim) <= self.buffer_slots
+
+    @property
+    def score_width(self) -> int:
+        """Bits of a signed integer score (exact dot product)."""
+        return 2 * self.operand_width + _ceil_log2(self.max_dim)
+
+    @property
+    def sum_width(self) -> int:
+        """Bits of an exp sum, UQ(sum_width-16).16."""
+        return 17 + _ceil_log2(self.max_tokens)
+
+    @property
+    def acc_width(self) -> int:
+        """Bits of a signed prob×V accumulator."""
+        return 17 + self.operand_width + _ceil_log2(self.max_tokens)
+
+    @property
+    def out_width(self) -> int:
+        """Bits of a signed output element, Q(operand_width).8."""
+        return self.operand_width + 8
+
+    @property
+    def abs_sum_width(self) -> int:
+        return self.out_width + _ceil_log2(self.max_dim)
+
+    @property
+    def position_width(self) -> int:
+        """Bits of a key position or query index."""
+        return _ceil_log2(self.max_tokens)
+
+    @property
+    def count_width(self) -> int:
+        """Bits of a count of keys (0…max_tokens, and positions with the repeated keys)."""
+        return _ceil_log2(self.max_tokens + self.lanes)
+
+    @property
+    def slot_width(self) -> int:
+        """Bits of a slice index in half a buffer."""
+        return _ceil_log2(self.buffer_slots + 1)
+
+    @property
+    def num_contexts(self) -> int:
+        """Jobs in flight."""
+        return _CONTEXTS
+
+    @property
+    def row_bits_max(self) -> int:
+        return self.max_dim * self.operand_width
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Read what :meth:`to_json` wrote; an unknown or ill-typed field is a :class:`ConfigError`."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"configuration is not JSON: {error}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"configuration must be a JSON object, not {type(data).__name__}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        for key in data:
+            if key not in known:
+                raise ConfigError(f"configuration has an unknown field {key!r}; known are {', '.join(sorted(known))}")
+        if "dims" in data:
+            if not isinstance(data["dims"], list):
+                raise ConfigError(f"dims must be a list, not {data['dims']!r}")
+            data["dims"] = tuple(data["dims"])
+        return cls(**data)
+
+    @classmethod
+    def load(cls, preset: str) -> Config:
+        """A preset by name, or a configuration by the path of its JSON file."""
+        if preset in PRESETS:
+            return PRESETS[preset]
+        path = Path(preset)
+        if path.suffix == ".json":
+            if not path.is_file():
+                raise ConfigError(f"preset file {preset!r} does not exist")
+            return cls.from_json(path.read_text())
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)} or a .json file, not {preset!r}")
+
+
+PRESETS: dict[str, Config] = {
+    config.name: config
+    for config in (
+        Config(
+            name="tiny",
+            num_multipliers=32,
+            lanes=2,
+            max_dim=64,
+            dims=(16, 32, 48, 64),
+            max_tokens=64,
+            buffer_dim=32,
+            num_channels=2,
+            channel_width=64,
+            address_width=16,
+            topk_parallelism=4,
+            num_topk_engines=1,
+            norm_lanes=4,
+            outstanding=16,
+            slice_queue=4,
+            query_queue=2,
+            line_queue=72,
+        ),
+        Config(
+            name="ulx3s",
+            num_multipliers=64,
+            lanes=2,
+            max_dim=64,
+            dims=(16, 32, 64),
+            operand_width=12,
+            max_tokens=1024,
+            num_channels=1,
+            channel_width=128,
+            topk_parallelism=4,
+            num_topk_engines=1,
+            norm_lanes=2,
+            outstanding=16,
+            slice_queue=4,
+            query_queue=2,
+            line_queue=1032,
+        ),
+        Config(
+            name="eighth",
+            num_multipliers=64,
+            lanes=2,
+            max_dim=128,
+            num_channels=2,
+            topk_parallelism=16,
+            norm_lanes=4,
+            line_queue=1040,
+        ),
+        Config(name="paper"),
+    )
+}
+"""The presets: smallest with every block, ULX3S-85F board, the paper's 1/8 (Table III), the paper's Table I."""

@@ -1,0 +1,372 @@
+"""Schedules jobs on the datapath: loads, queries, recomputation, completion."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl import layouts
+from hdl.config import LSB_BITS, Config
+from hdl.stream_fork import StreamFork
+from hdl.stream_queue import StreamQueue
+
+__all__ = ["Controller"]
+
+
+def _query_meta(config: Config) -> data.StructLayout:
+    """What a query_row says besides its elements."""
+    members = dict(layouts.query_row(config).members)
+    del members["elements"]
+    return data.StructLayout(members)
+
+
+def _query_issue(config: Config) -> data.StructLayout:
+    return data.StructLayout({"request": layouts.query_request(config), "meta": _query_meta(config)})
+
+
+def _row_index(config: Config) -> data.StructLayout:
+    return data.StructLayout({"context": 2, "query": config.position_width})
+
+
+class Controller(wiring.Component):
+    """Keeps up to four jobs in flight (contexts), and launches each step of them as soon as its resources are free.
+
+    A context's number gives its halves: context c uses half c mod 2 of the K buffer from its key command until all of
+    its rows are final (not flat), and the same half of the V buffer until all of its V lines are accumulated. Contexts
+    are taken, loaded and queried in the order of the jobs; second passes of flat rows go before first passes.
+
+    Members
+    -------
+    job : In(stream.Signature(job_record))              checked jobs
+    list_free : Out(2)                                  no job in flight uses this id list
+    key, key_lsb, value, gather_command : Out(stream.Signature(fetch_command))
+    query_request : Out(stream.Signature(query_request))
+    query_elements : In(stream.Signature(elements))     Q rows in the order of the requests
+    query : Out(stream.Signature(query_row))            to QKMultiply
+    key_lsb_ready : In(2 counts)                        all ones: LSB plane loaded
+    row : In(stream.Signature(row_tag))                 rows in the order in which QKMultiply took them
+    softmax_row, prune_row : Out                        parameters of these rows
+    gather_row : In(stream.Signature(row_tag))          generation: a row whose survivors follow
+    decided, decided_tag, decided_flat : In             a row's exp sum is known
+    value_done, value_done_tag : In                     a row's V lines are accumulated
+    values_commanded : Out(4)                           the V load of this context has begun (its ready count counts)
+    output : In(1), output_context : In(2)              the last output beat of a row has left
+    probs : In(1), probs_context : In(2)                all final probabilities of a row have left
+    record : Out(job_record).array(4)                   the context table
+    status : Out(stream.Signature(job_status))          completed jobs
+    active : Out(1)                                     a job is in flight
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        command = Out(stream.Signature(layouts.fetch_command(config)))
+        elements = data.ArrayLayout(layouts.signed(config.operand_width), config.max_dim)
+        tag = layouts.row_tag(config)
+        super().__init__(
+            {
+                "job": In(stream.Signature(layouts.job_record(config))),
+                "list_free": Out(2),
+                "key": command,
+                "key_lsb": command,
+                "value": command,
+                "gather_command": command,
+                "query_request": Out(stream.Signature(layouts.query_request(config))),
+                "query_elements": In(stream.Signature(elements)),
+                "query": Out(stream.Signature(layouts.query_row(config))),
+                "key_lsb_ready": In(data.ArrayLayout(config.count_width, 2)),
+                "row": In(stream.Signature(tag)),
+                "softmax_row": Out(stream.Signature(layouts.softmax_row(config))),
+                "prune_row": Out(stream.Signature(layouts.prune_row(config))),
+                "gather_row": In(stream.Signature(tag)),
+                "decided": In(1),
+                "decided_tag": In(tag),
+                "decided_flat": In(1),
+                "value_done": In(1),
+                "value_done_tag": In(tag),
+                "values_commanded": Out(config.num_contexts),
+            "output": In(1),
+                "output_context": In(2),
+                "probs": In(1),
+                "probs_context": In(2),
+                "record": Out(layouts.job_record(config)).array(config.num_contexts),
+                "status": Out(stream.Signature(layouts.job_status(config))),
+                "active": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        contexts = range(self.config.num_contexts)
+        self._words = Array(Value.cast(record) for record in self.record)
+        self._valid = Signal(self.config.num_contexts)
+        self._keyed = Signal(self.config.num_contexts)  # key command given
+        self._claimed = Signal(self.config.num_contexts)  # half of the V buffer taken
+        self._keys_final = Signal(self.config.num_contexts)  # all rows final: half of the K buffer released
+        self._values_done = Signal(self.config.num_contexts)  # half of the V buffer released
+        self._lsb_needed = Signal(self.config.num_contexts)
+        self._lsb_issued = Signal(self.config.num_contexts)
+        self._asked = Signal(self.config.num_contexts)  # first passes of all queries issued
+        self._allocate(m)
+        self._load_keys(m)
+        self._load_values(m)
+        self._load_lsbs(m)
+        self._issue_queries(m)
+        self._join_queries(m)
+        self._describe_rows(m)
+        self._count_rows(m)
+        for index in range(2):
+            uses = Cat(self._valid[c] & self.record[c].listed & (self.record[c].list == index) for c in contexts)
+            m.d.comb += self.list_free[index].eq(~uses.any())
+        m.d.comb += self.active.eq(self._valid.any())
+        return m
+
+    def _allocate(self, m):
+        """A new job takes the next context, when the job that had it is complete."""
+        tail = Signal(2)
+        m.d.comb += self.job.ready.eq(~self._valid.bit_select(tail, 1))
+        with m.If(self.job.valid & self.job.ready):
+            m.d.sync += tail.eq(tail + 1)
+            for index, record in enumerate(self.record):
+                with m.If(tail == index):
+                    m.d.sync += [record.eq(self.job.payload), self._valid[index].eq(1)]
+                    for flags in (
+                        self._keyed,
+                        self._claimed,
+                        self._keys_final,
+                        self._values_done,
+                        self._lsb_needed,
+                        self._lsb_issued,
+                        self._asked,
+                        self.values_commanded,
+                    ):
+                        m.d.sync += flags[index].eq(0)
+
+    def _lookup(self, record, context):
+        return Value.cast(record).eq(self._words[context])
+
+    def _half_free(self, taken, released, context):
+        """The half of ``context``: the job before the last (the other context with this half) has released it."""
+        held = self._valid & taken & ~released
+        return ~held.bit_select(context ^ 2, 1)
+
+    def _command(self, m, port, context, tensor):
+        """Fields of a fetch command for a plane of a job."""
+        config = self.config
+        record = Signal(layouts.job_record(config), name=f"{tensor}_record")
+        command = port.payload
+        lsb = tensor == "key_lsb"
+        if tensor == "value":
+            shift = config.operand_width - record.value_bits
+        else:
+            shift = 0 if lsb else Mux(record.progressive, LSB_BITS, 0)
+        m.d.comb += [
+            self._lookup(record, context),
+            command.plane.base.eq(record[f"{tensor}_base"]),
+            command.plane.width.eq(LSB_BITS if lsb else record[f"{tensor}_bits"]),
+            command.plane.dim.eq(record.dim),
+            command.plane.log_slices.eq(record.log_slices),
+            command.half.eq(context[0]),
+            command.count.eq(record.num_keys),
+            command.repeat.eq(record.repeat),
+            command.listed.eq(record.listed),
+            command.list.eq(record.list),
+            command.shift.eq(shift),
+        ]
+        return record
+
+    def _load_keys(self, m):
+        pointer = Signal(2)
+        self._command(m, self.key, pointer, "key")
+        pending = self._valid.bit_select(pointer, 1) & ~self._keyed.bit_select(pointer, 1)
+        m.d.comb += self.key.valid.eq(pending & self._half_free(self._keyed, self._keys_final, pointer))
+        with m.If(self.key.valid & self.key.ready):
+            m.d.sync += [self._keyed.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+
+    def _load_values(self, m):
+        """Claims a half of the V buffer for each job in order; summarization jobs load all of V."""
+        pointer = Signal(2)
+        record = self._command(m, self.value, pointer, "value")
+        pending = self._valid.bit_select(pointer, 1) & self._keyed.bit_select(pointer, 1)
+        free = pending & ~self._claimed.bit_select(pointer, 1)
+        free = free & self._half_free(self._claimed, self._values_done, pointer)
+        m.d.comb += self.value.valid.eq(free & ~record.generation)
+        with m.If(free & (record.generation | self.value.ready)):
+            m.d.sync += [
+                self._claimed.bit_select(pointer, 1).eq(1),
+                self.values_commanded.bit_select(pointer, 1).eq(~record.generation),
+                pointer.eq(pointer + 1),
+            ]
+        gather = self.gather_row.payload.context
+        self._command(m, self.gather_command, gather, "value")
+        claimed = self._claimed.bit_select(gather, 1)
+        m.d.comb += [
+            self.gather_command.valid.eq(self.gather_row.valid & claimed),
+            self.gather_row.ready.eq(self.gather_command.ready & claimed),
+        ]
+        with m.If(self.gather_command.valid & self.gather_command.ready):
+            m.d.sync += self.values_commanded.bit_select(gather, 1).eq(1)
+
+    def _load_lsbs(self, m):
+        """The LSB plane of a job is fetched once, at its first flat row."""
+        context = Signal(2)
+        wanted = self._lsb_needed & ~self._lsb_issued
+        offered = Signal()
+        with m.If(~offered):
+            for index in reversed(range(self.config.num_contexts)):
+                with m.If(wanted[index]):
+                    m.d.sync += [context.eq(index), offered.eq(1)]
+        self._command(m, self.key_lsb, context, "key_lsb")
+        m.d.comb += self.key_lsb.valid.eq(offered)
+        with m.If(offered & self.key_lsb.ready):
+            m.d.sync += [offered.eq(0), self._lsb_issued.bit_select(context, 1).eq(1)]
+
+    def _issue_queries(self, m):
+        """Requests Q rows: flat rows again, once their LSBs are on chip, before first passes in order."""
+        config = self.config
+        self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=2 * config.max_tokens + 2)
+        self._issue = m.submodules.issue = StreamQueue(_query_issue(config), depth=3)
+        pointer = Signal(2)
+        query = Signal(config.count_width)
+        redo = self._redo.o
+        second_half = redo.payload.context[0]
+        loaded = self._lsb_issued.bit_select(redo.payload.context, 1) & self.key_lsb_ready[second_half].all()
+        second = Signal()
+        context = Signal(2)
+        record = Signal(layouts.job_record(config))
+        index = Signal(config.position_width)
+        issue = self._issue.i
+        m.d.comb += [
+            second.eq(redo.valid & loaded),
+            context.eq(Mux(second, redo.payload.context, pointer)),
+            index.eq(Mux(second, redo.payload.query, query)),
+            self._lookup(record, context),
+            issue.valid.eq(second | (self._valid & self._keyed & ~self._asked).bit_select(pointer, 1)),
+            redo.ready.eq(second & issue.ready),
+        ]
+        request, meta = issue.payload.request, issue.payload.meta
+        causal_length = record.num_keys - record.num_queries + index + 1
+        m.d.comb += [
+            request.plane.base.eq(record.query_base),
+            request.plane.width.eq(record.query_bits),
+            request.plane.dim.eq(record.dim),
+            request.plane.log_slices.eq(record.log_slices),
+            request.row.eq(index),
+            meta.tag.context.eq(context),
+            meta.tag.query.eq(index),
+            meta.tag.second.eq(second),
+            meta.length.eq(Mux(record.causal, causal_length, record.num_keys)),
+            meta.log_slices.eq(record.log_slices),
+            meta.pack.eq(record.pack),
+            meta.half.eq(context[0]),
+            meta.low.eq(~record.progressive | second),
+        ]
+        with m.If(issue.valid & issue.ready & ~second):
+            m.d.sync += query.eq(query + 1)
+            with m.If(query == record.num_queries - 1):
+                m.d.sync += [query.eq(0), self._asked.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+
+    def _join_queries(self, m):
+        """Sends each issue to the fetcher, and joins the Q row that comes back with what is known of it."""
+        config = self.config
+        m.submodules.fork = fork = StreamFork(_query_issue(config), num_outputs=2)
+        m.submodules.meta = meta = StreamQueue(_query_meta(config), depth=config.query_queue + 4)
+        wiring.connect(m, self._issue.o, fork.i)
+        m.d.comb += [
+            self.query_request.payload.eq(fork.o[0].payload.request),
+            self.query_request.valid.eq(fork.o[0].valid),
+            fork.o[0].ready.eq(self.query_request.ready),
+            meta.i.payload.eq(fork.o[1].payload.meta),
+            meta.i.valid.eq(fork.o[1].valid),
+            fork.o[1].ready.eq(meta.i.ready),
+        ]
+        row = self.query.payload
+        m.d.comb += [row[name].eq(meta.o.payload[name]) for name in _query_meta(config).members]
+        m.d.comb += [
+            row.elements.eq(self.query_elements.payload),
+            self.query.valid.eq(self.query_elements.valid & meta.o.valid),
+            self.query_elements.ready.eq(self.query.ready & meta.o.valid),
+            meta.o.ready.eq(self.query.ready & self.query_elements.valid),
+        ]
+
+    def _describe_rows(self, m):
+        """Rows as QKMultiply took them, with the parameters that softmax and pruning need."""
+        config = self.config
+        m.submodules.row_fork = fork = StreamFork(layouts.row_tag(config), num_outputs=2)
+        wiring.connect(m, wiring.flipped(self.row), fork.i)
+        for port, branch in ((self.softmax_row, fork.o[0]), (self.prune_row, fork.o[1])):
+            m.d.comb += [
+                port.valid.eq(branch.valid),
+                branch.ready.eq(port.ready),
+                port.payload.tag.eq(branch.payload),
+            ]
+        tag = self.softmax_row.payload.tag
+        record = Signal(layouts.job_record(config), name="row_record")
+        softmax, prune = self.softmax_row.payload, self.prune_row.payload
+        length = Signal(config.count_width)
+        m.d.comb += [
+            self._lookup(record, tag.context),
+            softmax.scale.eq(record.scale),
+            softmax.shift.eq(record.shift),
+            softmax.flat_limit.eq(record.flat_limit),
+            softmax.check.eq(record.progressive & ~tag.second),
+            length.eq(
+                Mux(record.causal, record.num_keys - record.num_queries + tag.query + 1, record.num_keys),
+            ),
+            prune.prune.eq(record.value_keep < length),
+            prune.k.eq(record.value_keep),
+            prune.gather.eq(record.generation),
+            prune.half.eq(tag.context[0]),
+            prune.log_slices.eq(record.log_slices),
+            prune.dim.eq(record.dim),
+        ]
+
+    def _count_rows(self, m):
+        """Counts the rows of each context through the stages; releases buffers, and answers complete jobs."""
+        config = self.config
+        redo = self._redo.i
+        m.d.comb += [
+            redo.valid.eq(self.decided & self.decided_flat),
+            redo.payload.context.eq(self.decided_tag.context),
+            redo.payload.query.eq(self.decided_tag.query),
+        ]
+        complete = Signal(config.num_contexts)
+        for index, record in enumerate(self.record):
+            final, outputs, probs = (
+                Signal(config.count_width, name=f"{what}_{index}") for what in ("final", "outputs", "probs")
+            )
+            undone = Signal(config.count_width + 1, name=f"undone_{index}")  # rows whose V lines are to come
+            decided = self.decided & (self.decided_tag.context == index)
+            value_done = self.value_done & (self.value_done_tag.context == index)
+            again = decided & self.decided_flat & ~record.generation  # a dropped row is done as well
+            m.d.sync += [
+                final.eq(final + (decided & ~self.decided_flat)),
+                undone.eq(undone + again - value_done),
+                outputs.eq(outputs + (self.output & (self.output_context == index))),
+                probs.eq(probs + (self.probs & (self.probs_context == index))),
+            ]
+            with m.If(decided & self.decided_flat):
+                m.d.sync += self._lsb_needed[index].eq(1)
+            with m.If(self._valid[index]):
+                with m.If(final == record.num_queries):
+                    m.d.sync += self._keys_final[index].eq(1)
+                    with m.If(undone == 0):
+                        m.d.sync += self._values_done[index].eq(1)
+            m.d.comb += complete[index].eq(
+                self._valid[index]
+                & self._values_done[index]
+                & (outputs == record.num_queries)
+                & (probs == record.num_queries)
+            )
+            with m.If(~self._valid[index]):
+                m.d.sync += [final.eq(0), outputs.eq(0), probs.eq(0), undone.eq(self.job.payload.num_queries)]
+        head = Signal(2)
+        oldest = Signal(layouts.job_record(config))
+        m.d.comb += [
+            self.status.valid.eq(complete.bit_select(head, 1)),
+            self._lookup(oldest, head),
+            self.status.payload.job_id.eq(oldest.job_id),
+            self.status.payload.code.eq(layouts.OK),
+        ]
+        with m.If(self.status.valid & self.status.ready):
+            m.d.sync += [head.eq(head + 1), self._valid.bit_select(head, 1).eq(0)]

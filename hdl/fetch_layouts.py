@@ -1,0 +1,188 @@
+"""Payloads and sizes inside the Fetcher (its outer ports are in hdl/layouts.py)."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Mux, Signal, ValueLike
+from amaranth.lib import data
+
+from hdl import layouts
+from hdl.config import Config
+from hdl.layouts import bits_for_count
+
+S = data.StructLayout
+
+NUM_BUFFER_LOADS = 6
+"""Loads 2 * kind + half of KEY, KEY_LSB and VALUE; behind them a load per Q row in flight."""
+
+
+def granule(config: Config) -> int:
+    """Elements in whose multiples rows and slices are cut: 16, or a lane if that is narrower."""
+    return min(16, config.lane_width)
+
+
+def unit_bits(config: Config) -> int:
+    """Bits of a memory unit, the alignment of every row and slice: 32 (widths are even)."""
+    return 2 * granule(config)
+
+
+def units_per_word(config: Config) -> int:
+    return config.channel_width // unit_bits(config)
+
+
+def slice_elements(config: Config) -> int:
+    """Elements of a slice that can be other than padding."""
+    return min(config.lane_width, config.max_dim)
+
+
+def real_slices(config: Config) -> int:
+    """Slices of the widest row, without those that only pad it."""
+    return -(-config.max_dim // config.lane_width)
+
+
+def slice_units(config: Config) -> int:
+    return slice_elements(config) * config.operand_width // unit_bits(config)
+
+
+def words_per_slice(config: Config) -> int:
+    """Most memory words that a slice touches."""
+    return -(-(slice_units(config) + units_per_word(config) - 1) // units_per_word(config))
+
+
+def num_loads(config: Config) -> int:
+    return NUM_BUFFER_LOADS + config.query_queue
+
+
+def load_width(config: Config) -> int:
+    return bits_for_count(num_loads(config) - 1)
+
+
+def local_rows(config: Config) -> int:
+    """Most rows of a plane in one channel."""
+    return -(-config.max_tokens // config.num_channels)
+
+
+def local_width(config: Config) -> int:
+    """Bits of a row index within a channel, ``row // num_channels``."""
+    return max(1, config.position_width - (config.num_channels - 1).bit_length())
+
+
+def load_info(config: Config) -> S:
+    """What the channels must know of a load; constant from its start to its end."""
+    units = bits_for_count(config.row_bits_max // unit_bits(config))
+    return S(
+        {
+            "base": config.address_width,  # word address of the plane
+            "row_units": units,  # memory units of a row
+            "full_units": units,  # of a slice that is not the row's last
+            "tail_units": units,  # of the row's last slice
+            "last_slice": bits_for_count(real_slices(config) - 1),  # index of the row's last slice that is not padding
+            "tail_granules": bits_for_count(slice_elements(config) // granule(config)),  # granules of that slice
+            "log_slices": 3,
+            "width": 5,  # bits of an element
+            "shift": 4,
+            "count": config.count_width,
+            "repeat": layouts.lane_count(config),
+            "listed": 1,
+            "list": 1,
+        }
+    )
+
+
+def plane_fields(config: Config, plane) -> dict[str, ValueLike]:
+    """Fields of :func:`load_info` that follow from a plane: two small products and shifts."""
+    log_granule = granule(config).bit_length() - 1
+    log_full = (config.lane_width // granule(config)).bit_length() - 1
+    granules = plane.dim[log_granule:]
+    last = granules - 1
+    half_width = plane.width[1:]
+    tail = last[:log_full] + 1 if log_full else 1
+    return {
+        "base": plane.base,
+        "row_units": granules * half_width,
+        "full_units": half_width << log_full,
+        "tail_units": tail * half_width,
+        "last_slice": last.as_unsigned() >> log_full,
+        "tail_granules": tail,
+        "log_slices": plane.log_slices,
+        "width": plane.width,
+    }
+
+
+def local_row(config: Config) -> S:
+    """A row of a load in one channel."""
+    return S(
+        {
+            "load": load_width(config),
+            "index": local_width(config),  # row // num_channels
+            "position": config.count_width,  # in the buffer half
+            "end": 1,  # not a row: the channel's part of the load ends here
+        }
+    )
+
+
+def query_local_row(config: Config) -> S:
+    return S({"load": load_width(config), "index": local_width(config)})
+
+
+def row_slot(config: Config) -> S:
+    """A row whose words are requested."""
+    return S(
+        {
+            "load": load_width(config),
+            "position": config.count_width,
+            "offset": (units_per_word(config) - 1).bit_length(),  # unit of its first word at which it starts
+            "reuse": 1,  # its first word is the last one of the row before
+            "end": 1,
+        }
+    )
+
+
+def slice_tag(config: Config) -> S:
+    """Everything about a slice but its bits."""
+    return S(
+        {
+            "load": load_width(config),
+            "position": config.count_width,  # of its row
+            "slot": config.slot_width,  # in the buffer half; of a Q row: index of the slice
+            "width": 5,
+            "shift": 4,
+            "granules": bits_for_count(
+                slice_elements(config) // granule(config)
+            ),  # granules of elements that are valid
+            "row_last": 1,  # the row is complete with this slice
+            "end": 1,  # not a slice: the channel's part of the load ends here
+        }
+    )
+
+
+def raw_slice(config: Config) -> S:
+    return S({"tag": slice_tag(config), "raw": slice_elements(config) * config.operand_width})
+
+
+def pick(m, index, options, name: str):
+    """``options[index]`` as a multiplexer (the last option also beyond the end)."""
+    options = list(options)
+    picked = Signal(options[0].shape(), name=name)
+    with m.Switch(index):
+        for i, option in enumerate(options):
+            if i == len(options) - 1:
+                with m.Default():
+                    m.d.comb += picked.eq(option)
+            else:
+                with m.Case(i):
+                    m.d.comb += picked.eq(option)
+    return picked
+
+
+def add_modulo(value, step, modulus: int):
+    """``(value + step) % modulus`` for value < modulus and step <= modulus."""
+    total = value + step
+    if modulus & (modulus - 1) == 0:
+        return total[: modulus.bit_length() - 1] if modulus > 1 else 0
+    return Mux(total >= modulus, total - modulus, total)
+
+
+def channel_position(config: Config, channel: int, index):
+    """Row ``index`` of a dense load in this channel: ``index * num_channels + channel``."""
+    log_channels = config.num_channels.bit_length() - 1
+    return Cat(Const(channel, log_channels), index) if log_channels else index

@@ -1,0 +1,455 @@
+"""Payload layouts of every stream between blocks, one line per field with unit and format."""
+
+from __future__ import annotations
+
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl import numerics as N
+from hdl.config import Config
+
+S = data.StructLayout
+A = data.ArrayLayout
+
+
+def bits_for_count(limit: int) -> int:
+    """Width of an unsigned count 0…limit."""
+    return max(1, int(limit).bit_length())
+
+
+def lane_count(config: Config) -> int:
+    """Width of a number of lanes, 0…lanes."""
+    return bits_for_count(config.lanes)
+
+
+def signed(width: int):
+    from amaranth.hdl import signed as amaranth_signed
+
+    return amaranth_signed(width)
+
+
+def row_tag(config: Config) -> S:
+    return S(
+        {
+            "context": 2,  # job in flight, index in the controller's context table
+            "query": config.position_width,  # query index q of the job
+            "second": 1,  # 1: recomputed with the LSB plane
+        }
+    )
+
+
+def line_shape(config: Config) -> dict:
+    """Fields common to every line: lanes 0…a_count-1 belong to row A, the next b_count to row B.
+
+    A line holds keys ``start``, ``start+1``, …; row B (the next row in row order) begins with its key 0 at lane a_count.
+    b_count > 0 only if a_last; row B never ends in the line in which it begins.
+    """
+    return {
+        "start": config.count_width,  # key position of lane 0
+        "a_count": lane_count(config),  # valid lanes of row A, 1…S
+        "b_count": lane_count(config),  # valid lanes of row B behind them, 0…S-1
+        "a_last": 1,  # row A ends in this line
+    }
+
+
+# Q×K -----------------------------------------------------------------------------------------------------------
+
+
+def query_row(config: Config) -> S:
+    """A query on its way to the Q×K array."""
+    return S(
+        {
+            "tag": row_tag(config),
+            "length": config.count_width,  # keys that this query attends, 1…max_tokens (causal: fewer than n)
+            "log_slices": 3,  # log2 slices per key row
+            "pack": 1,  # lines may hold the end of one row and the start of the next (same job)
+            "half": 1,  # half of the K buffer
+            "low": 1,  # use the lower 4 bits of the K words (else 0): static split, or second pass
+            "elements": A(signed(config.operand_width), config.max_dim),  # zero beyond D
+        }
+    )
+
+
+def score_line(config: Config) -> S:
+    return S(
+        {
+            **line_shape(config),
+            "scores": A(signed(config.score_width), config.lanes),  # exact dot products; lanes >= counts undefined
+        }
+    )
+
+
+# Softmax -------------------------------------------------------------------------------------------------------
+
+
+def softmax_row(config: Config) -> S:
+    """Parameters of one row for softmax, in row order, at the latest with the row's first line."""
+    return S(
+        {
+            "tag": row_tag(config),
+            "scale": N.SCALE_WIDTH,  # mantissa of (max-score) -> log2 units (1/sqrt(D) and log2(e) folded in)
+            "shift": N.SHIFT_WIDTH,  # right shift, 1…63
+            "flat_limit": config.sum_width,  # 2**16 / threshold
+            "check": 1,  # first pass of a progressive row: flat rows are dropped and recomputed
+        }
+    )
+
+
+def exp_line(config: Config) -> S:
+    return S(
+        {
+            **line_shape(config),
+            "scores": A(signed(config.score_width), config.lanes),
+            "exps": A(N.EXP_WIDTH, config.lanes),  # UQ1.16; 0 in lanes that are not valid
+        }
+    )
+
+
+def row_sum(config: Config) -> S:
+    """Facts of a row, given once per row in row order, after its last score."""
+    return S(
+        {
+            "tag": row_tag(config),
+            "exp_sum": config.sum_width,  # UQ.16
+            "recip": N.RECIP_WIDTH,  # R of 1/sum = R * 2**-16 * 2**-pe, UQ1.16
+            "pe": 4,  # its exponent
+            "flat": 1,  # drop the row: it is recomputed with LSBs
+        }
+    )
+
+
+# Top-k ---------------------------------------------------------------------------------------------------------
+
+
+def lane_group(shape, lanes: int) -> S:
+    """Items of one row, compact from lane 0. A row is a series of groups, the last of which has ``last``."""
+    return S(
+        {
+            "items": A(shape, lanes),
+            "count": bits_for_count(lanes),  # valid lanes
+            "last": 1,  # row ends
+        }
+    )
+
+
+def masked_group(shape, lanes: int) -> S:
+    """Items of one row with a mask of those to keep."""
+    return S({"items": A(shape, lanes), "keep": lanes, "last": 1})
+
+
+def select_line(config: Config) -> S:
+    """P scores of one row for a top-k engine; every line but the last is full."""
+    return S(
+        {
+            "scores": A(signed(config.score_width), config.topk_parallelism),
+            "count": bits_for_count(config.topk_parallelism),  # valid lanes 1…P, from lane 0
+            "last": 1,  # row ends
+            "k": config.count_width,  # 1…n; read with the row's first line
+        }
+    )
+
+
+def selection(config: Config) -> S:
+    """Result of quick-select for a row."""
+    return S(
+        {
+            "threshold": signed(config.score_width),  # k-th largest score
+            "ties": config.count_width,  # how many scores equal to it belong to the top k, 1…
+        }
+    )
+
+
+# Prob×V --------------------------------------------------------------------------------------------------------
+
+
+def value_line(config: Config) -> S:
+    """Weights of V rows start, start+1, … of half a V buffer; pruned lanes have weight 0."""
+    return S(
+        {
+            **line_shape(config),
+            "exps": A(N.EXP_WIDTH, config.lanes),  # UQ1.16, lane i weighs V row start+i
+        }
+    )
+
+
+def value_row(config: Config) -> S:
+    """A row for prob×V, in row order, at the latest with the row's first line."""
+    return S(
+        {
+            "tag": row_tag(config),
+            "recip": N.RECIP_WIDTH,
+            "pe": 4,
+            "drop": 1,  # flat: no output
+            "half": 1,  # half of the V buffer
+            "log_slices": 3,
+            "dim": 8,  # D
+        }
+    )
+
+
+def output_beat(config: Config) -> S:
+    """norm_lanes consecutive output elements of a row; elements beyond D are 0."""
+    return S(
+        {
+            "tag": row_tag(config),
+            "last": 1,  # last beat of the row
+            "abs_sum": config.abs_sum_width,  # Σ|out| of the whole row, valid with last
+            "values": A(signed(config.out_width), config.norm_lanes),  # Q(operand_width).8
+        }
+    )
+
+
+def prob_line(config: Config) -> S:
+    """Probabilities of a line (of every key, V kept or not); rows as in line_shape."""
+    return S(
+        {
+            **line_shape(config),
+            "a_drop": 1,  # row A is flat: ignore its lanes
+            "b_drop": 1,
+            "a_tag": row_tag(config),
+            "b_tag": row_tag(config),  # valid if b_count > 0
+            "probs": A(N.EXP_WIDTH, config.lanes),  # UQ1.16
+        }
+    )
+
+
+def prune_row(config: Config) -> S:
+    """Local value pruning of one row, in row order, at the latest with the row's first score line."""
+    return S(
+        {
+            "tag": row_tag(config),
+            "prune": 1,  # 0: keep all (k >= length)
+            "k": config.count_width,  # V rows to keep, 1…length-1, if prune
+            "gather": 1,  # generation: fetch the survivors' V rows; else V is on chip
+            "half": 1,  # half of the V buffer
+            "log_slices": 3,
+            "dim": 8,
+        }
+    )
+
+
+# Memory and buffers --------------------------------------------------------------------------------------------
+
+
+def MemoryPort(config: Config) -> wiring.Signature:
+    """One read-only channel; responses come in the order of the requests."""
+    return wiring.Signature(
+        {
+            "request": Out(stream.Signature(config.address_width)),  # word address
+            "response": In(stream.Signature(config.channel_width)),  # the word, little endian
+        }
+    )
+
+
+def BufferRead(config: Config) -> wiring.Signature:
+    """Read of lanes consecutive slices, any alignment: bank b returns the slice s = b (mod lanes) of the window.
+
+    data is valid READ_LATENCY = 1 enabled cycle after en; it holds while en is low.
+    """
+    return wiring.Signature(
+        {
+            "en": Out(1),
+            "half": Out(1),
+            "first": Out(config.slot_width),  # first slice of the window
+            "data": In(A(A(signed(config.operand_width), config.lane_width), config.lanes)),  # by bank
+        }
+    )
+
+
+def BufferWrite(config: Config) -> wiring.Signature:
+    """Write of one slice into one bank."""
+    return wiring.Signature(
+        {
+            "en": Out(1),
+            "half": Out(1),
+            "addr": Out(bits_for_count(config.buffer_depth - 1)),
+            "high": Out(1),  # write the upper operand_width-4 bits of the words
+            "low": Out(1),  # write the lower 4 bits
+            "data": Out(A(signed(config.operand_width), config.lane_width)),
+        }
+    )
+
+
+# Fetcher -------------------------------------------------------------------------------------------------------
+
+KEY, KEY_LSB, VALUE, QUERY = 0, 1, 2, 3
+
+
+def plane(config: Config) -> S:
+    """Where the rows of a tensor plane lie: row r is in channel r mod C, packed, at bit (r // C) * D * width."""
+    return S(
+        {
+            "base": config.address_width,  # word address of the plane in every channel
+            "width": 5,  # bits of an element
+            "dim": 8,  # D
+            "log_slices": 3,
+        }
+    )
+
+
+def fetch_command(config: Config) -> S:
+    """Load the rows of a plane into half a buffer, at positions 0…n-1 (and repeat the first ``repeat`` behind them)."""
+    return S(
+        {
+            "plane": plane(config),
+            "half": 1,  # half of the buffer; its ready count restarts at 0 when the command is taken
+            "count": config.count_width,  # n rows, 1…max_tokens
+            "repeat": lane_count(config),  # keys repeated at positions n, n+1, … for packed lines
+            "listed": 1,  # row of position p: ids[p] of the list, else p itself
+            "list": 1,  # which id list
+            "shift": 4,  # K: LSB bits below an MSB word; V: left-justification
+        }
+    )
+
+
+def gather_line(config: Config) -> S:
+    """Keep mask of S consecutive key positions of one row; the V rows of the kept ones are fetched.
+
+    The kept positions of a row get buffer positions 0, 1, 2, … in order.
+    """
+    return S(
+        {
+            "start": config.count_width,  # key position of lane 0, a multiple of S
+            "keep": config.lanes,  # bit i: position start+i survives
+            "last": 1,  # the row ends
+        }
+    )
+
+
+def id_write(config: Config) -> S:
+    """One entry of an id list: key position p holds row ``id`` of the K and V planes. Strictly ascending ids."""
+    return S(
+        {
+            "list": 1,
+            "position": config.position_width,  # 0, 1, 2, …; position 0 clears the list first
+            "id": config.position_width,
+        }
+    )
+
+
+def query_request(config: Config) -> S:
+    """Fetch row ``row`` of a Q plane; rows come back in the order of the requests."""
+    return S({"plane": plane(config), "row": config.position_width})
+
+
+# Top -----------------------------------------------------------------------------------------------------------
+
+LIST_DENSE, LIST_NEW, LIST_PREVIOUS = 0, 1, 2
+
+
+def job_descriptor(config: Config) -> S:
+    """One head of one layer. Counts are 16 bits wide so that any wrong value can be told and refused."""
+    return S(
+        {
+            "job_id": 16,  # returned with every result
+            "dim": 8,  # D
+            "num_keys": 16,  # n, 1…max_tokens
+            "num_queries": 16,  # 1…max_tokens; 1 in generation; at most n if causal
+            "num_rows": 16,  # rows of the K and V planes, n…max_tokens
+            "causal": 1,  # query q attends the first n - num_queries + q + 1 keys
+            "generation": 1,  # one query; only the survivors' V rows are fetched
+            "list": 2,  # 0: key p is row p; 1: ids follow on the ids stream; 2: same ids as the last job that brought some
+            "value_keep": 16,  # V rows kept per query, 1…n
+            "query_base": config.address_width,  # word address of the plane in every channel
+            "key_base": config.address_width,
+            "key_lsb_base": config.address_width,
+            "value_base": config.address_width,
+            "query_bits": 5,
+            "key_bits": 5,  # of the MSB plane
+            "key_lsb_bits": 3,  # 0: static, 4: progressive
+            "value_bits": 5,
+            "scale": N.SCALE_WIDTH,  # at least 1
+            "shift": N.SHIFT_WIDTH,  # at least 1
+            "flat_limit": config.sum_width,  # 2**16 / threshold; progressive jobs only
+        }
+    )
+
+
+def job_id_entry(config: Config) -> S:
+    """One id of a job's list, strictly ascending, below num_rows."""
+    return S({"id": 16, "last": 1})
+
+
+STATUS = {
+    0: "done",
+    1: "dimension is not served",
+    2: "number of keys, queries or rows is out of range",
+    3: "number of values to keep is out of range",
+    4: "operand width or MSB+LSB split is unknown",
+    5: "plane lies outside the permitted window",
+    6: "key ids are not strictly ascending, out of range, or not as many as keys",
+    7: "keys do not fit the K buffer at this dimension",
+    8: "scale or shift is zero",
+}
+"""Codes on the status stream: 0 when all results of a job are out, else the job was refused and left no trace."""
+
+OK, BAD_DIM, BAD_COUNT, BAD_KEEP, BAD_WIDTH, BAD_WINDOW, BAD_IDS, BAD_CAPACITY, BAD_SCALE = range(9)
+
+
+def job_status(config: Config) -> S:
+    return S({"job_id": 16, "code": 4})
+
+
+def job_output(config: Config) -> S:
+    """norm_lanes output elements of a query, in order; elements beyond D are 0."""
+    return S(
+        {
+            "job_id": 16,
+            "query": config.position_width,
+            "last": 1,  # last beat of the row
+            "second": 1,  # computed with the LSB plane
+            "abs_sum": config.abs_sum_width,  # Σ|out| of the row, valid with last
+            "values": A(signed(config.out_width), config.norm_lanes),  # Q(operand_width).8
+        }
+    )
+
+
+def job_probs(config: Config) -> S:
+    """Probabilities of a line of keys: lanes 0…a_count-1 of query a_query, the next b_count of b_query."""
+    return S(
+        {
+            "job_id": 16,
+            "start": config.count_width,  # key position of lane 0; row B begins with its key 0
+            "a_count": lane_count(config),
+            "b_count": lane_count(config),
+            "a_query": config.position_width,
+            "b_query": config.position_width,
+            "a_drop": 1,  # query A was flat: these are not final
+            "b_drop": 1,
+            "probs": A(N.EXP_WIDTH, config.lanes),  # UQ1.16
+        }
+    )
+
+
+# Controller ----------------------------------------------------------------------------------------------------
+
+
+def job_record(config: Config) -> S:
+    """A checked job with derived values, as the controller's context table keeps it."""
+    return S(
+        {
+            "job_id": 16,
+            "dim": 8,
+            "log_slices": 3,
+            "num_keys": config.count_width,
+            "num_queries": config.count_width,
+            "causal": 1,
+            "generation": 1,
+            "pack": 1,  # lines may cross from one query to the next
+            "repeat": lane_count(config),  # keys stored again behind the last (pack)
+            "listed": 1,
+            "list": 1,  # which id list
+            "value_keep": config.count_width,
+            "query_base": config.address_width,
+            "key_base": config.address_width,
+            "key_lsb_base": config.address_width,
+            "value_base": config.address_width,
+            "query_bits": 5,
+            "key_bits": 5,
+            "progressive": 1,  # K has an LSB plane
+            "value_bits": 5,
+            "scale": N.SCALE_WIDTH,
+            "shift": N.SHIFT_WIDTH,
+            "flat_limit": config.sum_width,
+        }
+    )

@@ -1,0 +1,30 @@
+"""Fixed-point constants that the RTL and the integer golden model share (docs/numerics.md explains them)."""
+
+EXP_FRAC = 16
+"""Fraction bits of an exponential: UQ1.16, 1.0 is 65536."""
+EXP_WIDTH = EXP_FRAC + 1
+X_FRAC = 12
+"""Fraction bits of the exponent x = (max - score) * scale, in log2 units: UQ5.12, saturating."""
+X_WIDTH = 5 + X_FRAC
+SCALE_WIDTH = 16
+"""Bits of the unsigned mantissa of the per-head dequantization scale."""
+SHIFT_WIDTH = 6
+"""Bits of its right shift, 1…63."""
+EXP_INDEX = 6
+"""Index bits of the exponential table; the rest of the fraction is interpolated."""
+RECIP_FRAC = 16
+"""Fraction bits of the reciprocal mantissa: UQ1.16, in (0.5, 1]."""
+RECIP_WIDTH = RECIP_FRAC + 1
+RECIP_INDEX = 8
+RECIP_LOW = 10
+"""Interpolated bits of the normalized sum; bits below are dropped."""
+OUT_FRAC = 8
+"""Fraction bits of an output element, in units of one LSB of a left-justified V word."""
+
+EXP_TABLE = [round(2 ** (-i / 2**EXP_INDEX) * 2**EXP_FRAC) for i in range(2**EXP_INDEX + 1)]
+EXP_BASE = EXP_TABLE[:-1]
+EXP_SLOPE = [EXP_TABLE[i] - EXP_TABLE[i + 1] for i in range(2**EXP_INDEX)]
+
+RECIP_TABLE = [round(2**RECIP_FRAC / (1 + i / 2**RECIP_INDEX)) for i in range(2**RECIP_INDEX + 1)]
+RECIP_BASE = RECIP_TABLE[:-1]
+RECIP_SLOPE = [RECIP_TABLE[i] - RECIP_TABLE[i + 1] for i in range(2**RECIP_INDEX)]

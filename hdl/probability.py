@@ -1,0 +1,79 @@
+"""Probabilities of a line of exponentials, for the importance of tokens (paper section III-A)."""
+
+from __future__ import annotations
+
+import itertools
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl import layouts, numerics
+from hdl.config import Config
+from hdl.line_filter import kept_line, lanes_below
+
+__all__ = ["Probability"]
+
+
+class Probability(wiring.Component):
+    """``prob = exp * recip / 2**(16 + pe)``, rounded half up, in every lane with its own row's reciprocal.
+
+    Bit-exact with :func:`golden.integer.probs`. Four stages with one enable: operands, product, shift, rounding.
+    Latency 4, one line a cycle.
+
+    Members
+    -------
+    i : In(stream.Signature(kept_line(config)))     ``keep`` is not read: pruned V rows have a probability, too
+    o : Out(stream.Signature(prob_line(config)))    ``b_tag`` and ``b_drop`` as in the line, valid if b_count > 0
+    """
+
+    LATENCY = 4
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(kept_line(config))),
+                "o": Out(stream.Signature(layouts.prob_line(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        enable = Signal()
+        valid = Signal(self.LATENCY)
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), self.i.ready.eq(enable), self.o.valid.eq(valid[-1])]
+        line, fields = self.i.payload, self.o.payload.shape().members
+        head = data.StructLayout({name: shape for name, shape in fields.items() if name != "probs"})
+        heads = [Signal(head, name=f"head{stage}", reset_less=True) for stage in range(self.LATENCY)]
+        with m.If(enable):
+            m.d.sync += valid.eq((valid << 1) | self.i.valid)
+            m.d.sync += [heads[0][name].eq(line[name]) for name in layouts.line_shape(self.config)]
+            m.d.sync += [heads[0].a_tag.eq(line.a.tag), heads[0].a_drop.eq(line.a.flat)]
+            m.d.sync += [heads[0].b_tag.eq(line.b.tag), heads[0].b_drop.eq(line.b.flat)]
+            m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(heads)]
+        m.d.comb += [self.o.payload[name].eq(heads[-1][name]) for name in head.members]
+        for lane, is_a in enumerate(lanes_below(line.a_count, self.config.lanes)):
+            row = [Mux(is_a, line.a[name], line.b[name]) for name in ("recip", "pe")]
+            m.d.comb += self.o.payload.probs[lane].eq(self.lane(m, enable, lane, line.exps[lane], *row))
+        return m
+
+    def lane(self, m: Module, enable, lane: int, exp, recip, pe) -> Signal:
+        """One lane of the pipeline; returns its last register."""
+
+        def register(name: str, width: int) -> Signal:
+            return Signal(width, name=f"{name}{lane}", reset_less=True)
+
+        width = numerics.EXP_WIDTH
+        factors = register("exp", width), register("recip", numerics.RECIP_WIDTH)
+        shifts = register("pe_first", 4), register("pe_second", 4)
+        product = register("product", width + numerics.RECIP_WIDTH)
+        # One fraction bit is left for the rounding.
+        shifted = register("shifted", width + 1)
+        prob = register("prob", width)
+        with m.If(enable):
+            m.d.sync += [factors[0].eq(exp), factors[1].eq(recip), shifts[0].eq(pe)]
+            m.d.sync += [product.eq(factors[0] * factors[1]), shifts[1].eq(shifts[0])]
+            m.d.sync += shifted.eq(product[numerics.RECIP_FRAC - 1 :] >> shifts[1])
+            m.d.sync += prob.eq((shifted + 1) >> 1)
+        return prob

@@ -1,0 +1,490 @@
+"""Q×K: scores of one query against the keys of its head, a line of keys a cycle (paper section IV-D)."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.adder_tree import AdderTree, adder_tree_latency
+from hdl.config import LSB_BITS, Config
+from hdl.layouts import BufferRead, lane_count, line_shape, query_row, row_tag, score_line
+from hdl.stream_queue import StreamQueue
+
+__all__ = ["QKMultiply"]
+
+
+def _beat(config: Config) -> data.StructLayout:
+    """What travels beside the products of one beat."""
+    return data.StructLayout(
+        {
+            **line_shape(config),
+            "log_slices": 3,
+            "first": 1,  # first beat of its line
+            "last": 1,  # last beat of its line
+        }
+    )
+
+
+def _lane_select(config: Config) -> data.StructLayout:
+    """How one lane picks its operands, one cycle after the beat is issued."""
+    return data.StructLayout(
+        {
+            "row_b": 1,  # multiply with the next query
+            "low": 1,  # use the lower bits of the K words
+            "slice": max(1, (config.max_slices - 1).bit_length()),  # slice of the query
+        }
+    )
+
+
+def _header(config: Config) -> data.StructLayout:
+    """A query without its elements."""
+    return data.StructLayout({
+        name: field.shape for name, field in query_row(config) if name not in ("tag", "elements")
+    } | {"context": 2})  # fmt: skip
+
+
+def _served(config: Config) -> list[int]:
+    """The log_slices of the served dimensions."""
+    return sorted({config.log_slices(dim) for dim in config.dims})
+
+
+class _LineControl(wiring.Component):
+    """Issue the beats of the queries: which slots are read, and which row each lane works for.
+
+    Holds the headers of the current row, the next row, and one more (so that ``ready`` comes from a register).
+
+    Members
+    -------
+    query : In(stream)      header of a query
+    ready : In              as QKMultiply
+    credit : In(1)          the line may be issued
+    issue : Out(1)          a beat is issued this cycle
+    half, first : Out       window of the K buffer that the beat reads
+    beat : Out(_beat)       its line, valid with ``issue``
+    lanes : Out(_lane_select[lanes])    combinational; for the operands of the next cycle
+    shift_next : Out(1)     the next row's registers take the newest query
+    shift_current : Out(1)  the current row's registers take the next row
+    idle : Out(1)           no query
+    wait : Out(1)           a query, but its keys are not loaded
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "query": In(stream.Signature(_header(config))),
+                "ready": In(data.ArrayLayout(config.count_width, 2)),
+                "credit": In(1),
+                "issue": Out(1),
+                "half": Out(1),
+                "first": Out(config.slot_width),
+                "beat": Out(_beat(config)),
+                "lanes": Out(data.ArrayLayout(_lane_select(config), config.lanes)),
+                "shift_next": Out(1),
+                "shift_current": Out(1),
+                "idle": Out(1),
+                "wait": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        self._current = Signal(_header(config), reset_less=True)
+        self._next = Signal(_header(config), reset_less=True)
+        self._current_valid = Signal()
+        self._next_valid = Signal()
+        # Position of the current line, worked out one line ahead: no adder in front of the comparison with `ready`.
+        self._start = Signal(config.count_width, reset_less=True)
+        self._end = Signal(config.count_width, reset_less=True)  # start + S
+        self._last = Signal(reset_less=True)  # the row ends in this line
+        self._first = Signal(config.slot_width, reset_less=True)
+        self._beat = Signal(range(config.max_beats), reset_less=True)
+        self._pack = Signal()  # the line also holds the first keys of the next row
+        self._line_done = Signal()
+        self._describe_line(m)
+        self._decide(m)
+        self._take_queries(m)
+        self._advance(m)
+        self._select_lanes(m)
+        return m
+
+    def _describe_line(self, m: Module) -> None:
+        current, follower, line = self._current, self._next, self.beat
+        same = (current.context == follower.context) & (current.length == follower.length)
+        m.d.comb += [
+            self._pack.eq(
+                self._last & self._next_valid & current.pack & follower.pack & same & (current.half == follower.half)
+            ),
+            line.start.eq(self._start),
+            line.a_last.eq(self._last),
+            line.a_count.eq(Mux(self._last, current.length - self._start, self._end - self._start)),
+            line.b_count.eq(Mux(self._pack, self._end - current.length, 0)),
+            line.log_slices.eq(current.log_slices),
+            line.first.eq(self._beat == 0),
+            line.last.eq(1),
+        ]
+        with m.Switch(current.log_slices):
+            for log_slices in _served(self.config):
+                beats = max(1, (1 << log_slices) // self.config.lanes)
+                with m.Case(log_slices):
+                    m.d.comb += line.last.eq(self._beat == beats - 1)
+
+    def _decide(self, m: Module) -> None:
+        loaded = Signal(self.config.count_width)
+        keys_ready = Signal()
+        short = self._last & ~self._pack
+        m.d.comb += [
+            loaded.eq(self.ready[self._current.half]),
+            keys_ready.eq(Mux(short, self._current.length <= loaded, self._end <= loaded)),
+            self.issue.eq(self._current_valid & keys_ready & self.credit),
+            self._line_done.eq(self.issue & self.beat.last),
+            self.idle.eq(~self._current_valid),
+            self.wait.eq(self._current_valid & ~keys_ready),
+            self.half.eq(self._current.half),
+            self.first.eq(self._first),
+        ]
+
+    def _take_queries(self, m: Module) -> None:
+        newest = Signal(_header(self.config), reset_less=True)
+        newest_valid = Signal()
+        m.d.comb += [
+            self.query.ready.eq(~newest_valid),
+            self.shift_current.eq(~self._current_valid | (self._line_done & self._last)),
+            self.shift_next.eq(~self._next_valid | self.shift_current),
+        ]
+        with m.If(~newest_valid):
+            m.d.sync += newest.eq(self.query.payload)
+        with m.If(self.shift_next):
+            m.d.sync += [
+                self._next.eq(Mux(newest_valid, Value.cast(newest), Value.cast(self.query.payload))),
+                self._next_valid.eq(newest_valid | self.query.valid),
+                newest_valid.eq(0),
+            ]
+        with m.Elif(self.query.valid):
+            m.d.sync += newest_valid.eq(1)
+        with m.If(self.shift_current):
+            m.d.sync += [self._current.eq(self._next), self._current_valid.eq(self._next_valid)]
+
+    def _advance(self, m: Module) -> None:
+        lanes, follower = self.config.lanes, self._next
+        start = Signal(lane_count(self.config))
+        end = Signal(range(2 * lanes + 1))
+        later = Signal(self.config.count_width + 1)
+        m.d.comb += [
+            start.eq(self.beat.b_count),
+            end.eq(start + self._scores_per_line(follower.log_slices)),
+            later.eq(self._end + self._scores_per_line(self._current.log_slices)),
+        ]
+        with m.If(self.shift_current):
+            m.d.sync += [
+                self._start.eq(start),
+                self._end.eq(end),
+                self._last.eq(end >= follower.length),
+                self._first.eq(start << follower.log_slices),
+                self._beat.eq(0),
+            ]
+        with m.Elif(self.issue):
+            # The slots of a line are `lanes` for every number of slices, and so are those of a beat.
+            m.d.sync += [self._first.eq(self._first + lanes), self._beat.eq(self._beat + 1)]
+            with m.If(self.beat.last):
+                m.d.sync += [
+                    self._start.eq(self._end),
+                    self._end.eq(later),
+                    self._last.eq(later >= self._current.length),
+                    self._beat.eq(0),
+                ]
+
+    def _scores_per_line(self, log_slices: Value) -> Value:
+        value: Value = Const(1)
+        for served in _served(self.config):
+            value = Mux(log_slices == served, max(1, self.config.lanes >> served), value)
+        return value
+
+    def _select_lanes(self, m: Module) -> None:
+        config, current = self.config, self._current
+        lane_bits = (config.lanes - 1).bit_length()
+        low_slice = Signal(max(1, lane_bits))  # mask of the lane bits that number the slice
+        for served in _served(config):
+            with m.If(current.log_slices == served):
+                m.d.comb += low_slice.eq(min(1 << served, config.lanes) - 1)
+        for b in range(config.lanes):
+            select = self.lanes[b]
+            window = Signal(max(1, lane_bits), name=f"window_{b}")
+            m.d.comb += [
+                window.eq(b - self._first[:lane_bits]),
+                # Lanes behind a row that ends without a follower are undefined: no need to know whether B is packed.
+                select.row_b.eq((window >> current.log_slices) >= self.beat.a_count),
+                select.low.eq(Mux(select.row_b, self._next.low, current.low)),
+                select.slice.eq(Cat((b & low_slice)[:lane_bits], self._beat)),
+            ]
+
+
+class _MultiplierArray(wiring.Component):
+    """The registers of the query elements and the multipliers.
+
+    The element registers follow the header registers of :class:`_LineControl` one cycle later, so that the controls
+    come from registers. Latency 3 from ``lanes`` to ``products``.
+
+    Members
+    -------
+    elements : In           elements of the query that is taken
+    take : In(1)            it is taken
+    shift_next, shift_current, lanes : In    from _LineControl
+    key : In                read data of the K buffer, one cycle behind ``lanes``
+    products : Out          products[lane][element]
+    """
+
+    LATENCY = 3
+
+    def __init__(self, config: Config, product_layout: data.Layout):
+        self.config = config
+        super().__init__(
+            {
+                "elements": In(query_row(config)["elements"].shape),
+                "take": In(1),
+                "shift_next": In(1),
+                "shift_current": In(1),
+                "lanes": In(data.ArrayLayout(_lane_select(config), config.lanes)),
+                "key": In(BufferRead(config).members["data"].shape),
+                "products": Out(product_layout),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        # A lane may be wider than the longest row: its surplus multipliers get 0.
+        bits = max(config.max_dim, config.lane_width) * config.operand_width
+        newest, follower, current = (Signal(bits, name=n, reset_less=True) for n in ("newest", "follower", "current"))
+        shift_next = Signal()
+        shift_current = Signal()
+        select = Signal(self.lanes.shape(), reset_less=True)
+        m.d.sync += [
+            shift_next.eq(self.shift_next),
+            shift_current.eq(self.shift_current),
+            select.eq(self.lanes),
+        ]
+        # No query is taken while one waits in `newest`: it needs no second register (see _LineControl.query.ready).
+        with m.If(self.take):
+            m.d.sync += newest.eq(self.elements)
+        with m.If(shift_next):
+            m.d.sync += follower.eq(newest)
+        with m.If(shift_current):
+            m.d.sync += current.eq(follower)
+        for b in range(config.lanes):
+            self._lane(m, b, select[b], current, follower)
+        return m
+
+    def _slices(self, lane: int) -> list[int]:
+        """Slices of the query that a lane ever needs."""
+        lanes = self.config.lanes
+        numbers = set()
+        for log_slices in _served(self.config):
+            slices = 1 << log_slices
+            numbers |= {lane % slices} if slices <= lanes else set(range(lane, slices, lanes))
+        return sorted(numbers)
+
+    def _lane(self, m: Module, b: int, select: data.View, current: Value, follower: Value) -> None:
+        config = self.config
+        width = config.operand_width
+        bits = config.lane_width * width
+        picked = Signal(bits, name=f"picked_{b}")
+        query = Signal(bits, name=f"query_{b}", reset_less=True)
+        key = Signal(bits, name=f"key_{b}", reset_less=True)
+        slices = self._slices(b)
+        m.d.comb += picked.eq(Mux(select.row_b, follower, current)[slices[0] * bits : (slices[0] + 1) * bits])
+        for number in slices[1:]:
+            part = slice(number * bits, (number + 1) * bits)
+            with m.If(select.slice == number):
+                m.d.comb += picked.eq(Mux(select.row_b, follower[part], current[part]))
+        low = Cat(select.low.replicate(LSB_BITS), Const(-1, width - LSB_BITS))
+        m.d.sync += [
+            query.eq(picked),
+            key.eq(Value.cast(self.key[b]) & low.replicate(config.lane_width)),
+        ]
+        for e in range(config.lane_width):
+            product = Signal(self.products[b][e].shape(), name=f"product_{b}_{e}", reset_less=True)
+            part = slice(e * width, (e + 1) * width)
+            m.d.sync += product.eq(query[part].as_signed() * key[part].as_signed())
+            m.d.comb += self.products[b][e].eq(product)
+
+
+class QKMultiply(wiring.Component):
+    """Scores of each query against its keys: ``score = Q·K``, one beat of ``lanes`` slices a cycle.
+
+    A query of ``length`` keys gives ``ceil(length / S)`` lines, ``S = scores_per_line``, of ``beats(dim)`` beats each.
+    Where the query and the one behind it have ``pack`` and agree in context, length and half, and the next one has
+    arrived, the last line also holds the first keys of the next row. A beat is issued when all keys of its line are
+    below ``ready[half]`` and the output queue has room. The multipliers then run without a stall: the output queue
+    holds all that is under way. The lower 4 bits of a K word count only if the row's query has ``low``.
+
+    Initiation interval 1 across lines and queries. A line appears :attr:`latency` cycles after the issue of its last
+    beat, which is at the earliest 2 cycles after the query is taken. Bit-exact with :func:`golden.integer.scores`.
+    Paper section IV-D and Table I.
+
+    Members
+    -------
+    query : In(stream(query_row))    in row order
+    read : Out(BufferRead)           K buffer
+    ready : In(count_width[2])       positions of a half that are loaded, repeated keys included
+    line : Out(stream(score_line))
+    row : Out(stream(row_tag))       one per query, not later than its first line
+    busy : Out(1)                    a beat is issued in this cycle; else one of the next three
+    stall_query : Out(1)             no query
+    stall_key : Out(1)               the keys of the line are not loaded
+    stall_out : Out(1)               ``line`` or ``row`` is not taken
+    useful : Out(n)                  scores of the line whose last beat is issued in this cycle, else 0
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "query": In(stream.Signature(query_row(config))),
+                "read": Out(BufferRead(config)),
+                "ready": In(data.ArrayLayout(config.count_width, 2)),
+                "line": Out(stream.Signature(score_line(config))),
+                "row": Out(stream.Signature(row_tag(config))),
+                "busy": Out(1),
+                "stall_query": Out(1),
+                "stall_key": Out(1),
+                "stall_out": Out(1),
+                "useful": Out(lane_count(config)),
+            }
+        )
+
+    @property
+    def _pipeline(self) -> int:
+        """Cycles from the issue of a beat to the input of the output queue."""
+        accumulate = self.config.max_beats > 1
+        return _MultiplierArray.LATENCY + adder_tree_latency(self.config) + 1 + accumulate
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the issue of the last beat of a line to the line."""
+        return self._pipeline + 2
+
+    @property
+    def _depth(self) -> int:
+        """Lines under way: enough that a credit is back in time for a beat in every cycle."""
+        return max(16, self.latency + 3)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.control = control = _LineControl(self.config)
+        m.submodules.tree = tree = AdderTree(self.config)
+        product_layout = tree.i.payload.shape()["products"].shape
+        m.submodules.array = array = _MultiplierArray(self.config, product_layout)
+        m.submodules.rows = rows = StreamQueue(self.row.payload.shape(), depth=self._depth + 4)
+        m.submodules.lines = lines = StreamQueue(self.line.payload.shape(), depth=self._depth)
+        self._connect_query(m, control, array, rows)
+        m.d.comb += [
+            control.ready.eq(self.ready),
+            self.read.en.eq(control.issue),
+            self.read.half.eq(control.half),
+            self.read.first.eq(control.first),
+            array.shift_next.eq(control.shift_next),
+            array.shift_current.eq(control.shift_current),
+            array.lanes.eq(control.lanes),
+            array.key.eq(self.read.data),
+        ]
+        self._connect_credit(m, control)
+        beat, valid = self._delay(m, "array", control.beat, control.issue, array.LATENCY)
+        m.d.comb += [
+            tree.i.payload.products.eq(array.products),
+            tree.i.payload.log_slices.eq(beat.log_slices),
+            tree.i.valid.eq(valid),
+            tree.o.ready.eq(1),
+        ]
+        beat, _ = self._delay(m, "tree", beat, valid, tree.latency)
+        beat, valid, scores = self._align(m, beat, tree.o.valid, tree.o.payload.sums)
+        if self.config.max_beats > 1:
+            beat, valid, scores = self._accumulate(m, beat, valid, scores)
+        m.d.comb += [
+            lines.i.valid.eq(valid & beat.last),
+            *(lines.i.payload[name].eq(beat[name]) for name in line_shape(self.config)),
+            *(lines.i.payload.scores[b].eq(score) for b, score in enumerate(scores)),
+        ]
+        wiring.connect(m, lines.o, wiring.flipped(self.line))
+        wiring.connect(m, rows.o, wiring.flipped(self.row))
+        self._count(m, control, rows)
+        return m
+
+    def _connect_query(self, m: Module, control: _LineControl, array: _MultiplierArray, rows: StreamQueue) -> None:
+        query = self.query.payload
+        m.d.comb += [
+            self.query.ready.eq(control.query.ready & rows.i.ready),
+            control.query.valid.eq(self.query.valid & rows.i.ready),
+            rows.i.valid.eq(self.query.valid & control.query.ready),
+            rows.i.payload.eq(query.tag),
+            control.query.payload.context.eq(query.tag.context),
+            *(
+                control.query.payload[name].eq(query[name])
+                for name, _ in control.query.payload.shape()
+                if name != "context"
+            ),
+            array.elements.eq(query.elements),
+            array.take.eq(self.query.valid & self.query.ready),
+        ]
+
+    def _connect_credit(self, m: Module, control: _LineControl) -> None:
+        """Free places of the output queue, less the lines on their way to it."""
+        credits = Signal(range(self._depth), init=self._depth - 1)
+        spent = Signal()
+        returned = Signal()
+        m.d.comb += [
+            spent.eq(control.issue & control.beat.last),
+            returned.eq(self.line.valid & self.line.ready),
+            control.credit.eq(credits != 0),
+        ]
+        m.d.sync += credits.eq(credits + returned - spent)
+
+    def _delay(self, m: Module, name: str, beat: data.View, valid: Value, cycles: int) -> tuple[data.View, Value]:
+        for cycle in range(cycles):
+            beat_next = Signal(_beat(self.config), name=f"{name}_beat_{cycle}", reset_less=True)
+            valid_next = Signal(name=f"{name}_valid_{cycle}")
+            m.d.sync += [beat_next.eq(beat), valid_next.eq(valid)]
+            beat, valid = beat_next, valid_next
+        return beat, valid
+
+    def _scores(self, name: str) -> list[Signal]:
+        shape = self.line.payload.scores[0].shape()
+        return [Signal(shape, name=f"{name}_{b}", reset_less=True) for b in range(self.config.lanes)]
+
+    def _align(
+        self, m: Module, beat: data.View, valid: Value, sums: data.View
+    ) -> tuple[data.View, Value, list[Signal]]:
+        """Rotate so that lane 0 is the key at ``start``: the sums repeat behind the S-th, so S does not matter."""
+        aligned = self._scores("aligned")
+        rotated = [sums[b] for b in range(self.config.lanes)]
+        for bit in range((self.config.lanes - 1).bit_length()):
+            step = 1 << bit
+            rotated = [
+                Mux(beat.start[bit], rotated[(b + step) % self.config.lanes], rotated[b])
+                for b in range(self.config.lanes)
+            ]
+        m.d.sync += [score.eq(value) for score, value in zip(aligned, rotated, strict=True)]
+        return *self._delay(m, "aligned", beat, valid, 1), aligned
+
+    def _accumulate(
+        self, m: Module, beat: data.View, valid: Value, scores: list[Signal]
+    ) -> tuple[data.View, Value, list[Signal]]:
+        """Add the beats of a line of one score."""
+        total = self._scores("total")
+        m.d.sync += [register.eq(score) for register, score in zip(total[1:], scores[1:], strict=True)]
+        with m.If(valid):
+            m.d.sync += total[0].eq(scores[0] + Mux(beat.first, 0, total[0]))
+        return *self._delay(m, "total", beat, valid, 1), total
+
+    def _count(self, m: Module, control: _LineControl, rows: StreamQueue) -> None:
+        blocked = Signal()
+        m.d.comb += [
+            blocked.eq(control.idle & self.query.valid & ~rows.i.ready),
+            self.busy.eq(control.issue),
+            self.stall_query.eq(control.idle & ~blocked),
+            self.stall_key.eq(control.wait),
+            self.stall_out.eq(~(self.busy | self.stall_query | self.stall_key)),
+            self.useful.eq(Mux(control.issue & control.beat.last, control.beat.a_count + control.beat.b_count, 0)),
+        ]

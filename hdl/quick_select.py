@@ -1,0 +1,509 @@
+"""Quick-select: the k-th largest score of a row (paper section IV-B, fig. 9)."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from golden import topk as model
+from hdl.layouts import bits_for_count, select_line, selection
+from hdl.stream_queue import StreamQueue
+from hdl.zero_eliminator import prefix_counts
+
+__all__ = ["PartStore", "PivotRanks", "PivotSelect", "QuickSelect"]
+
+_GREATER, _MIDDLE, _LESS = range(3)
+
+
+class PivotRanks(wiring.Component):
+    """Ranks, in a sorted sample, of the two pivots around the k-th largest of ``size`` candidates.
+
+    Latency 4, initiation interval 1. Bit-exact with :func:`golden.topk.pivot_ranks`: the expected rank is
+    floor((k-1)(P+1)/size), found by a division of log2(P) bits in two stages, and a correction.
+
+    Members
+    -------
+    k : In(count_width)       1…size
+    size : In(count_width)
+    high : Out(n)             rank of the upper pivot, 0 is the largest
+    low : Out(n)              rank of the lower pivot
+    """
+
+    def __init__(self, *, parallelism: int, count_width: int):
+        self.parallelism = parallelism
+        self.levels = parallelism.bit_length() - 1
+        rank_width = max(1, self.levels)
+        super().__init__(
+            {
+                "k": In(count_width),
+                "size": In(count_width),
+                "high": Out(rank_width),
+                "low": Out(rank_width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        rest, quotient = (self.k - 1)[: len(self.k)], Value.cast(0)
+        for stage, bits in enumerate((self.levels - self.levels // 2, self.levels // 2)):
+            for _ in range(bits):
+                double = rest << 1
+                fits = double >= self.size
+                rest = Mux(fits, double - self.size, double)[: len(self.k)]
+                quotient = Cat(fits, quotient)
+            held_rest = Signal(len(self.k), name=f"rest_{stage}", reset_less=True)
+            held_quotient = Signal(self.levels + 1, name=f"quotient_{stage}", reset_less=True)
+            m.d.sync += [held_rest.eq(rest), held_quotient.eq(quotient)]
+            rest, quotient = held_rest, held_quotient[: self.levels]
+        position = Signal(range(self.parallelism + 1), reset_less=True)
+        m.d.sync += position.eq(held_quotient + (rest + self.k - 1 >= self.size))
+
+        top = self.parallelism - 1
+        wide = Signal()
+        above, below = Signal(signed(self.levels + 3)), Signal(signed(self.levels + 3))
+        m.d.comb += [
+            wide.eq(self.size >= model.WIDE_LINES * self.parallelism),
+            above.eq(position - 1 - wide),
+            below.eq(position + wide),
+        ]
+        with m.If(self.size <= self.parallelism):
+            m.d.sync += [self.high.eq(self.k - 1), self.low.eq(self.k - 1)]
+        with m.Else():
+            m.d.sync += [self.high.eq(Mux(above < 0, 0, above)), self.low.eq(Mux(below > top, top, below))]
+        return m
+
+
+class PivotSelect(wiring.Component):
+    """Pick the scores of two ranks from a line: all pairs are compared, the wins counted, the ranks matched.
+
+    ``high`` and ``low`` load when ``en`` is high, two cycles after the line; ranks are needed together with ``en``.
+    Equal scores rank in the order of their lanes; lanes from ``count`` on rank last.
+
+    Members
+    -------
+    en : In(1)
+    scores : In(P scores)
+    count : In(n)
+    high_rank, low_rank : In(n)     0 is the largest
+    high, low : Out(score)          held until the next ``en``
+    """
+
+    def __init__(self, *, score_width: int, parallelism: int):
+        self.parallelism = parallelism
+        shape = signed(score_width)
+        rank_width = max(1, parallelism.bit_length() - 1)
+        super().__init__(
+            {
+                "en": In(1),
+                "scores": In(data.ArrayLayout(shape, parallelism)),
+                "count": In(bits_for_count(parallelism)),
+                "high_rank": In(rank_width),
+                "low_rank": In(rank_width),
+                "high": Out(shape),
+                "low": Out(shape),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = range(self.parallelism)
+        first = {}
+        for j in lanes:
+            for i in range(j):
+                first[i, j] = Signal(name=f"first_{i}_{j}", reset_less=True)
+                m.d.sync += first[i, j].eq((self.scores[i] >= self.scores[j]) | (j >= self.count))
+        ranks = []
+        for lane in lanes:
+            ahead = [first[i, lane] for i in range(lane)] + [~first[lane, j] for j in range(lane + 1, len(lanes))]
+            rank = Signal(len(self.high_rank), name=f"rank{lane}", reset_less=True)
+            m.d.sync += rank.eq(prefix_counts(ahead)[-1])
+            ranks.append(rank)
+        with m.If(self.en):
+            for target, rank in ((self.high, self.high_rank), (self.low, self.low_rank)):
+                chosen = 0
+                for lane in lanes:
+                    chosen = chosen | Mux(ranks[lane] == rank, Value.cast(self.scores[lane]).as_unsigned(), 0)
+                m.d.sync += target.eq(chosen)
+        return m
+
+
+class PartStore(wiring.Component):
+    """One side of the partition: zero eliminator, line packer and circular line memory in one.
+
+    The kept items of each line move through one butterfly network straight to their lanes behind those that wait (a
+    compaction may be combined with a rotation without conflicts, if the lowest bit of the lane is set right first), and
+    full lines are written to memory. ``last`` has the rest written as well. A part begins at line ``base``; older lines
+    stay readable until they are overwritten, so a part may be read while the next one is written behind it.
+
+    Members
+    -------
+    start : In(1)           begin a new part; not before the last line of the previous one is written
+    en, last : In(1)        a line comes; it is the last of the pass
+    mask : In(lanes)        items of it to store
+    items : In(lanes)       the items, one cycle behind ``mask``
+    count : Out(n)          items stored of the line, one cycle behind ``mask``
+    base : Out(n)           first line of the current part
+    read_en, read_addr : In
+    read_data : Out(lanes)  line of the memory, one cycle behind ``read_en``, held
+    """
+
+    def __init__(self, *, score_width: int, lanes: int, depth: int):
+        self.lanes = lanes
+        self.depth = depth
+        self.levels = lanes.bit_length() - 1
+        self.stages = model.store_latency(lanes)
+        self.line = data.ArrayLayout(signed(score_width), lanes)
+        address = max(1, (depth - 1).bit_length())
+        super().__init__(
+            {
+                "start": In(1),
+                "en": In(1),
+                "last": In(1),
+                "mask": In(lanes),
+                "items": In(self.line),
+                "count": Out(bits_for_count(lanes)),
+                "base": Out(address),
+                "read_en": In(1),
+                "read_addr": In(address),
+                "read_data": Out(self.line),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = range(self.lanes)
+        before = prefix_counts([self.mask[lane] for lane in lanes])
+        valid, last, offset = Signal(), Signal(), Signal(self.levels)
+        keep = Signal(self.lanes, reset_less=True)
+        targets = [Signal(self.levels, name=f"before{lane}", reset_less=True) for lane in lanes]
+        total = Signal(self.levels + 1)
+        m.d.sync += [valid.eq(self.en), last.eq(self.en & self.last), keep.eq(self.mask), self.count.eq(before[-1])]
+        m.d.sync += [targets[lane].eq(before[lane]) for lane in lanes]
+        m.d.comb += total.eq(offset + self.count)
+        with m.If(self.start):
+            m.d.sync += offset.eq(0)
+        with m.Elif(valid):
+            m.d.sync += offset.eq(total[: self.levels])
+
+        items = [self.items[lane] for lane in lanes]
+        keep = [keep[lane] for lane in lanes]
+        targets = [(offset + target)[: self.levels] for target in targets]
+        control = (valid & total[self.levels], last, offset)
+        per_stage = -(-self.levels // self.stages)
+        for stage in range(self.stages):
+            for level in range(per_stage * stage, min(per_stage * (stage + 1), self.levels)):
+                items, keep, targets = self._exchange(level, items, keep, targets)
+            items, keep, targets, control = self._register(m, stage, valid, items, keep, targets, control)
+            valid = control[3]
+        self._write(m, items, keep, control)
+        return m
+
+    def _exchange(self, level: int, items, keep, targets):
+        """Butterfly level: an item goes to the lane whose bit ``level`` is that of its target."""
+        out = ([], [], [])
+        for lane in range(self.lanes):
+            other = lane ^ (1 << level)
+            wanted = lane >> level & 1
+            stays = keep[lane] & (targets[lane][level] == wanted)
+            comes = keep[other] & (targets[other][level] == wanted)
+            out[0].append(Mux(stays, items[lane], items[other]))
+            out[1].append(stays | comes)
+            out[2].append(Mux(stays, targets[lane], targets[other]))
+        return out
+
+    def _register(self, m: Module, stage: int, valid, items, keep, targets, control):
+        held_items = Signal(self.line, name=f"items_{stage}", reset_less=True)
+        held_keep = Signal(self.lanes, name=f"keep_{stage}")
+        held_targets = [
+            Signal(self.levels, name=f"target{lane}_{stage}", reset_less=True) for lane in range(self.lanes)
+        ]
+        full, last, offset = control[:3]
+        held = (
+            Signal(name=f"full_{stage}"),
+            Signal(name=f"last_{stage}"),
+            Signal(self.levels, name=f"offset_{stage}", reset_less=True),
+            Signal(name=f"valid_{stage}"),
+        )
+        m.d.sync += [target.eq(value) for target, value in zip(held_targets, targets, strict=True)]
+        m.d.sync += [held_items[lane].eq(items[lane]) for lane in range(self.lanes)]
+        m.d.sync += held_keep.eq(Mux(valid, Cat(keep), 0))
+        m.d.sync += [held[0].eq(full), held[1].eq(last), held[2].eq(offset), held[3].eq(valid)]
+        lanes = range(self.lanes)
+        return [held_items[lane] for lane in lanes], [held_keep[lane] for lane in lanes], held_targets, held
+
+    def _write(self, m: Module, items, keep, control):
+        """Fill the waiting line; write it when it is full, and what is left a cycle behind the last."""
+        full, last, offset, _ = control
+        m.submodules.memory = memory = Memory(shape=self.line, depth=self.depth, init=[])
+        read = memory.read_port(transparent_for=())
+        write = memory.write_port()
+        wait = Signal(self.line, reset_less=True)
+        flush = Signal()
+        address = Signal.like(self.base)
+        m.d.comb += [read.en.eq(self.read_en), read.addr.eq(self.read_addr), self.read_data.eq(read.data)]
+        m.d.comb += [write.en.eq(full | flush), write.addr.eq(address)]
+        m.d.sync += flush.eq(last)
+        for lane in range(self.lanes):
+            m.d.comb += write.data[lane].eq(Mux(flush | (lane < offset), wait[lane], items[lane]))
+            with m.If(keep[lane]):
+                m.d.sync += wait[lane].eq(items[lane])
+        with m.If(write.en):
+            m.d.sync += address.eq(address + 1)
+        with m.If(self.start):
+            m.d.sync += self.base.eq(address)
+
+
+class QuickSelect(wiring.Component):
+    """The k-th largest score of a row with multiplicity, and how many scores equal to it belong to the top k.
+
+    The row is partitioned while it arrives, around two pivots from its first line, into three stores: greater than
+    both, between, less than both. Scores equal to a pivot are only counted. The counts tell where the k-th largest is:
+    it is a pivot (then the row is done), or in one of the parts, which is partitioned in turn around two pivots from a
+    sample of P of its scores, chosen by rank so that the k-th largest probably lies between them. A part of at most P
+    scores is done in one pass, with the k-th largest itself as both pivots. After a poor pass (over 3/4 left, as in
+    sorted data) the sample is gathered from all over the part. Results equal :func:`golden.integer.kth_largest`; cycles
+    from the first line accepted to the result valid equal :func:`golden.topk.quick_select_cycles` if lines come back to
+    back.
+
+    ``k`` from 1, with the row's first line; k >= n means n. Lines of the next row are taken into an input queue.
+
+    Members
+    -------
+    i : In(stream.Signature(select_line(config)))     scores of a row, every line but the last full
+    o : Out(stream.Signature(selection(config)))      threshold, ties (1…)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.lanes = config.topk_parallelism
+        self.log_lanes = self.lanes.bit_length() - 1
+        lines = -(-config.max_tokens // self.lanes)
+        self.depth = 1 << lines.bit_length()
+        self.reads = min(model.GATHER_LINES, self.lanes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(select_line(config))),
+                "o": Out(stream.Signature(selection(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        width, count_width = self.config.score_width, self.config.count_width
+        m.submodules.queue = self.queue = StreamQueue(select_line(self.config), depth=8)
+        m.submodules.ranks = self.ranks = PivotRanks(parallelism=self.lanes, count_width=count_width)
+        m.submodules.pivots = self.pivots = PivotSelect(score_width=width, parallelism=self.lanes)
+        self.parts = [PartStore(score_width=width, lanes=self.lanes, depth=self.depth) for _ in range(3)]
+        for name, part in zip(("greater", "middle", "less"), self.parts, strict=True):
+            m.submodules[name] = part
+        wiring.connect(m, wiring.flipped(self.i), self.queue.i)
+        self._declare()
+        self._fetch(m)
+        self._compare(m)
+        self._control(m)
+        return m
+
+    def _declare(self):
+        count_width = self.config.count_width
+        self.line = Signal(data.ArrayLayout(signed(self.config.score_width), self.lanes), reset_less=True)
+        self.line_count = Signal(bits_for_count(self.lanes), reset_less=True)
+        self.line_last = Signal(reset_less=True)
+        self.line_valid = Signal()
+        self.load = Signal()  # this pass takes the row from the input
+        self.size = Signal(count_width, reset_less=True)  # candidates of this pass
+        self.left = Signal(count_width, reset_less=True)  # of them not yet in ``line``
+        self.k = Signal(count_width, reset_less=True)
+        self.part = Signal(range(3), reset_less=True)  # where the candidates are
+        self.poor = Signal(reset_less=True)  # the last pass left more than 3/4
+        self.base = Signal(range(self.depth), reset_less=True)
+        self.address = Signal(range(self.depth), reset_less=True)
+        self.step = Signal(range(max(4, self.reads + 1)))
+        self.start = Signal()  # the pivots are there: a pass begins
+        self.read = Signal()  # read a line from the part
+        self.shift = Signal()  # take the line that was read
+        self.above = Signal(count_width, reset_less=True)  # scores > high pivot
+        self.from_high = Signal(count_width, reset_less=True)  # >= high pivot
+        self.above_low = Signal(count_width, reset_less=True)  # > low pivot
+        self.from_low = Signal(count_width, reset_less=True)  # >= low pivot
+
+    def _fetch(self, m: Module):
+        """Lines of a stored part, on their way to ``line``."""
+        self.fetched = Array([part.read_data for part in self.parts])[self.part]
+        for part in self.parts:
+            m.d.comb += [part.read_en.eq(self.read), part.read_addr.eq(self.address)]
+        with m.If(self.read):
+            m.d.sync += self.address.eq(self.address + 1)
+        with m.If(self.shift):
+            short = self.left <= self.lanes
+            m.d.sync += [self.line.eq(self.fetched), self.line_valid.eq(1), self.line_last.eq(short)]
+            m.d.sync += [self.line_count.eq(Mux(short, self.left, self.lanes)), self.left.eq(self.left - self.lanes)]
+
+    def _compare(self, m: Module):
+        """Two comparator arrays, the masks of the three parts, and the counts of the pass."""
+        lanes = range(self.lanes)
+        en, last = Signal(), Signal(reset_less=True)
+        items = [Signal(self.line.shape(), name=f"items_{stage}", reset_less=True) for stage in range(2)]
+        counts = [Signal(bits_for_count(self.lanes), name=f"count_{stage}", reset_less=True) for stage in range(2)]
+        above, from_high, between, below = (
+            Signal(self.lanes, name=name, reset_less=True) for name in ("above", "from_high", "between", "below")
+        )
+        high, low = self.pivots.high, self.pivots.low
+        running = self.state_run = Signal()
+        m.d.sync += [en.eq(running & self.line_valid), last.eq(self.line_last)]
+        m.d.sync += [
+            items[0].eq(self.line),
+            items[1].eq(items[0]),
+            counts[0].eq(self.line_count),
+            counts[1].eq(counts[0]),
+        ]
+        for lane in lanes:
+            valid, score = lane < self.line_count, self.line[lane]
+            m.d.sync += [
+                above[lane].eq(valid & (score > high)),
+                from_high[lane].eq(valid & (score >= high)),
+                between[lane].eq(valid & (score < high) & (score > low)),
+                below[lane].eq(valid & (score < low)),
+            ]
+        for part, mask in zip(self.parts, (above, between, below), strict=True):
+            m.d.comb += [part.en.eq(en), part.last.eq(last), part.mask.eq(mask), part.items.eq(items[1])]
+            m.d.comb += part.start.eq(self.start)
+        counted, from_high_count = Signal(), Signal(bits_for_count(self.lanes), reset_less=True)
+        m.d.sync += [counted.eq(en), from_high_count.eq(prefix_counts([from_high[lane] for lane in lanes])[-1])]
+        greater, middle, less = (part.count for part in self.parts)
+        sums = (self.above, self.from_high, self.above_low, self.from_low)
+        line_counts = (greater, from_high_count, from_high_count + middle, counts[1] - less)
+        with m.If(self.start):
+            m.d.sync += [total.eq(0) for total in sums]
+        with m.Elif(counted):
+            m.d.sync += [total.eq(total + count) for total, count in zip(sums, line_counts, strict=True)]
+
+    def _control(self, m: Module):
+        m.d.comb += [
+            self.ranks.k.eq(self.k),
+            self.ranks.size.eq(self.size),
+            self.pivots.scores.eq(self.line),
+            self.pivots.count.eq(self.line_count),
+        ]
+        first_rank = Signal.like(self.pivots.high_rank, name="first_rank", reset_less=True)
+        high, low = model.load_ranks(self.lanes)
+        with m.If(self.load):
+            m.d.comb += self.pivots.high_rank.eq(Mux(self.line_last, first_rank, high))
+            m.d.comb += self.pivots.low_rank.eq(Mux(self.line_last, first_rank, low))
+        with m.Else():
+            m.d.comb += [self.pivots.high_rank.eq(self.ranks.high), self.pivots.low_rank.eq(self.ranks.low)]
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.FSM():
+            self._idle(m, first_rank)
+            self._turn(m)
+            self._sort(m)
+            self._run(m)
+            self._drain(m)
+
+    def _take(self, m: Module):
+        """A line from the input queue."""
+        payload = self.queue.o.p
+        m.d.comb += self.queue.o.ready.eq(1)
+        m.d.sync += [self.line.eq(payload.scores), self.line_count.eq(payload.count), self.line_last.eq(payload.last)]
+        m.d.sync += self.line_valid.eq(self.queue.o.valid)
+
+    def _idle(self, m: Module, first_rank: Signal):
+        payload = self.queue.o.p
+        with m.State("IDLE"):
+            self._take(m)
+            m.d.sync += [self.k.eq(payload.k), self.size.eq(0), self.load.eq(1), self.poor.eq(0), self.step.eq(0)]
+            m.d.sync += first_rank.eq(Mux(payload.k < payload.count, payload.k, payload.count) - 1)
+            with m.If(self.queue.o.valid):
+                m.next = "SORT"
+
+    def _turn(self, m: Module):
+        """Begin to read the part, when enough of it is written."""
+        early = (self.size >> (self.log_lanes + model.EARLY_LINES.bit_length() - 1)).any()
+        lines = Signal.like(self.size)
+        spread = Signal(len(self.size) + self.reads.bit_length(), reset_less=True)
+        log_reads, share = self.reads.bit_length() - 1, self.lanes // self.reads
+        m.d.comb += lines.eq(self.size >> self.log_lanes)
+        with m.State("TURN"):
+            m.d.sync += [self.step.eq(self.step + 1), spread.eq(lines << 1)]
+            with m.If((early & ~self.poor) | (self.step == model.store_latency(self.lanes))):
+                m.d.comb += self.read.eq(1)
+                m.d.sync += self.step.eq(0)
+                m.next = "FETCH"
+                with m.If(self.poor):
+                    m.d.sync += self.address.eq(self.base + (lines >> log_reads))
+                    m.next = "GATHER"
+        with m.State("FETCH"):
+            m.d.comb += [self.read.eq(1), self.shift.eq(1)]
+            m.next = "SORT"
+        with m.State("GATHER"):
+            m.d.comb += self.read.eq(1)
+            m.d.sync += [self.step.eq(self.step + 1), spread.eq(spread + lines), self.line_count.eq(self.lanes)]
+            m.d.sync += [self.line_valid.eq(1), self.address.eq(self.base + (spread >> log_reads))]
+            for read in range(self.reads):
+                with m.If(self.step == read):
+                    for lane in range(read * share, (read + 1) * share):
+                        m.d.sync += self.line[lane].eq(self.fetched[lane])
+            with m.If(self.step == self.reads - 1):
+                m.d.sync += [self.step.eq(0), self.address.eq(self.base)]
+                m.next = "SORT"
+
+    def _sort(self, m: Module):
+        """Find the pivots in ``line``; a gathered sample is then replaced by the part's first line."""
+        with m.State("SORT"):
+            m.d.sync += self.step.eq(self.step + 1)
+            m.d.comb += self.read.eq(self.poor & (self.step != 0))
+            m.d.comb += self.shift.eq(self.poor & (self.step == 2))
+            with m.If(self.step == 2):
+                m.d.comb += [self.pivots.en.eq(1), self.start.eq(1)]
+                m.d.sync += self.step.eq(0)
+                m.next = "RUN"
+
+    def _run(self, m: Module):
+        with m.State("RUN"):
+            m.d.comb += self.state_run.eq(1)
+            with m.If(self.load & self.line_valid):
+                m.d.sync += self.size.eq(self.size + self.line_count)
+            with m.If(self.line_valid & self.line_last):
+                m.d.sync += self.line_valid.eq(0)
+                m.next = "DRAIN"
+            with m.Elif(self.load):
+                self._take(m)
+            with m.Else():
+                m.d.comb += [self.read.eq(1), self.shift.eq(1)]
+
+    def _drain(self, m: Module):
+        """Wait for the counts, then decide."""
+        with m.State("DRAIN"):
+            m.d.sync += self.step.eq(self.step + 1)
+            with m.If((self.step == 0) & (self.k > self.size)):
+                m.d.sync += self.k.eq(self.size)
+            with m.If(self.step == 2):
+                m.d.sync += [self.step.eq(0), self.load.eq(0)]
+                m.next = "TURN"
+                with m.If(self.k <= self.above):
+                    self._descend(m, _GREATER, self.k, self.above)
+                with m.Elif(self.k <= self.from_high):
+                    self._finish(m, self.pivots.high, self.k - self.above)
+                with m.Elif(self.k <= self.above_low):
+                    self._descend(m, _MIDDLE, self.k - self.from_high, self.above_low - self.from_high)
+                with m.Elif(self.k <= self.from_low):
+                    self._finish(m, self.pivots.low, self.k - self.above_low)
+                with m.Else():
+                    self._descend(m, _LESS, self.k - self.from_low, self.size - self.from_low)
+
+    def _descend(self, m: Module, part: int, k: Value, size: Value):
+        """The k-th largest is in a part: go on with it."""
+        poor = (size[: len(self.size)] > self.size - (self.size >> 2)) & (size[: len(self.size)] > self.lanes)
+        m.d.sync += [self.part.eq(part), self.k.eq(k), self.size.eq(size), self.left.eq(size), self.poor.eq(poor)]
+        m.d.sync += [self.base.eq(self.parts[part].base), self.address.eq(self.parts[part].base)]
+
+    def _finish(self, m: Module, threshold: Value, ties: Value):
+        """The k-th largest is a pivot: hand it out, or wait until the last result is taken."""
+        with m.If(self.o.valid & ~self.o.ready):
+            m.d.sync += self.step.eq(self.step)
+            m.next = "DRAIN"
+        with m.Else():
+            m.d.sync += [self.o.p.threshold.eq(threshold), self.o.p.ties.eq(ties), self.o.valid.eq(1)]
+            m.next = "IDLE"

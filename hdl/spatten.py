@@ -1,0 +1,206 @@
+"""The accelerator: attention of whole heads, from jobs and packed tensors in memory to outputs."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl import layouts
+from hdl.config import Config
+from hdl.controller import Controller
+from hdl.counters import Counters, counters_layout
+from hdl.fetcher import Fetcher
+from hdl.job_checker import JobChecker
+from hdl.kv_buffer import KVBuffer
+from hdl.prob_times_v import ProbTimesV
+from hdl.qk_multiply import QKMultiply
+from hdl.softmax import Softmax
+from hdl.stream_fork import StreamFork
+from hdl.stream_queue import StreamQueue
+from hdl.value_pruner import ValuePruner
+
+__all__ = ["SpAtten"]
+
+
+class SpAtten(wiring.Component):
+    """SpAtten (Wang, Zhang, Han, HPCA 2021, Figure 8): top of the design; see docs/architecture.md.
+
+    Results of several jobs in flight may alternate row by row (a flat row comes later than its neighbours); each beat
+    names its job. A job's status comes after all of its results.
+
+    Members
+    -------
+    job : In(stream.Signature(job_descriptor))
+    ids : In(stream.Signature(job_id_entry))     key ids of jobs with list = 1, in the order of the jobs
+    status : Out(stream.Signature(job_status))   one per job: done, or why it was refused
+    out : Out(stream.Signature(job_output))      attention outputs
+    prob : Out(stream.Signature(job_probs))      attention probabilities
+    memory : Out(MemoryPort).array(num_channels)
+    window_base : In(address_width)              first word that jobs may read, in every channel; quasi-static
+    window_limit : In(address_width + 1)         first word behind it
+    counters : Out(counters_layout)
+    counters_clear : In(1)
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "job": In(stream.Signature(layouts.job_descriptor(config))),
+                "ids": In(stream.Signature(layouts.job_id_entry(config))),
+                "status": Out(stream.Signature(layouts.job_status(config))),
+                "out": Out(stream.Signature(layouts.job_output(config))),
+                "prob": Out(stream.Signature(layouts.job_probs(config))),
+                "memory": Out(layouts.MemoryPort(config)).array(config.num_channels),
+                "window_base": In(config.address_width),
+                "window_limit": In(config.address_width + 1),
+                "counters": Out(counters_layout(config)),
+                "counters_clear": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.checker = self._checker = JobChecker(config)
+        m.submodules.controller = self._controller = Controller(config)
+        m.submodules.fetcher = self._fetcher = Fetcher(config)
+        m.submodules.key_buffer = self._key_buffer = KVBuffer(config)
+        m.submodules.value_buffer = self._value_buffer = KVBuffer(config)
+        m.submodules.qk = self._qk = QKMultiply(config)
+        m.submodules.softmax = self._softmax = Softmax(config)
+        m.submodules.pruner = self._pruner = ValuePruner(config)
+        m.submodules.pv = self._pv = ProbTimesV(config)
+        m.submodules.counters = self._counters = Counters(config)
+        self._connect_jobs(m)
+        self._connect_fetcher(m)
+        self._connect_rows(m)
+        self._connect_results(m)
+        self._connect_counters(m)
+        return m
+
+    def _connect_jobs(self, m):
+        checker, controller = self._checker, self._controller
+        m.submodules.status_queue = queue = StreamQueue(layouts.job_status(self.config), depth=4)
+        connect(m, flipped(self.job), checker.job)
+        connect(m, flipped(self.ids), checker.ids)
+        connect(m, checker.accepted, controller.job)
+        m.d.comb += [
+            checker.window_base.eq(self.window_base),
+            checker.window_limit.eq(self.window_limit),
+            checker.list_free.eq(controller.list_free),
+            # Refusals go first: they are rare, and a completed job can wait.
+            queue.i.valid.eq(checker.refused.valid | controller.status.valid),
+            queue.i.payload.eq(controller.status.payload),
+            checker.refused.ready.eq(queue.i.ready),
+            controller.status.ready.eq(queue.i.ready & ~checker.refused.valid),
+        ]
+        with m.If(checker.refused.valid):
+            m.d.comb += queue.i.payload.eq(checker.refused.payload)
+        connect(m, queue.o, flipped(self.status))
+
+    def _connect_fetcher(self, m):
+        checker, controller, fetcher = self._checker, self._controller, self._fetcher
+        connect(m, checker.id_write, fetcher.ids)
+        for name in ("key", "key_lsb", "value", "gather_command", "query_request"):
+            connect(m, getattr(controller, name), getattr(fetcher, name))
+        connect(m, fetcher.query, controller.query_elements)
+        connect(m, self._pruner.gather, fetcher.gather)
+        for lane in range(self.config.lanes):
+            connect(m, fetcher.key_write[lane], self._key_buffer.write[lane])
+            connect(m, fetcher.value_write[lane], self._value_buffer.write[lane])
+        for channel, port in enumerate(self.memory):
+            connect(m, fetcher.memory[channel], flipped(port))
+        m.d.comb += [
+            controller.key_lsb_ready.eq(fetcher.key_lsb_ready),
+            self._qk.ready.eq(fetcher.key_ready),
+            self._pv.ready.eq(fetcher.value_ready),
+        ]
+
+    def _connect_rows(self, m):
+        """The way of a row: Q×K, softmax, pruning, prob×V."""
+        controller, qk, softmax, pruner, pv = self._controller, self._qk, self._softmax, self._pruner, self._pv
+        m.submodules.score_fork = fork = StreamFork(layouts.score_line(self.config), num_outputs=2)
+        connect(m, controller.query, qk.query)
+        connect(m, qk.read, self._key_buffer.read)
+        connect(m, qk.row, controller.row)
+        connect(m, qk.line, fork.i)
+        connect(m, fork.o[0], softmax.line)
+        connect(m, fork.o[1], pruner.score)
+        connect(m, controller.softmax_row, softmax.row)
+        connect(m, controller.prune_row, pruner.score_row)
+        connect(m, softmax.line_out, pruner.line)
+        connect(m, softmax.row_out, pruner.row)
+        connect(m, pruner.gather_row, controller.gather_row)
+        connect(m, pruner.value_line, pv.line)
+        # Until V of this job is commanded, the buffer half's ready count is that of an older job.
+        commanded = controller.values_commanded.bit_select(pruner.value_row.payload.tag.context, 1)
+        m.d.comb += [
+            pv.row.payload.eq(pruner.value_row.payload),
+            pv.row.valid.eq(pruner.value_row.valid & commanded),
+            pruner.value_row.ready.eq(pv.row.ready & commanded),
+        ]
+        connect(m, pv.read, self._value_buffer.read)
+        m.d.comb += [
+            controller.decided.eq(pruner.decided),
+            controller.decided_tag.eq(pruner.decided_tag),
+            controller.decided_flat.eq(pruner.decided_flat),
+            controller.value_done.eq(pv.done),
+            controller.value_done_tag.eq(pv.done_tag),
+        ]
+
+    def _connect_results(self, m):
+        controller, out, prob = self._controller, self._pv.o, self._pruner.prob
+        job_ids = Array(record.job_id for record in controller.record)
+        m.d.comb += [
+            self.out.valid.eq(out.valid),
+            out.ready.eq(self.out.ready),
+            self.out.payload.job_id.eq(job_ids[out.payload.tag.context]),
+            self.out.payload.query.eq(out.payload.tag.query),
+            self.out.payload.second.eq(out.payload.tag.second),
+            controller.output.eq(out.valid & out.ready & out.payload.last),
+            controller.output_context.eq(out.payload.tag.context),
+        ]
+        m.d.comb += [self.out.payload[name].eq(out.payload[name]) for name in ("last", "abs_sum", "values")]
+        m.d.comb += [
+            self.prob.valid.eq(prob.valid),
+            prob.ready.eq(self.prob.ready),
+            self.prob.payload.job_id.eq(job_ids[prob.payload.a_tag.context]),
+            self.prob.payload.a_query.eq(prob.payload.a_tag.query),
+            self.prob.payload.b_query.eq(prob.payload.b_tag.query),
+            controller.probs.eq(prob.valid & prob.ready & prob.payload.a_last & ~prob.payload.a_drop),
+            controller.probs_context.eq(prob.payload.a_tag.context),
+        ]
+        copied = ("start", "a_count", "b_count", "a_drop", "b_drop", "probs")
+        m.d.comb += [self.prob.payload[name].eq(prob.payload[name]) for name in copied]
+
+    def _connect_counters(self, m):
+        controller, qk, pruner, pv, fetcher = self._controller, self._qk, self._pruner, self._pv, self._fetcher
+        events = self._counters.events
+        refused = self._checker.refused
+        m.d.comb += [
+            events.cycles.eq(controller.active),
+            events.jobs.eq(controller.status.valid & controller.status.ready),
+            events.jobs_refused.eq(refused.valid & refused.ready),
+            events.rows.eq(pruner.decided & ~pruner.decided_flat),
+            events.flat_rows.eq(pruner.decided & pruner.decided_flat),
+            events.qk_beats.eq(qk.busy),
+            events.qk_useful.eq(qk.useful),
+            events.qk_stall_query.eq(qk.stall_query),
+            events.qk_stall_key.eq(qk.stall_key),
+            events.qk_stall_out.eq(qk.stall_out),
+            events.topk_rows.eq(pruner.topk_rows),
+            events.topk_busy.eq(pruner.topk_busy),
+            events.prune_stall_topk.eq(pruner.stall_topk),
+            events.pv_beats.eq(pv.busy),
+            events.pv_stall_line.eq(pv.stall_line),
+            events.pv_stall_value.eq(pv.stall_value),
+            events.pv_stall_out.eq(pv.stall_out),
+            events.query_words.eq(fetcher.read_words[layouts.QUERY]),
+            events.key_words.eq(fetcher.read_words[layouts.KEY]),
+            events.key_lsb_words.eq(fetcher.read_words[layouts.KEY_LSB]),
+            events.value_words.eq(fetcher.read_words[layouts.VALUE]),
+            self._counters.clear.eq(self.counters_clear),
+            self.counters.eq(self._counters.values),
+        ]

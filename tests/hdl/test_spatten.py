@@ -1,0 +1,126 @@
+"""The whole accelerator against golden: random jobs of every kind, refusals, stalls, out-of-step channels."""
+
+import dataclasses
+import random
+
+import pytest
+import torch
+
+from golden.job import run_job
+from hdl import layouts
+from hdl.config import PRESETS, Config
+from sim.engine import MemoryTiming, make_engine
+from tests.jobs import random_job
+
+TINY = PRESETS["tiny"]
+# Eight lanes as the paper's machine, with few multipliers: packed lines, several channels, several top-k engines.
+WIDE = Config(
+    name="wide",
+    num_multipliers=128,
+    lanes=8,
+    max_dim=64,
+    dims=(16, 32, 48, 64),
+    max_tokens=256,
+    buffer_dim=32,
+    num_channels=4,
+    channel_width=128,
+    address_width=20,
+    topk_parallelism=8,
+    num_topk_engines=2,
+    norm_lanes=16,
+    line_queue=72,
+)
+STALLS = MemoryTiming(latency=7, stall=0.3, skew=9, host_stall=0.3)
+
+
+def engine_or_skip(name, config, **options):
+    if name == "verilator":
+        from sim.verilator import available
+
+        if not available():
+            pytest.skip("no C++ compiler, make or perl for Verilator")
+    return make_engine(name, config, **options)
+
+
+def assert_equal(jobs, results, config):
+    for index, (job, got) in enumerate(zip(jobs, results, strict=True)):
+        want = run_job(job, config)
+        for field in ("flat", "probs", "out", "abs_sum"):
+            assert torch.equal(getattr(got, field), getattr(want, field)), f"job {index}: {field}, {job}"
+
+
+@pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
+def test_random_jobs_pysim(timing):
+    rng = random.Random(1)
+    jobs = [random_job(TINY, rng, max_keys=20) for _ in range(10)]
+    with engine_or_skip("pysim", TINY, timing=timing) as engine:
+        assert_equal(jobs, engine.run(jobs).results, TINY)
+
+
+@pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
+@pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
+def test_random_jobs_verilator(config, timing):
+    rng = random.Random(2)
+    jobs = [random_job(config, rng) for _ in range(150)]
+    with engine_or_skip("verilator", config, timing=timing) as engine:
+        assert_equal(jobs, engine.run(jobs).results, config)
+
+
+@pytest.mark.parametrize("kind", ["summarization", "causal", "generation"])
+def test_kinds_back_to_back(kind):
+    """Runs of one kind keep the pipeline full, where a mixture may hide a hazard."""
+    rng = random.Random(3)
+    jobs = [random_job(WIDE, rng, kind=kind, dim=32, threshold=0.3, split=(6, 4)) for _ in range(60)]
+    with engine_or_skip("verilator", WIDE) as engine:
+        run = engine.run(jobs)
+    assert_equal(jobs, run.results, WIDE)
+    assert run.counters["jobs"] == 60
+    assert run.counters["flat_rows"] == sum(int(result.flat.sum()) for result in run.results)
+    assert run.counters["rows"] == sum(job.num_queries for job in jobs)
+
+
+REFUSALS = [
+    ({"dim": 20}, layouts.BAD_DIM),
+    ({"num_keys": 0}, layouts.BAD_COUNT),
+    ({"value_keep": 0}, layouts.BAD_KEEP),
+    ({"key_bits": 7}, layouts.BAD_WIDTH),
+    ({"value_base": 0xFFFFF}, layouts.BAD_WINDOW),
+    ({"list": 1, "ids": [3, 2, 1]}, layouts.BAD_IDS),
+    ({"shift": 0}, layouts.BAD_SCALE),
+]
+
+
+@pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
+def test_refused_jobs_leave_no_trace(timing):
+    """Bad jobs between good ones: the good ones equal golden, as if the bad ones had never come."""
+    rng = random.Random(4)
+    jobs, overrides, codes = [], {}, []
+    for change, code in REFUSALS:
+        jobs += [random_job(WIDE, rng, queries=5, listed=False) for _ in range(2)]
+        overrides[len(jobs) - 1] = change
+        codes += [layouts.OK, code]
+    jobs.append(random_job(WIDE, rng))
+    with engine_or_skip("verilator", WIDE, timing=timing) as engine:
+        run = engine.run(jobs, overrides=overrides, allow_refused=True)
+    assert run.statuses == [*codes, layouts.OK]
+    good = [i for i, code in enumerate(run.statuses) if code == layouts.OK]
+    assert all((result is None) == (code != layouts.OK) for result, code in zip(run.results, run.statuses, strict=True))
+    assert_equal([jobs[i] for i in good], [run.results[i] for i in good], WIDE)
+    assert run.counters["jobs_refused"] == len(REFUSALS)
+
+
+def test_pruned_rows_of_memory_are_never_read():
+    """A head with a tenth of the keys listed reads a tenth of the words (and no other)."""
+    rng = random.Random(5)
+    job = random_job(WIDE, rng, dim=64, keys=12, kind="summarization", listed=False, split=(8, 0), value_bits=8)
+    rows = 120
+    key, value = (torch.randint(-128, 128, (rows, 64)) for _ in range(2))
+    ids = torch.arange(0, rows, 10)
+    job = dataclasses.replace(job, key=key, value=value, ids=ids, query_bits=8, value_keep=12)
+    job = dataclasses.replace(job, query=job.query.clamp(-128, 127))
+    with engine_or_skip("verilator", WIDE) as engine:
+        run = engine.run([job])
+    assert_equal([job], run.results, WIDE)
+    words = 64 * 8 // WIDE.channel_width
+    assert run.counters["key_words"] == 12 * words
+    assert run.counters["value_words"] == 12 * words

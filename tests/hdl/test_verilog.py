@@ -1,0 +1,51 @@
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hdl.config import PRESETS, Config
+from hdl.verilog import VERSION, port_map, port_widths, to_verilog
+from tests.sim.standin import StandIn
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("config", PRESETS.values(), ids=list(PRESETS))
+def test_ports_are_named_and_wide_as_promised(config: Config):
+    top = StandIn(config)
+    widths = port_widths(top)
+    text = to_verilog(config, top=top)
+    body = text[text.index("module spatten(") :]
+    ports = set(re.match(r"module spatten\(([^)]*)\)", body)[1].replace("\n", " ").replace(" ", "").split(","))
+    assert ports == set(widths) | {"clk", "rst"}
+    assert not any("__" in port for port in ports)
+    for index in range(config.num_channels):
+        assert widths[f"memory_{index}_request_payload"] == config.address_width
+        assert widths[f"memory_{index}_response_payload"] == config.channel_width
+        assert re.search(rf"^  output memory_{index}_request_valid;", body, re.MULTILINE)
+    assert re.search(r"^  input job_valid;", body, re.MULTILINE)
+    assert {port for port, (_, direction) in port_map(top).items() if direction == "i"} == set(
+        re.findall(r"^  input (?:\[\d+:0\] )?(\w+);", body[: body.index("endmodule")], re.MULTILINE)
+    ) - {"clk", "rst"}
+
+
+def test_header_holds_the_configuration():
+    config = PRESETS["tiny"]
+    text = to_verilog(config, top=StandIn(config))
+    header = re.match(r"(?://.*\n)+", text)[0]
+    assert f"spatten {VERSION}" in header and "SPDX-License-Identifier: Apache-2.0" in header
+    json_text = "\n".join(line.removeprefix("// ") for line in header.splitlines()[5:])
+    assert Config.from_json(json_text) == config and json.loads(json_text)["name"] == "tiny"
+
+
+def test_text_is_the_same_everywhere():
+    config = PRESETS["tiny"]
+    text = to_verilog(config, top=StandIn(config))
+    assert text == to_verilog(config, top=StandIn(config))
+    assert str(ROOT) not in text and "standin.py" not in text
+
+
+def test_version_is_that_of_the_package():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -1,0 +1,130 @@
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from golden.job import run_job
+from hdl.config import PRESETS, Config
+from hdl.layouts import job_descriptor, job_id_entry, job_output, job_probs
+from sim.jobs import ResultError, Unpacker, collect, pack_jobs, to_words
+from sim.memory import MemoryImage
+from sim.packing import pack, unpack
+from tests.jobs import random_job
+
+TINY = PRESETS["tiny"]
+
+
+def words_of(layout, items):
+    return np.stack([to_words(pack(layout, item), layout.size) for item in items])
+
+
+@pytest.mark.parametrize("config", PRESETS.values(), ids=list(PRESETS))
+def test_unpacker_equals_unpack(config: Config):
+    rng = random.Random(0)
+    odd = data.StructLayout({"a": 1, "b": signed(63), "c": data.ArrayLayout(signed(20), 7), "d": 33, "e": signed(1)})
+    for layout in (odd, job_output(config), job_probs(config)):
+        bits = [rng.getrandbits(layout.size) for _ in range(5)]
+        items = Unpacker(layout, np.stack([to_words(value, layout.size) for value in bits]))
+        for index, value in enumerate(bits):
+            for name, field in unpack(layout, value).items():
+                assert items[name][index].tolist() == field, name
+
+
+def jobs_with_lists():
+    rng = random.Random(1)
+    listed = [random_job(TINY, rng, listed=True, keys=5, dim=16) for _ in range(3)]
+    listed[1].ids = listed[0].ids = listed[0].ids % 5
+    listed[0].ids = listed[1].ids.unique()
+    listed[1].ids = listed[0].ids.clone()
+    return [listed[0], random_job(TINY, rng, listed=False, dim=16), listed[1], listed[2]]
+
+
+def test_descriptors_and_ids():
+    jobs = jobs_with_lists()
+    image = MemoryImage(TINY)
+    words, ids = pack_jobs(jobs, TINY, image)
+    fields = [unpack(job_descriptor(TINY), int.from_bytes(row.tobytes(), "little")) for row in words]
+    assert [field["list"] for field in fields] == [1, 0, 2, 1]
+    assert [field["job_id"] for field in fields] == [0, 1, 2, 3]
+    entries = [unpack(job_id_entry(TINY), int(word)) for word in ids]
+    assert [entry["id"] for entry in entries] == jobs[0].ids.tolist() + jobs[3].ids.tolist()
+    assert [index for index, entry in enumerate(entries) if entry["last"]] == [len(jobs[0].ids) - 1, len(entries) - 1]
+    for job, field in zip(jobs, fields, strict=True):
+        assert field["num_rows"] == job.num_rows and field["num_keys"] == job.num_keys
+        assert (image.read(field["value_base"], job.num_rows, job.dim, job.value_bits) == job.value).all()
+
+
+def test_override_must_name_a_field():
+    jobs = jobs_with_lists()
+    words, ids = pack_jobs(jobs, TINY, MemoryImage(TINY), {1: {"dim": 17}, 3: {"ids": [3, 3]}})
+    assert unpack(job_descriptor(TINY), int.from_bytes(words[1].tobytes(), "little"))["dim"] == 17
+    assert ids[-2:].tolist() == [3, 3 | 1 << 16]
+    with pytest.raises(ValueError, match=r"override must name ids or one of job_id, dim, .*; not colour"):
+        pack_jobs(jobs, TINY, MemoryImage(TINY), {0: {"colour": 1}})
+
+
+def streams(job, config, job_id=0):
+    """Items of the out and prob streams of a job, as good hardware may give them."""
+    result = run_job(job, config)
+    outs, lines = [], []
+    order = list(range(job.num_queries))
+    random.Random(0).shuffle(order)
+    for query in order:
+        values = result.out[query].tolist()
+        for start in range(0, job.dim, config.norm_lanes):
+            outs.append({
+                "job_id": job_id, "query": query, "last": int(start + config.norm_lanes >= job.dim),
+                "second": int(result.flat[query]), "abs_sum": int(result.abs_sum[query]),
+                "values": (values[start : start + config.norm_lanes] + [0] * config.norm_lanes)[: config.norm_lanes],
+            })  # fmt: skip
+        length = job.num_keys - job.num_queries + query + 1 if job.causal else job.num_keys
+        for start in range(0, length, config.lanes):
+            probs = result.probs[query, start : min(start + config.lanes, length)].tolist()
+            lines.append({
+                "job_id": job_id, "start": start, "a_count": len(probs), "b_count": 0, "a_query": query, "b_query": 0,
+                "a_drop": 0, "b_drop": 0, "probs": (probs + [9] * config.lanes)[: config.lanes],
+            })  # fmt: skip
+    return outs, lines
+
+
+def collected(job, outs, lines, config=TINY, codes=(0,)):
+    return collect([job], codes, words_of(job_output(config), outs), words_of(job_probs(config), lines), config)
+
+
+@pytest.mark.parametrize("kind", ["summarization", "causal", "generation"])
+def test_collect(kind):
+    job = random_job(TINY, random.Random(2), kind=kind, queries=3, keys=7, dim=48)
+    outs, lines = streams(job, TINY)
+    lines.append(dict(lines[0], a_drop=1))
+    (result,) = collected(job, outs, lines)
+    want = run_job(job, TINY)
+    for field in ("out", "abs_sum", "flat", "probs"):
+        assert (getattr(result, field) == getattr(want, field)).all(), field
+
+
+def test_collect_tells_wrong_items():
+    job = random_job(TINY, random.Random(3), kind="summarization", queries=3, keys=7, dim=48, listed=False)
+    outs, lines = streams(job, TINY)
+    padded = [dict(out) for out in outs]
+    last = next(out for out in padded if out["last"])
+    beats = len(outs) // 3
+    doubled = outs[:beats] * 2 + outs[2 * beats :]
+    cases = [
+        (outs[1:], lines, "job 0: 35 output beats, expected 36"),
+        (outs[1:] + outs[:1], lines, "output rows are not runs of 12 beats"),
+        (doubled, lines, "is missing, others came twice"),
+        (outs, lines[1:], "0 probabilities, expected 1"),
+        (outs, [*lines, lines[0]], "2 probabilities, expected 1"),
+        (outs, [dict(lines[0], start=70), *lines], "key 71, which the job has not"),
+        (outs, [dict(lines[0], job_id=4), *lines], "probability items came with job id 4, a job that is unknown"),
+    ]
+    for bad_outs, bad_lines, message in cases:
+        with pytest.raises(ResultError, match=message):
+            collected(job, bad_outs, bad_lines)
+    with pytest.raises(ResultError, match="output items came with job id 0, a job that is unknown or refused"):
+        collected(job, outs, lines, codes=(2,))
+    last["last"] = 0
+    with pytest.raises(ResultError, match="the last one marked"):
+        collected(job, padded, lines)
