@@ -301,7 +301,7 @@ PRESETS: dict[str, Config] = {
             norm_lanes=4,
             line_queue=1040,
         ),
-        Config(name="paper"),
+        Config(name="paper", query_queue=16),
     )
 }
 """The presets: smallest with every block, ULX3S-85F board, the paper's 1/8 (Table III), the paper's Table I."""

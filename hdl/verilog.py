@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from amaranth.back import verilog
@@ -54,6 +55,11 @@ def _header(config: Config, name: str) -> str:
     return "\n".join(f"// {line}".rstrip() for line in lines) + "\n"
 
 
+def _dotted(text: str) -> str:
+    """Name elements of arrays ``\\x.0``, not ``\\x[0]``: tools take that for bit 0 of a vector ``x`` (abc9 aborts)."""
+    return re.sub(r"\\\S+", lambda name: re.sub(r"\[(\d+)\]", r".\1", name[0]), text)
+
+
 def to_verilog(config: Config, *, top: Any = None, name: str = TOP_NAME) -> str:
     """Verilog text of ``top`` (by default the whole accelerator of ``config``) as module ``name``.
 
@@ -67,4 +73,4 @@ def to_verilog(config: Config, *, top: Any = None, name: str = TOP_NAME) -> str:
         for port, (value, direction) in port_map(top).items()
     }
     text = verilog.convert(top, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
-    return _header(config, name) + text
+    return _header(config, name) + _dotted(text)

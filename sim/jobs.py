@@ -109,9 +109,15 @@ class Unpacker:
         padded = np.zeros((len(words), words.shape[1] + 2), dtype=np.uint64)
         padded[:, : words.shape[1]] = words
         self._words = padded
+        self._fields: dict[str, np.ndarray] = {}
 
     def __getitem__(self, name: str) -> np.ndarray:
         """int64 (items,) of a plain field, (items, length) of an array."""
+        if name not in self._fields:
+            self._fields[name] = self._field(name)
+        return self._fields[name]
+
+    def _field(self, name: str) -> np.ndarray:
         field = self.layout[name]
         shape = field.shape
         if isinstance(shape, data.ArrayLayout):

@@ -4,6 +4,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 
 from hdl.config import PRESETS, Config
 from hdl.verilog import VERSION, port_map, port_widths, to_verilog
@@ -45,6 +48,21 @@ def test_text_is_the_same_everywhere():
     text = to_verilog(config, top=StandIn(config))
     assert text == to_verilog(config, top=StandIn(config))
     assert str(ROOT) not in text and "standin.py" not in text
+
+
+def test_elements_are_not_named_like_bits():
+    class Elements(wiring.Component):
+        o: Out(data.ArrayLayout(data.ArrayLayout(4, 2), 3))
+
+        def elaborate(self, platform):
+            m = Module()
+            m.d.sync += self.o[1][0].eq(self.o[2][1] + 1)
+            return m
+
+    text = to_verilog(PRESETS["tiny"], top=Elements())
+    assert "\\o.1.0 " in text
+    assert not re.search(r"\\\S+\[\d+\]", text)
+    assert re.search(r"^ +assign .* = o\[\d+:\d+\]", text, re.MULTILINE), "true bit selections stay"
 
 
 def test_version_is_that_of_the_package():
