@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl import layouts
@@ -36,6 +37,10 @@ class Controller(wiring.Component):
     its rows are final (not flat), and the same half of the V buffer until all of its V lines are accumulated. Contexts
     are taken, loaded and queried in the order of the jobs; second passes of flat rows go before first passes.
 
+    A generation job has one row, and gives its half of the K buffer away as soon as that row has been read, so that the
+    next load need not wait for softmax. If the row turns out flat, it takes the half back: its K is loaded again, and
+    so is, later, that of the context which had it meanwhile (whose query waits until the older row is final).
+
     Members
     -------
     job : In(stream.Signature(job_record))              checked jobs
@@ -48,6 +53,7 @@ class Controller(wiring.Component):
     row : In(stream.Signature(row_tag))                 rows in the order in which QKMultiply took them
     softmax_row, prune_row : Out                        parameters of these rows
     gather_row : In(stream.Signature(row_tag))          generation: a row whose survivors follow
+    row_read : In(1), row_read_context : In(2)          QKMultiply has read all keys of a row
     decided, decided_tag, decided_flat : In             a row's exp sum is known
     value_done, value_done_tag : In                     a row's V lines are accumulated
     values_commanded : Out(4)                           the V load of this context has begun (its ready count counts)
@@ -79,13 +85,15 @@ class Controller(wiring.Component):
                 "softmax_row": Out(stream.Signature(layouts.softmax_row(config))),
                 "prune_row": Out(stream.Signature(layouts.prune_row(config))),
                 "gather_row": In(stream.Signature(tag)),
+                "row_read": In(1),
+                "row_read_context": In(2),
                 "decided": In(1),
                 "decided_tag": In(tag),
                 "decided_flat": In(1),
                 "value_done": In(1),
                 "value_done_tag": In(tag),
                 "values_commanded": Out(config.num_contexts),
-            "output": In(1),
+                "output": In(1),
                 "output_context": In(2),
                 "probs": In(1),
                 "probs_context": In(2),
@@ -101,11 +109,14 @@ class Controller(wiring.Component):
         self._words = Array(Value.cast(record) for record in self.record)
         self._valid = Signal(self.config.num_contexts)
         self._keyed = Signal(self.config.num_contexts)  # key command given
+        self._read = Signal(self.config.num_contexts)  # generation: the row has been read
+        self._head = Signal(2)  # oldest context
         self._claimed = Signal(self.config.num_contexts)  # half of the V buffer taken
         self._keys_final = Signal(self.config.num_contexts)  # all rows final: half of the K buffer released
         self._values_done = Signal(self.config.num_contexts)  # half of the V buffer released
         self._lsb_needed = Signal(self.config.num_contexts)
         self._lsb_issued = Signal(self.config.num_contexts)
+        self._redo_kept = Signal(self.config.num_contexts)  # generation: the row is flat, and to be computed again
         self._asked = Signal(self.config.num_contexts)  # first passes of all queries issued
         self._allocate(m)
         self._load_keys(m)
@@ -132,12 +143,14 @@ class Controller(wiring.Component):
                     m.d.sync += [record.eq(self.job.payload), self._valid[index].eq(1)]
                     for flags in (
                         self._keyed,
+                        self._read,
                         self._claimed,
                         self._keys_final,
                         self._values_done,
                         self._lsb_needed,
                         self._lsb_issued,
                         self._asked,
+                        self._redo_kept,
                         self.values_commanded,
                     ):
                         m.d.sync += flags[index].eq(0)
@@ -175,13 +188,42 @@ class Controller(wiring.Component):
         ]
         return record
 
+    def _is_older(self, context):
+        """Whether ``context`` is older than the other context with its halves, if both are valid."""
+        return ~(context - self._head)[1]
+
     def _load_keys(self, m):
-        pointer = Signal(2)
-        self._command(m, self.key, pointer, "key")
-        pending = self._valid.bit_select(pointer, 1) & ~self._keyed.bit_select(pointer, 1)
-        m.d.comb += self.key.valid.eq(pending & self._half_free(self._keyed, self._keys_final, pointer))
+        """Offers the oldest context without K whose half of the buffer is free."""
+        contexts = range(self.config.num_contexts)
+        context = Signal(2)
+        offered = Signal()
+        cancelled = Signal()  # an older context wants the half back before this command is taken
+        generation = Cat(record.generation for record in self.record)
+        released = self._keyed & (self._keys_final | (generation & self._read))
+        free = Cat(self._is_older(Const(c, 2)) | ~self._valid[c ^ 2] | released[c ^ 2] for c in contexts)
+        pending = self._valid & ~self._keyed & free
+        self._command(m, self.key, context, "key")
+        m.d.comb += self.key.valid.eq(offered)
+        with m.If(~offered):
+            m.d.sync += offered.eq(pending.any())
+            for age in reversed(contexts):
+                candidate = (self._head + age)[:2]
+                with m.If(pending.bit_select(candidate, 1)):
+                    m.d.sync += context.eq(candidate)
+        taken_back = self.decided & self.decided_flat & generation.bit_select(self.decided_tag.context, 1)
+        loser = self.decided_tag.context ^ 2
         with m.If(self.key.valid & self.key.ready):
-            m.d.sync += [self._keyed.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+            m.d.sync += [offered.eq(0), cancelled.eq(0), self._keyed.bit_select(context, 1).eq(~cancelled)]
+        with m.If(self.row_read & generation.bit_select(self.row_read_context, 1)):
+            m.d.sync += self._read.bit_select(self.row_read_context, 1).eq(1)
+        with m.If(taken_back):
+            m.d.sync += [
+                self._keyed.bit_select(self.decided_tag.context, 1).eq(0),
+                self._read.bit_select(self.decided_tag.context, 1).eq(0),
+                self._keyed.bit_select(loser, 1).eq(0),
+            ]
+            with m.If(offered & (context == loser) & ~self.key.ready):
+                m.d.sync += cancelled.eq(1)
 
     def _load_values(self, m):
         """Claims a half of the V buffer for each job in order; summarization jobs load all of V."""
@@ -210,7 +252,7 @@ class Controller(wiring.Component):
     def _load_lsbs(self, m):
         """The LSB plane of a job is fetched once, at its first flat row."""
         context = Signal(2)
-        wanted = self._lsb_needed & ~self._lsb_issued
+        wanted = self._lsb_needed & ~self._lsb_issued & self._keyed
         offered = Signal()
         with m.If(~offered):
             for index in reversed(range(self.config.num_contexts)):
@@ -229,8 +271,7 @@ class Controller(wiring.Component):
         pointer = Signal(2)
         query = Signal(config.count_width)
         redo = self._redo.o
-        second_half = redo.payload.context[0]
-        loaded = self._lsb_issued.bit_select(redo.payload.context, 1) & self.key_lsb_ready[second_half].all()
+        loaded = self._lsb_loaded().bit_select(redo.payload.context, 1)
         second = Signal()
         context = Signal(2)
         record = Signal(layouts.job_record(config))
@@ -280,14 +321,72 @@ class Controller(wiring.Component):
             meta.i.valid.eq(fork.o[1].valid),
             fork.o[1].ready.eq(meta.i.ready),
         ]
+        # K of this context is being loaded, and the context before it in the same half is done with its own.
+        contexts = range(config.num_contexts)
+        clear = Cat(
+            self._keyed[c] & (self._is_older(Const(c, 2)) | ~self._valid[c ^ 2] | self._keys_final[c ^ 2])
+            for c in contexts
+        ).bit_select(meta.o.payload.tag.context, 1)
+        fetched = self.query_elements.valid & meta.o.valid & clear
+        offer, kept = self._keep_queries(m, fetched & self.query.ready)
         row = self.query.payload
         m.d.comb += [row[name].eq(meta.o.payload[name]) for name in _query_meta(config).members]
         m.d.comb += [
             row.elements.eq(self.query_elements.payload),
-            self.query.valid.eq(self.query_elements.valid & meta.o.valid),
-            self.query_elements.ready.eq(self.query.ready & meta.o.valid),
-            meta.o.ready.eq(self.query.ready & self.query_elements.valid),
+            self.query.valid.eq(fetched | offer),
+            self.query_elements.ready.eq(self.query.ready & fetched & ~offer),
+            meta.o.ready.eq(self.query.ready & fetched & ~offer),
         ]
+        with m.If(offer):
+            m.d.comb += Value.cast(row).eq(kept)
+
+    def _lsb_loaded(self):
+        """Contexts whose MSB plane is being loaded again or still there, and whose LSB plane is on chip."""
+        ready = Cat(self.key_lsb_ready[c % 2].all() for c in range(self.config.num_contexts))
+        return self._keyed & self._lsb_issued & ready
+
+    def _keep_queries(self, m, taken):
+        """Keeps the Q row of each generation job, and offers it again when it turned out flat and its LSBs are loaded.
+
+        It must not come by the fetcher: there the next job's Q row may be in front of it, waiting for this row to end.
+        ``taken``: a fetched row goes to QKMultiply unless one is offered. Returns (offered, the row).
+        """
+        config = self.config
+        shape = layouts.query_row(config)
+        m.submodules.kept = memory = Memory(shape=Shape.cast(shape).width, depth=config.num_contexts, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        row = Signal(shape)
+        context = Signal(2)
+        loaded = self._redo_kept & self._lsb_loaded()
+        fetched = self.query.payload
+        offer = Signal()
+        m.d.comb += [
+            write.addr.eq(fetched.tag.context),
+            write.data.eq(Value.cast(fetched)),
+            write.en.eq(taken & ~offer),
+            read.addr.eq(context),
+            Value.cast(row).eq(read.data),
+        ]
+        kept = Signal(shape)
+        m.d.comb += [kept.eq(row), kept.tag.second.eq(1), kept.low.eq(1)]
+        with m.FSM():
+            with m.State("IDLE"):
+                for index in range(config.num_contexts):
+                    with m.If(loaded[index]):
+                        m.d.sync += context.eq(index)
+                        m.next = "READ"
+            with m.State("READ"):
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                # Not while a fetched row is offered and not taken: what is offered must not change.
+                with m.If(~self.query.valid | self.query.ready):
+                    m.next = "OFFER"
+            with m.State("OFFER"):
+                m.d.comb += offer.eq(1)
+                with m.If(self.query.ready):
+                    m.d.sync += self._redo_kept.bit_select(context, 1).eq(0)
+                    m.next = "IDLE"
+        return offer, Value.cast(kept)
 
     def _describe_rows(self, m):
         """Rows as QKMultiply took them, with the parameters that softmax and pruning need."""
@@ -325,8 +424,11 @@ class Controller(wiring.Component):
         """Counts the rows of each context through the stages; releases buffers, and answers complete jobs."""
         config = self.config
         redo = self._redo.i
+        generation = Cat(record.generation for record in self.record).bit_select(self.decided_tag.context, 1)
+        with m.If(self.decided & self.decided_flat & generation):
+            m.d.sync += self._redo_kept.bit_select(self.decided_tag.context, 1).eq(1)
         m.d.comb += [
-            redo.valid.eq(self.decided & self.decided_flat),
+            redo.valid.eq(self.decided & self.decided_flat & ~generation),
             redo.payload.context.eq(self.decided_tag.context),
             redo.payload.query.eq(self.decided_tag.query),
         ]
@@ -360,7 +462,7 @@ class Controller(wiring.Component):
             )
             with m.If(~self._valid[index]):
                 m.d.sync += [final.eq(0), outputs.eq(0), probs.eq(0), undone.eq(self.job.payload.num_queries)]
-        head = Signal(2)
+        head = self._head
         oldest = Signal(layouts.job_record(config))
         m.d.comb += [
             self.status.valid.eq(complete.bit_select(head, 1)),

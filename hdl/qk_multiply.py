@@ -65,6 +65,8 @@ class _LineControl(wiring.Component):
     lanes : Out(_lane_select[lanes])    combinational; for the operands of the next cycle
     shift_next : Out(1)     the next row's registers take the newest query
     shift_current : Out(1)  the current row's registers take the next row
+    row_done : Out(1)       the last beat of a row is issued
+    context : Out(2)        context of the current row
     idle : Out(1)           no query
     wait : Out(1)           a query, but its keys are not loaded
     """
@@ -83,6 +85,8 @@ class _LineControl(wiring.Component):
                 "lanes": Out(data.ArrayLayout(_lane_select(config), config.lanes)),
                 "shift_next": Out(1),
                 "shift_current": Out(1),
+                "row_done": Out(1),
+                "context": Out(2),
                 "idle": Out(1),
                 "wait": Out(1),
             }
@@ -140,6 +144,8 @@ class _LineControl(wiring.Component):
             keys_ready.eq(Mux(short, self._current.length <= loaded, self._end <= loaded)),
             self.issue.eq(self._current_valid & keys_ready & self.credit),
             self._line_done.eq(self.issue & self.beat.last),
+            self.row_done.eq(self._line_done & self._last),
+            self.context.eq(self._current.context),
             self.idle.eq(~self._current_valid),
             self.wait.eq(self._current_valid & ~keys_ready),
             self.half.eq(self._current.half),
@@ -151,7 +157,7 @@ class _LineControl(wiring.Component):
         newest_valid = Signal()
         m.d.comb += [
             self.query.ready.eq(~newest_valid),
-            self.shift_current.eq(~self._current_valid | (self._line_done & self._last)),
+            self.shift_current.eq(~self._current_valid | self.row_done),
             self.shift_next.eq(~self._next_valid | self.shift_current),
         ]
         with m.If(~newest_valid):
@@ -336,6 +342,8 @@ class QKMultiply(wiring.Component):
     stall_key : Out(1)               the keys of the line are not loaded
     stall_out : Out(1)               ``line`` or ``row`` is not taken
     useful : Out(n)                  scores of the line whose last beat is issued in this cycle, else 0
+    row_read : Out(1)                the keys of a whole row have been read (registered)
+    row_read_context : Out(2)        of this context
     """
 
     def __init__(self, config: Config):
@@ -347,6 +355,8 @@ class QKMultiply(wiring.Component):
                 "ready": In(data.ArrayLayout(config.count_width, 2)),
                 "line": Out(stream.Signature(score_line(config))),
                 "row": Out(stream.Signature(row_tag(config))),
+                "row_read": Out(1),
+                "row_read_context": Out(2),
                 "busy": Out(1),
                 "stall_query": Out(1),
                 "stall_key": Out(1),
@@ -480,6 +490,7 @@ class QKMultiply(wiring.Component):
 
     def _count(self, m: Module, control: _LineControl, rows: StreamQueue) -> None:
         blocked = Signal()
+        m.d.sync += [self.row_read.eq(control.row_done), self.row_read_context.eq(control.context)]
         m.d.comb += [
             blocked.eq(control.idle & self.query.valid & ~rows.i.ready),
             self.busy.eq(control.issue),

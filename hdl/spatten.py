@@ -143,6 +143,8 @@ class SpAtten(wiring.Component):
         ]
         connect(m, pv.read, self._value_buffer.read)
         m.d.comb += [
+            controller.row_read.eq(qk.row_read),
+            controller.row_read_context.eq(qk.row_read_context),
             controller.decided.eq(pruner.decided),
             controller.decided_tag.eq(pruner.decided_tag),
             controller.decided_flat.eq(pruner.decided_flat),
