@@ -122,8 +122,8 @@ def _attention_function(
         raise ModelError(f"{kind} is not supported: {query.shape[1]} heads share {key.shape[1]} K/V heads")
     if attention_mask is not None and not _sees_all(attention_mask):
         raise ModelError(f"{kind} is not supported: its mask hides tokens of a sentence without padding")
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = _active[-1](query[0], key[0], value[0], scaling)
+    factor = float(query.shape[-1] ** -0.5) if scaling is None else scaling
+    out = _active[-1](query[0], key[0], value[0], factor)
     return out.transpose(0, 1).unsqueeze(0).contiguous(), None
 
 

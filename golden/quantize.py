@@ -120,14 +120,14 @@ def quantize_layer(
     heads, _, dim = query.shape
     if dim not in config.dims:
         raise ValueError(f"head dimension must be one of {config.dims}, not {dim}")
-    scaling = dim**-0.5 if scaling is None else scaling
+    factor = float(dim**-0.5) if scaling is None else scaling
     jobs, value_scales = [], []
     for head in range(heads):
         label = f"{name} head {head}"
         q, q_scale = quantize(query[head], settings.query_bits, name=f"{label} query")
         k, k_scale = quantize(key[head], settings.key_bits + settings.key_lsb_bits, name=f"{label} key")
         v, v_scale = quantize(value[head], settings.value_bits, name=f"{label} value")
-        scale, shift = scale_of(max(q_scale * k_scale * scaling * math.log2(math.e), 2.0**-300))
+        scale, shift = scale_of(max(q_scale * k_scale * factor * math.log2(math.e), 2.0**-300))
         jobs.append(
             Job(
                 query=q,

@@ -105,9 +105,9 @@ class Config:
             raise ConfigError(f"norm_lanes must be at most max_dim ({self.max_dim}), not {self.norm_lanes!r}")
         if self.topk_parallelism < self.lanes:
             raise ConfigError(f"topk_parallelism must be at least lanes ({self.lanes}), not {self.topk_parallelism}")
-        if self.line_queue < self.buffer_depth + 4:
+        if self.line_queue < self.buffer_depth + 1:
             raise ConfigError(
-                f"line_queue must hold the longest row and 4 lines ({self.buffer_depth + 4}), not {self.line_queue}"
+                f"line_queue must hold the longest row and a line ({self.buffer_depth + 1}), not {self.line_queue}"
             )
 
     # Derived values. `dim` is any served head dimension.
@@ -271,7 +271,7 @@ PRESETS: dict[str, Config] = {
             outstanding=16,
             slice_queue=4,
             query_queue=2,
-            line_queue=72,
+            line_queue=65,
         ),
         Config(
             name="ulx3s",
@@ -289,7 +289,7 @@ PRESETS: dict[str, Config] = {
             outstanding=16,
             slice_queue=4,
             query_queue=2,
-            line_queue=1032,
+            line_queue=1025,
         ),
         Config(
             name="eighth",
@@ -299,7 +299,7 @@ PRESETS: dict[str, Config] = {
             num_channels=2,
             topk_parallelism=16,
             norm_lanes=4,
-            line_queue=1040,
+            line_queue=1025,
         ),
         Config(name="paper", query_queue=16),
     )

@@ -266,7 +266,7 @@ class Controller(wiring.Component):
     def _issue_queries(self, m):
         """Requests Q rows: flat rows again, once their LSBs are on chip, before first passes in order."""
         config = self.config
-        self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=2 * config.max_tokens + 2)
+        self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=2 * config.max_tokens + 1)
         self._issue = m.submodules.issue = StreamQueue(_query_issue(config), depth=3)
         pointer = Signal(2)
         query = Signal(config.count_width)

@@ -41,7 +41,7 @@ def row_tag(config: Config) -> S:
 def line_shape(config: Config) -> dict:
     """Fields common to every line: lanes 0…a_count-1 belong to row A, the next b_count to row B.
 
-    A line holds keys ``start``, ``start+1``, …; row B (the next row in row order) begins with its key 0 at lane a_count.
+    A line holds keys ``start``, ``start+1``, …; row B (the next in row order) begins with its key 0 at lane a_count.
     b_count > 0 only if a_last; row B never ends in the line in which it begins.
     """
     return {
@@ -348,7 +348,7 @@ def job_descriptor(config: Config) -> S:
             "num_rows": 16,  # rows of the K and V planes, n…max_tokens
             "causal": 1,  # query q attends the first n - num_queries + q + 1 keys
             "generation": 1,  # one query; only the survivors' V rows are fetched
-            "list": 2,  # 0: key p is row p; 1: ids follow on the ids stream; 2: same ids as the last job that brought some
+            "list": 2,  # 0: key p is row p; 1: ids follow on the ids stream; 2: those of the last job with 1
             "value_keep": 16,  # V rows kept per query, 1…n
             "query_base": config.address_width,  # word address of the plane in every channel
             "key_base": config.address_width,

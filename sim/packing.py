@@ -1,6 +1,6 @@
 """Conversion between Python values and the bits of a payload layout, with range checks.
 
-A value of a struct layout is a dict with every field, of an array layout a list of full length, of a plain shape an int.
+A value of a struct layout is a dict with every field, of an array layout a full list, of a plain shape an int.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class LayerRunner:
             tokens=jobs[0].num_queries,
             dim=jobs[0].dim,
             rows=sum(job.num_queries for job in jobs),
-            flat_rows=sum(int(result.flat.sum()) for result in run.results),
+            flat_rows=sum(int(result.flat.sum()) for result in run.results if result is not None),
             bytes_read_fp32_dense=sum(4 * job.dim * (job.num_queries + 2 * job.num_rows) for job in jobs),
             limit_cycles=limits(jobs, self._golden, self.config).cycles,
             values_compared=report.compared,

@@ -1,6 +1,6 @@
 """Stream test bench: random stalls on every port, protocol monitor, watchdog.
 
-Tests know no latencies: they give the items of the input streams and the number of items expected of the output streams.
+Tests know no latencies: they give the items of the input streams and the number of items expected of each output.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run_streams(
     setup: dict[str, int] | None = None,
     settle: int = 20,
 ) -> tuple[dict[str, list[Any]], int]:
-    """Drive ``inputs`` (by port name, Python values), collect ``outputs``; returns (items by port, cycles of the last item).
+    """Drive ``inputs`` (by port name, Python values), collect ``outputs``; returns (items by port, last cycle).
 
     stall: chance that a side is not willing in a cycle (0 for full speed). watchdog: most cycles without any transfer.
     processes: further simulator test benches, run in the background (memories, buffers); they take (ctx).

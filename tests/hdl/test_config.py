@@ -31,7 +31,7 @@ from hdl.config import PRESETS, Config, ConfigError
         ({"address_width": 40}, "address_width must be from 4 to 32, not 40"),
         ({"norm_lanes": 256}, r"norm_lanes must be at most max_dim \(128\), not 256"),
         ({"topk_parallelism": 4}, r"topk_parallelism must be at least lanes \(8\), not 4"),
-        ({"line_queue": 100}, r"line_queue must hold the longest row and 4 lines \(132\), not 100"),
+        ({"line_queue": 100}, r"line_queue must hold the longest row and a line \(129\), not 100"),
     ],
 )
 def test_each_bad_value_has_its_error(change, message):

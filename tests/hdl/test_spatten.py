@@ -28,7 +28,7 @@ WIDE = Config(
     topk_parallelism=8,
     num_topk_engines=2,
     norm_lanes=16,
-    line_queue=72,
+    line_queue=65,
 )
 STALLS = MemoryTiming(latency=7, stall=0.3, skew=9, host_stall=0.3)
 
@@ -77,6 +77,20 @@ def test_kinds_back_to_back(kind):
     assert run.counters["jobs"] == 60
     assert run.counters["flat_rows"] == sum(int(result.flat.sum()) for result in run.results)
     assert run.counters["rows"] == sum(job.num_queries for job in jobs)
+
+
+@pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
+@pytest.mark.parametrize("kind", ["summarization", "causal", "generation"])
+def test_longest_rows(config, kind):
+    """Rows that fill half a buffer, and with it the line queues, to the last line."""
+    rng = random.Random(6)
+    jobs = []
+    for dim in config.dims:
+        keys = min(config.max_tokens, config.buffer_slots // config.slices(dim))
+        for count in (keys, keys - 1, keys - config.scores_per_line(dim) + 1):
+            jobs.append(random_job(config, rng, dim=dim, keys=count, kind=kind, queries=5))
+    with engine_or_skip("verilator", config) as engine:
+        assert_equal(jobs, engine.run(jobs).results, config)
 
 
 REFUSALS = [
