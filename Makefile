@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 sim: models ## Run a sentence (TEXT=) through a real model on the simulated accelerator
-	$(BIN)/spatten run --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
+	$(BIN)/spatten run minilm --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
 
 test: $(STAMP) ## All tests
 	$(BIN)/pytest -n auto $(ARGS)

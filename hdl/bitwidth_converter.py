@@ -7,8 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import Config
-from hdl.fetch_layouts import granule, slice_elements
-from hdl.layouts import bits_for_count
+from hdl.fetch_layouts import granule, packed_slice, slice_elements, word_slice
 
 __all__ = ["BitwidthConverter"]
 
@@ -16,9 +15,9 @@ __all__ = ["BitwidthConverter"]
 class BitwidthConverter(wiring.Component):
     """Unpack a slice: element e of ``width`` bits lies at bit ``e * width``; word = element << shift (section IV-B).
 
-    Latency 2, one slice a cycle, never stalls (both sides always ready). Shifts are even, as widths are; bits shifted
-    beyond ``operand_width`` are lost. Elements from ``granules * 16`` on (``granules * lane_width`` if a lane is
-    narrower than 16) are 0.
+    Latency 2, one slice a cycle; stalls as a whole. Shifts are even, as widths are; bits shifted beyond
+    ``operand_width`` are lost. Elements from ``granules * 16`` on (``granules * lane_width`` if a lane is narrower
+    than 16) are 0. A word has as many bits as the widest element, so slices do not grow here.
 
     Parameters
     ----------
@@ -26,10 +25,8 @@ class BitwidthConverter(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(struct, always_ready=True))
-        raw (packed elements), width (one of ``plane_widths``), signed, shift, granules, tag
-    o : Out(stream.Signature(struct, always_ready=True))
-        words (ArrayLayout(signed(operand_width), lane_width)), tag
+    i : In(stream.Signature(packed_slice))    width is one of ``plane_widths``
+    o : Out(stream.Signature(word_slice))
     """
 
     LATENCY = 2
@@ -37,43 +34,29 @@ class BitwidthConverter(wiring.Component):
     def __init__(self, config: Config, *, tag: ShapeLike = 1):
         self.config = config
         self.elements = slice_elements(config)
-        self.i_shape = data.StructLayout(
-            {
-                "raw": self.elements * config.operand_width,
-                "width": 5,
-                "signed": 1,
-                "shift": 4,
-                "granules": bits_for_count(self.elements // granule(config)),
-                "tag": tag,
-            }
-        )
-        self.o_shape = data.StructLayout(
-            {
-                "words": data.ArrayLayout(signed(config.operand_width), config.lane_width),
-                "tag": tag,
-            }
-        )
         super().__init__(
             {
-                "i": In(stream.Signature(self.i_shape, always_ready=True)),
-                "o": Out(stream.Signature(self.o_shape, always_ready=True)),
+                "i": In(stream.Signature(packed_slice(config, tag))),
+                "o": Out(stream.Signature(word_slice(config, tag))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         config, given = self.config, self.i.payload
-        held = Signal(self.i_shape, reset_less=True)
-        valid = Signal()
+        held = Signal(given.shape(), reset_less=True)
+        valid, enable = Signal(), Signal()
         unpacked = Signal(data.ArrayLayout(signed(config.operand_width), self.elements), reset_less=True)
-        m.d.sync += [valid.eq(self.i.valid), self.o.valid.eq(valid)]
-        with m.If(self.i.valid):
+        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), self.i.ready.eq(enable)]
+        with m.If(enable):
+            m.d.sync += [valid.eq(self.i.valid), self.o.valid.eq(valid)]
+        with m.If(enable & self.i.valid):
             m.d.sync += [held[name].eq(given[name]) for name in ("shift", "granules", "tag")]
             with m.Switch(given.width):
                 for width in config.plane_widths:
                     with m.Case(width):
                         m.d.sync += unpacked.as_value().eq(self.unpack(width))
-        with m.If(valid):
+        with m.If(enable & valid):
             m.d.sync += self.o.payload.tag.eq(held.tag)
             with m.Switch(held.shift):
                 for shift in range(0, config.operand_width, 2):

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl import layouts
+from hdl.bitwidth_converter import BitwidthConverter
 from hdl.config import Config
-from hdl.fetch_layouts import load_info, load_width, local_row, num_loads, query_local_row, raw_slice, row_slot
+from hdl.fetch_layouts import (
+    load_info,
+    load_width,
+    local_row,
+    num_loads,
+    query_local_row,
+    row_slot,
+    slice_tag,
+    units_per_word,
+    word_slice,
+)
+from hdl.layouts import bits_for_count
 from hdl.row_issuer import RowIssuer
 from hdl.row_source import RowSource
 from hdl.slice_assembler import SliceAssembler
 from hdl.stream_queue import StreamQueue
 
+import os
+
+LVL = int(os.environ.get("LVL", 1))
+AHEAD = int(os.environ.get("AHEAD", 32))
 __all__ = ["ChannelFetcher"]
 
 
 class ChannelFetcher(wiring.Component):
-    """Fetch this channel's rows of all loads, and give their slices (paper section IV-B).
+    """Fetch this channel's rows of all loads, and give their slices, unpacked (paper section IV-B).
 
     Rows of a load ascend. A response is always accepted: words in flight are limited to the room of their queue.
     One word request a cycle and one slice a cycle, if there are words and room for it.
@@ -33,7 +49,7 @@ class ChannelFetcher(wiring.Component):
     memory : Out(MemoryPort)
     load : Out(n)    load of the word that memory.request asks for
     busy : Out(1)    words are requested or in flight
-    o : Out(stream.Signature(raw_slice))
+    o : Out(stream.Signature(word_slice))
     """
 
     def __init__(self, config: Config, *, channel: int):
@@ -48,7 +64,7 @@ class ChannelFetcher(wiring.Component):
                 "memory": Out(layouts.MemoryPort(config)),
                 "load": Out(load_width(config)),
                 "busy": Out(1),
-                "o": Out(stream.Signature(raw_slice(config))),
+                "o": Out(stream.Signature(word_slice(config, slice_tag(config)))),
             }
         )
 
@@ -60,7 +76,8 @@ class ChannelFetcher(wiring.Component):
         m.submodules.rows = rows = StreamQueue(row_slot(config), depth=max(4, config.outstanding))
         m.submodules.words = words = StreamQueue(config.channel_width, depth=max(3, config.outstanding))
         m.submodules.assembler = assembler = SliceAssembler(config)
-        m.submodules.slices = slices = StreamQueue(raw_slice(config), depth=max(3, config.slice_queue))
+        m.submodules.converter = converter = BitwidthConverter(config, tag=slice_tag(config))
+        m.submodules.slices = slices = StreamQueue(self.o.payload.shape(), depth=max(3, config.slice_queue))
         for inner in (source, issuer, assembler):
             m.d.comb += inner.table.eq(self.table)
         connect(m, flipped(self.start), source.start)
@@ -73,11 +90,27 @@ class ChannelFetcher(wiring.Component):
         connect(m, rows.o, assembler.row)
         connect(m, flipped(self.memory.response), words.i)
         connect(m, words.o, assembler.word)
-        connect(m, assembler.o, slices.i)
+        connect(m, assembler.o, converter.i)
+        connect(m, converter.o, slices.i)
         connect(m, slices.o, flipped(self.o))
+        self.throttle(m, source, issuer, slices)
         m.d.comb += [
             issuer.returned.eq(words.o.valid & words.o.ready),
             self.load.eq(issuer.load),
             self.busy.eq(issuer.busy),
         ]
         return m
+
+    def throttle(self, m, source, issuer, slices):
+        """K and V loads run ahead only as far as it takes to have always a slice to send.
+
+        What they have in the channel is what a row of another kind that comes now must wait for.
+        """
+        config = self.config
+        width = bits_for_count((config.outstanding + 4) * units_per_word(config) + 0)
+        inside = Signal(16)  # units of rows that are in the channel
+        out = self.o.valid & self.o.ready
+        m.d.sync += [
+            inside.eq(inside + issuer.taken_units - Mux(out, self.o.payload.tag.units, 0)),
+            source.throttle.eq((inside >= AHEAD * units_per_word(config)) & (slices.level >= LVL)),
+        ]

@@ -7,7 +7,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import Config
-from hdl.fetch_layouts import NUM_BUFFER_LOADS, raw_slice
+from hdl.fetch_layouts import NUM_BUFFER_LOADS, slice_tag, word_slice
+from hdl.layouts import VALUE
 
 __all__ = ["RoundRobin", "SliceCrossbar"]
 
@@ -45,26 +46,28 @@ class RoundRobin(wiring.Component):
 class SliceCrossbar(wiring.Component):
     """Move slices from the channels' queues to their targets, up to one a cycle into each (paper section IV-B).
 
-    A slice of slot s goes to bank s mod lanes, a slice of a Q row to ``query``; among several channels the turn goes
-    round robin. Only the first slice of each channel is looked at. A load's end mark is taken at once and goes
-    nowhere. The targets cannot stall. Latency 1.
+    A slice of slot s goes to bank s mod lanes of the K or of the V buffer, a slice of a Q row to ``query``; among
+    several channels the turn goes round robin. Only the first slice of each channel is looked at. A load's end mark
+    is taken at once and goes nowhere. The targets cannot stall. Latency 1.
 
     Members
     -------
-    channels : In(stream.Signature(raw_slice)).array(num_channels)
-    banks : Out(stream.Signature(raw_slice, always_ready=True)).array(lanes)
-    query : Out(stream.Signature(raw_slice, always_ready=True))
+    channels : In(stream.Signature(word_slice)).array(num_channels)
+    keys, values : Out(stream.Signature(word_slice, always_ready=True)).array(lanes)    by bank
+    query : Out(stream.Signature(word_slice, always_ready=True))
     """
 
     LATENCY = 1
 
     def __init__(self, config: Config):
         self.config = config
-        target = Out(stream.Signature(raw_slice(config), always_ready=True))
+        shape = word_slice(config, slice_tag(config))
+        target = Out(stream.Signature(shape, always_ready=True))
         super().__init__(
             {
-                "channels": In(stream.Signature(raw_slice(config))).array(config.num_channels),
-                "banks": target.array(config.lanes),
+                "channels": In(stream.Signature(shape)).array(config.num_channels),
+                "keys": target.array(config.lanes),
+                "values": target.array(config.lanes),
                 "query": target,
             }
         )
@@ -74,14 +77,16 @@ class SliceCrossbar(wiring.Component):
         config = self.config
         log_lanes = config.lanes.bit_length() - 1
         tags = [channel.payload.tag for channel in self.channels]
-        is_query = [tag.load >= NUM_BUFFER_LOADS for tag in tags]
         payloads = Array(Value.cast(channel.payload) for channel in self.channels)
         taken = [channel.payload.tag.end for channel in self.channels]
-        for t, target in enumerate([*self.banks, self.query]):
-            m.submodules[f"arbiter_{t}"] = arbiter = RoundRobin(config.num_channels)
+        targets = [(f"key_{b}", port) for b, port in enumerate(self.keys)]
+        targets += [(f"value_{b}", port) for b, port in enumerate(self.values)]
+        targets.append(("query", self.query))
+        wanted = [self.wanted(tag, log_lanes) for tag in tags]
+        for t, (name, target) in enumerate(targets):
+            m.submodules[f"arbiter_{name}"] = arbiter = RoundRobin(config.num_channels)
             for c, (channel, tag) in enumerate(zip(self.channels, tags, strict=True)):
-                mine = is_query[c] if t == config.lanes else ~is_query[c] & (tag.slot[:log_lanes] == t)
-                m.d.comb += arbiter.requests[c].eq(channel.valid & ~tag.end & mine)
+                m.d.comb += arbiter.requests[c].eq(channel.valid & ~tag.end & wanted[c][t])
                 taken[c] = taken[c] | arbiter.grant[c]
             m.d.sync += target.valid.eq(arbiter.grant.any())
             with m.If(arbiter.grant.any()):
@@ -89,3 +94,11 @@ class SliceCrossbar(wiring.Component):
         for channel, ready in zip(self.channels, taken, strict=True):
             m.d.comb += channel.ready.eq(ready)
         return m
+
+    def wanted(self, tag, log_lanes):
+        """Whether a slice goes to each of the targets."""
+        is_query = tag.load >= NUM_BUFFER_LOADS
+        is_value = ~is_query & (tag.load[1:] == VALUE)
+        is_key = ~is_query & (tag.load[1:] != VALUE)
+        bank = [tag.slot[:log_lanes] == b for b in range(self.config.lanes)]
+        return [*(is_key & mine for mine in bank), *(is_value & mine for mine in bank), is_query]

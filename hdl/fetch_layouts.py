@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Mux, Signal, ValueLike
+from amaranth.hdl import Cat, Const, Mux, Signal, ValueLike, signed
 from amaranth.lib import data
 
 from hdl import layouts
@@ -138,25 +138,39 @@ def row_slot(config: Config) -> S:
 
 
 def slice_tag(config: Config) -> S:
-    """Everything about a slice but its bits."""
+    """Where a slice goes."""
     return S(
         {
             "load": load_width(config),
             "position": config.count_width,  # of its row
             "slot": config.slot_width,  # in the buffer half; of a Q row: index of the slice
-            "width": 5,
-            "shift": 4,
-            "granules": bits_for_count(
-                slice_elements(config) // granule(config)
-            ),  # granules of elements that are valid
+            "units": bits_for_count(
+                slice_units(config)
+            ),  # memory units that are used up with it; 0 if it is sent again
+            "low": 1,  # the lower 4 bits of its words are written too
             "row_last": 1,  # the row is complete with this slice
             "end": 1,  # not a slice: the channel's part of the load ends here
         }
     )
 
 
-def raw_slice(config: Config) -> S:
-    return S({"tag": slice_tag(config), "raw": slice_elements(config) * config.operand_width})
+def packed_slice(config: Config, tag) -> S:
+    """A slice as it lies in memory, with what must be known to unpack it."""
+    return S(
+        {
+            "raw": slice_elements(config) * config.operand_width,  # element e at bit e * width
+            "width": 5,  # bits of an element
+            "signed": 1,
+            "shift": 4,
+            "granules": bits_for_count(slice_elements(config) // granule(config)),  # granules that are valid
+            "tag": tag,
+        }
+    )
+
+
+def word_slice(config: Config, tag) -> S:
+    """A slice of words for the multipliers."""
+    return S({"words": data.ArrayLayout(signed(config.operand_width), slice_elements(config)), "tag": tag})
 
 
 def pick(m, index, options, name: str):

@@ -7,11 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl import layouts
-from hdl.bitwidth_converter import BitwidthConverter
 from hdl.channel_fetcher import ChannelFetcher
 from hdl.config import Config
 from hdl.crossbar import SliceCrossbar
-from hdl.fetch_layouts import local_row, slice_tag
+from hdl.fetch_layouts import local_row
 from hdl.gather import Gather, sum_bits
 from hdl.layouts import KEY, KEY_LSB, QUERY, VALUE, bits_for_count
 from hdl.load_table import LoadTable
@@ -94,8 +93,7 @@ class Fetcher(wiring.Component):
             Cat(self.key_ready, self.key_lsb_ready, self.value_ready).eq(ready_count.ready),
         ]
         self.add_channels(m, table, queries, gather, ready_count, crossbar)
-        self.add_banks(m, crossbar)
-        self.add_query_target(m, crossbar, queries)
+        self.add_targets(m, crossbar, queries)
         return m
 
     def add_channels(self, m, table, queries, gather, ready_count, crossbar):
@@ -137,44 +135,25 @@ class Fetcher(wiring.Component):
         """Rows that wait per channel: the ranks of a row spread unevenly over the channels."""
         return max(8, self.config.outstanding // 2)
 
-    def add_banks(self, m, crossbar):
-        config = self.config
-        log_lanes = config.lanes.bit_length() - 1
-        for b, target in enumerate(crossbar.banks):
-            m.submodules[f"converter_{b}"] = converter = BitwidthConverter(config, tag=slice_tag(config))
-            self.convert(m, converter, target)
-            tag, kind = converter.o.payload.tag, converter.o.payload.tag.load[1:3]
-            for write, mine in ((self.key_write[b], kind != VALUE), (self.value_write[b], kind == VALUE)):
+    def add_targets(self, m, crossbar, queries):
+        log_lanes = self.config.lanes.bit_length() - 1
+        for slices, writes in ((crossbar.keys, self.key_write), (crossbar.values, self.value_write)):
+            for target, write in zip(slices, writes, strict=True):
+                tag = target.payload.tag
                 m.d.comb += [
-                    write.en.eq(converter.o.valid & mine),
+                    write.en.eq(target.valid),
                     write.half.eq(tag.load[0]),
                     write.addr.eq(tag.slot >> log_lanes),
-                    write.high.eq(kind != KEY_LSB),
-                    write.low.eq((kind != KEY) | (tag.shift == 0)),
-                    write.data.eq(converter.o.payload.words),
+                    write.high.eq(tag.load[1:3] != KEY_LSB),
+                    write.low.eq(tag.low),
+                    # A lane wider than any row is filled up with zeros.
+                    write.data.as_value().eq(target.payload.words.as_value()),
                 ]
-
-    def add_query_target(self, m, crossbar, queries):
-        config = self.config
-        m.submodules.query_converter = converter = BitwidthConverter(config, tag=slice_tag(config))
-        self.convert(m, converter, crossbar.query)
-        tag = converter.o.payload.tag
+        tag = crossbar.query.payload.tag
         m.d.comb += [
-            queries.slice_valid.eq(converter.o.valid),
+            queries.slice_valid.eq(crossbar.query.valid),
             queries.slice_load.eq(tag.load),
             queries.slice_index.eq(tag.slot),
             queries.slice_last.eq(tag.row_last),
-            queries.slice_words.eq(converter.o.payload.words),
-        ]
-
-    def convert(self, m, converter, target):
-        tag = target.payload.tag
-        m.d.comb += [
-            converter.i.valid.eq(target.valid),
-            converter.i.payload.raw.eq(target.payload.raw),
-            converter.i.payload.width.eq(tag.width),
-            converter.i.payload.signed.eq(tag.load[1:] != KEY_LSB),
-            converter.i.payload.shift.eq(tag.shift),
-            converter.i.payload.granules.eq(tag.granules),
-            converter.i.payload.tag.eq(tag),
+            queries.slice_words.as_value().eq(crossbar.query.payload.words.as_value()),
         ]

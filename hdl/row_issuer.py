@@ -35,6 +35,7 @@ class RowIssuer(wiring.Component):
     load : Out(n)        load of the word requested
     row : Out(stream.Signature(row_slot))    the rows, for the assembler
     returned : In(1)     a word has left the response queue
+    taken_units : Out(n)    memory units of the row taken from ``i`` in this cycle, else 0
     busy : Out(1)        words are requested or in flight
     """
 
@@ -51,6 +52,7 @@ class RowIssuer(wiring.Component):
                 "load": Out(row["load"].shape),
                 "row": Out(stream.Signature(row_slot(config))),
                 "returned": In(1),
+                "taken_units": Out(load_info(config)["row_units"].shape),
                 "busy": Out(1),
             }
         )
@@ -76,6 +78,8 @@ class RowIssuer(wiring.Component):
         first = Signal(config.address_width, reset_less=True)
         offset = Signal(log_units, reset_less=True)
         extra = Signal(bits_for_count(config.row_bits_max // config.channel_width + 1), reset_less=True)
+        with m.If(enable & self.i.valid & ~self.i.payload.end):
+            m.d.comb += self.taken_units.eq(info.row_units)
         with m.If(enable):
             m.d.sync += [
                 *(new.eq(old) for new, old in zip(valid, [self.i.valid, *valid], strict=False)),

@@ -18,12 +18,25 @@ from hdl.fetch_layouts import (
     num_loads,
     pick,
     query_local_row,
+    units_per_word,
 )
 from hdl.id_list import ChannelList
 from hdl.layouts import bits_for_count
 from hdl.stream_queue import StreamQueue
 
 __all__ = ["RowSource", "RowWalker"]
+
+
+def sharing_bits(config: Config) -> int:
+    return (units_per_word(config) - 1).bit_length()
+
+
+def sharing(config: Config, row_units):
+    """Mask of the bits of a row's index that are all ones if the row ends with a word.
+
+    Rows of ``row_units`` units fill whole words in groups of a power of two.
+    """
+    return Cat(row_units[: sharing_bits(config) - i].any() for i in range(sharing_bits(config)))
 
 
 def walk_step(config: Config) -> data.StructLayout:
@@ -35,6 +48,7 @@ def walk_step(config: Config) -> data.StructLayout:
             "listed": 1,
             "list": 1,
             "count": config.count_width,
+            "sharing": sharing_bits(config),
             "end": 1,
         }
     )
@@ -81,7 +95,7 @@ class RowWalker(wiring.Component):
             step.end.eq(step.index == total),
         ]
         held = Signal(walk_step(config), reset_less=True)
-        m.d.comb += [step[name].eq(held[name]) for name in ("load", "index", "listed", "list", "count")]
+        m.d.comb += [step[name].eq(held[name]) for name in ("load", "index", "listed", "list", "count", "sharing")]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [held.index.eq(held.index + 1), self.o.valid.eq(~step.end)]
         with m.If(queue.o.valid & queue.o.ready):
@@ -93,6 +107,7 @@ class RowWalker(wiring.Component):
                 held.listed.eq(info.listed),
                 held.list.eq(info.list),
                 held.count.eq(info.count),
+                held.sharing.eq(sharing(config, info.row_units)),
             ]
         return m
 
@@ -102,7 +117,9 @@ class RowSource(wiring.Component):
 
     Priority, a row at a time: Q rows (small, and a query waits for each), KEY_LSB (a recompute waits), gathered V rows
     (a query waits), then K and V loads in order of arrival. None of them can wait for another one: buffers take every
-    slice, and Q rows are asked for only when there is room for them. Latency 1, one row a cycle.
+    slice, and Q rows are asked for only when there is room for them. A row of a K or V load that ends within a word
+    draws the load's next row behind it, so that the word is not read again behind rows of another kind; they wait for
+    one such row at the most. Latency 1, one row a cycle.
 
     Members
     -------
@@ -111,6 +128,7 @@ class RowSource(wiring.Component):
     ids : In(stream.Signature(id_write, always_ready=True))
     query : In(stream.Signature(query_local_row))
     gather : In(stream.Signature(local_row))
+    throttle : In(1)    take no row of a K or V load, but one that a row taken before draws behind it
     o : Out(stream.Signature(local_row))
     """
 
@@ -123,6 +141,7 @@ class RowSource(wiring.Component):
                 "ids": In(stream.Signature(layouts.id_write(config), always_ready=True)),
                 "query": In(stream.Signature(query_local_row(config))),
                 "gather": In(stream.Signature(local_row(config))),
+                "throttle": In(1),
                 "o": Out(stream.Signature(local_row(config))),
             }
         )
@@ -142,42 +161,64 @@ class RowSource(wiring.Component):
                 walker.start.valid.eq(self.start.valid & mine),
                 walker.start.payload.eq(self.start.payload),
             ]
-        self.select(m, ids, [self.query, lsb.o, self.gather, bulk.o])
+        self.select(m, ids, lsb.o, bulk.o)
         return m
 
-    def select(self, m, ids, sources):
+    def select(self, m, ids, lsb, bulk):
+        """Choose the source of the next row; the row of a listed load is known in the cycle after."""
         config = self.config
-        query, lsb, gather, bulk = (source.payload for source in sources)
-        valid, listed = Signal(), Signal(reset_less=True)
+        valid, listed, is_bulk = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         count = Signal(config.count_width, reset_less=True)
+        mask = Signal(sharing_bits(config), reset_less=True)
+        drawn = Signal()  # a row before has drawn this one behind it
         row = Signal(local_row(config), reset_less=True)
-        step = Mux(lsb_first := sources[1].valid & ~sources[0].valid, lsb.as_value(), bulk.as_value())
-        step = data.View(walk_step(config), step)
-        is_walk = lsb_first | ~(sources[0].valid | sources[2].valid)
         skip = listed & ~row.end & (ids.position >= count)
         enable = ~valid | skip | self.o.ready
+        draw = Signal()
+        index = self.o.payload.index
         m.d.comb += [
-            ids.read_en.eq(enable),
-            ids.read_list.eq(step.list),
-            ids.read_index.eq(step.index),
             self.o.valid.eq(valid & ~skip),
             self.o.payload.eq(row),
+            draw.eq(
+                self.o.valid
+                & is_bulk
+                & ~row.end
+                & ~drawn
+                & (mask & ~Cat(index, Const(0, len(mask)))[: len(mask)]).any()
+            ),
         ]
         with m.If(listed & ~row.end):
-            m.d.comb += [self.o.payload.index.eq(ids.index), self.o.payload.position.eq(ids.position)]
-        for i, source in enumerate(sources):
-            m.d.comb += source.ready.eq(enable & ~Cat(other.valid for other in sources[:i]).any())
+            m.d.comb += [index.eq(ids.index), self.o.payload.position.eq(ids.position)]
+        # Not before KEY_LSB: which entry of the list is read next must not depend on the one read now.
+        follow = draw & bulk.valid & ~lsb.valid
+        urgent = Cat(source.valid for source in (self.query, lsb, self.gather)).any()
+        take = Signal()
+        m.d.comb += [
+            take.eq(bulk.valid & (follow | (~urgent & ~self.throttle))),
+            self.query.ready.eq(enable & ~follow),
+            lsb.ready.eq(enable & ~self.query.valid),
+            self.gather.ready.eq(enable & ~follow & ~self.query.valid & ~lsb.valid),
+            bulk.ready.eq(enable & (follow | (~urgent & ~self.throttle))),
+        ]
+        step = data.View(
+            walk_step(config), Mux(lsb.valid & ~self.query.valid, lsb.payload.as_value(), bulk.payload.as_value())
+        )
+        m.d.comb += [ids.read_en.eq(enable), ids.read_list.eq(step.list), ids.read_index.eq(step.index)]
         with m.If(enable):
             m.d.sync += [
-                valid.eq(Cat(source.valid for source in sources).any()),
-                listed.eq(is_walk & step.listed),
+                valid.eq(urgent | take),
+                is_bulk.eq(take),
+                drawn.eq(follow),
+                listed.eq(step.listed & (take | (lsb.valid & ~self.query.valid))),
                 count.eq(step.count),
+                mask.eq(step.sharing),
                 row.load.eq(step.load),
                 row.index.eq(step.index[: local_width(config)]),
                 row.position.eq(channel_position(config, self.channel, step.index)),
                 row.end.eq(step.end),
             ]
-            with m.If(sources[0].valid):
+            with m.If(self.query.valid & ~follow):
+                query = self.query.payload
                 m.d.sync += [row.load.eq(query.load), row.index.eq(query.index), row.position.eq(0), row.end.eq(0)]
-            with m.Elif(~sources[1].valid & sources[2].valid):
-                m.d.sync += row.eq(gather)
+            with m.Elif(self.gather.valid & ~lsb.valid & ~follow):
+                m.d.sync += row.eq(self.gather.payload)

@@ -12,8 +12,8 @@ from hdl.fetch_layouts import (
     granule,
     load_info,
     num_loads,
+    packed_slice,
     pick,
-    raw_slice,
     row_slot,
     slice_elements,
     slice_tag,
@@ -21,7 +21,7 @@ from hdl.fetch_layouts import (
     units_per_word,
     words_per_slice,
 )
-from hdl.layouts import bits_for_count
+from hdl.layouts import KEY, KEY_LSB, bits_for_count
 
 __all__ = ["SliceAssembler"]
 
@@ -38,7 +38,7 @@ class SliceAssembler(wiring.Component):
     table : In(ArrayLayout(load_info, loads))
     row : In(stream.Signature(row_slot))
     word : In(stream.Signature(channel_width))    words of the rows
-    o : Out(stream.Signature(raw_slice))
+    o : Out(stream.Signature(packed_slice))
     """
 
     LATENCY = 4
@@ -50,13 +50,17 @@ class SliceAssembler(wiring.Component):
                 "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
                 "row": In(stream.Signature(row_slot(config))),
                 "word": In(stream.Signature(config.channel_width)),
-                "o": Out(stream.Signature(raw_slice(config))),
+                "o": Out(stream.Signature(packed_slice(config, slice_tag(config)))),
             }
         )
         self.ring_size = words_per_slice(config) + 1
         self.cut_shape = data.StructLayout(
             {
                 "tag": slice_tag(config),
+                "width": 5,
+                "signed": 1,
+                "shift": 4,
+                "granules": bits_for_count(slice_elements(config) // granule(config)),
                 "fresh": 1,  # the slice starts in the word behind the first one in the ring
                 "need": bits_for_count(self.ring_size),  # words that must be in the ring
                 "free": bits_for_count(self.ring_size),  # words that leave the ring
@@ -113,9 +117,12 @@ class SliceAssembler(wiring.Component):
                 cut.tag.load.eq(row.load),
                 cut.tag.position.eq(row.position),
                 cut.tag.slot.eq((position << info.log_slices) + index),
-                cut.tag.width.eq(info.width),
-                cut.tag.shift.eq(info.shift),
-                cut.tag.granules.eq(Mux(tail, info.tail_granules, slice_elements(config) // granule(config))),
+                cut.tag.units.eq(Mux(step & ~row.end, units, 0)),
+                cut.tag.low.eq((row.load[1:] != KEY) | (info.shift == 0)),
+                cut.width.eq(info.width),
+                cut.signed.eq(row.load[1:] != KEY_LSB),
+                cut.shift.eq(info.shift),
+                cut.granules.eq(Mux(tail, info.tail_granules, slice_elements(config) // granule(config))),
                 cut.tag.row_last.eq(done),
                 cut.tag.end.eq(row.end),
             ]
@@ -155,7 +162,7 @@ class SliceAssembler(wiring.Component):
             m.d.sync += self.o.valid.eq(fire)
         with m.If(fire):
             m.d.sync += [head.eq(add_modulo(head, cut.free, size)), offset.eq(cut.offset)]
-            m.d.sync += self.o.payload.tag.eq(cut.tag)
+            m.d.sync += [self.o.payload[name].eq(cut[name]) for name in ("tag", "width", "signed", "shift", "granules")]
             with m.Switch(add_modulo(head, cut.fresh, size)):
                 for i in range(size):
                     with m.Case(i):

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import random
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from golden.topk import bench_rows, quick_select_cycles
 from hdl.config import PRESETS, Config
 from sim.engine import MemoryTiming, make_engine
 from sim.limits import limits
+from sim.revision import revision
 
 __all__ = ["BENCHES", "Record", "bench_command"]
 
@@ -46,17 +46,6 @@ class Record:
         if self.goal is None:
             return None
         return self.value >= self.goal if self.better == "higher" else self.value <= self.goal
-
-
-def revision() -> str:
-    """Git revision of the sources, with ``+`` if they were changed since."""
-    try:
-        text = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return text.stdout.strip()
 
 
 def _job(

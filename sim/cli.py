@@ -63,7 +63,7 @@ def verilog(
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Option("--model", help="minilm, or a folder or name for transformers.")] = "minilm",
+    model: Annotated[str, typer.Argument(help="minilm, or a folder or name for transformers.")] = "minilm",
     text: Annotated[str | None, typer.Option("--text", help="The sentence, or @FILE; default a built-in one.")] = None,
     engine: Annotated[str, typer.Option("--engine", help="auto, verilator, pysim or golden.")] = "auto",
     preset: Preset = "tiny",

@@ -26,6 +26,7 @@ from hdl.config import Config
 from sim.engine import EngineError, MemoryTiming, RunResult, make_engine
 from sim.limits import limits
 from sim.mismatch import Report, compare
+from sim.revision import revision
 from sim.sentence import read_text
 
 __all__ = ["ENGINES", "METRICS", "LayerRecord", "parse_split", "run_command", "write_json"]
@@ -318,7 +319,7 @@ def _run(
         "seed": timing.seed,
         "seconds": round(seconds, 3),
         "versions": _versions(),
-        "git_revision": _git_revision(Path(__file__).resolve().parents[1]),
+        "git_revision": revision(),
         "layers": [dataclasses.asdict(record) for record in runner.records],
     }
     _print_layers(console, runner.records)
@@ -433,24 +434,6 @@ def _versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
     return versions
-
-
-def _git_revision(root: Path) -> str | None:
-    """Commit of the checkout at ``root``; None if it is none."""
-    git = root / ".git"
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        ref = head.removeprefix("ref: ")
-        if (git / ref).is_file():
-            return (git / ref).read_text().strip()
-        for line in (git / "packed-refs").read_text().splitlines():
-            if line.endswith(f" {ref}"):
-                return line.split()[0]
-    except OSError:
-        pass
-    return None
 
 
 def write_json(path: Path, data: Any) -> None:

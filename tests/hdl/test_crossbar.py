@@ -7,7 +7,8 @@ from amaranth.sim import Simulator
 
 from hdl.config import PRESETS, Config
 from hdl.crossbar import RoundRobin, SliceCrossbar
-from hdl.fetch_layouts import NUM_BUFFER_LOADS, raw_slice
+from hdl.fetch_layouts import NUM_BUFFER_LOADS, slice_elements, slice_tag, word_slice
+from hdl.layouts import VALUE
 from sim.packing import pack, unpack
 
 MANY = Config(
@@ -15,16 +16,16 @@ MANY = Config(
 )
 
 
-def make_slice(channel, index, slot, load, end=0):
-    tag = {"load": load, "position": index, "slot": slot, "width": 12, "shift": 0, "granules": 1, "row_last": 0}
-    return {"tag": {**tag, "end": end}, "raw": channel << 8 | index}
+def make_slice(config, channel, index, slot, load, end=0):
+    tag = {"load": load, "position": index, "slot": slot, "units": 1, "low": 1, "row_last": 0}
+    return {"tag": {**tag, "end": end}, "words": [channel, index] + [0] * (slice_elements(config) - 2)}
 
 
 def run_crossbar(config, items, stall, rng):
     """Feed a list of slices per channel; returns the slices by target, and the cycles until the last one."""
     dut = SliceCrossbar(config)
-    shape = raw_slice(config)
-    targets = [*dut.banks, dut.query]
+    shape = word_slice(config, slice_tag(config))
+    targets = [*dut.keys, *dut.values, dut.query]
     results = [[] for _ in targets]
     sim = Simulator(dut)
     sim.add_clock(1e-6)
@@ -76,28 +77,37 @@ def test_every_slice_arrives_once_in_order(config, stall):
         for index in range(32):
             load = rng.randrange(NUM_BUFFER_LOADS + config.query_queue)
             slot = rng.randrange(config.buffer_slots)
-            items[-1].append(make_slice(channel, index, slot, load, end=rng.random() < 0.1))
+            items[-1].append(make_slice(config, channel, index, slot, load, end=rng.random() < 0.1))
     results, _ = run_crossbar(config, items, stall, rng)
     for target, result in enumerate(results):
         for channel in range(config.num_channels):
             sent = [item for item in items[channel] if not item["tag"]["end"] and goes_to(config, item) == target]
-            assert [item for item in result if item["raw"] >> 8 == channel] == sent
+            assert [item for item in result if item["words"][0] == channel] == sent
 
 
 def goes_to(config, item):
     tag = item["tag"]
-    return config.lanes if tag["load"] >= NUM_BUFFER_LOADS else tag["slot"] % config.lanes
+    if tag["load"] >= NUM_BUFFER_LOADS:
+        return 2 * config.lanes
+    return tag["slot"] % config.lanes + (config.lanes if tag["load"] >> 1 == VALUE else 0)
 
 
 def test_every_bank_takes_a_slice_a_cycle():
     """Two channels for each bank, as in dense loads: both get half of it."""
     slots = [[channel % MANY.lanes] * 30 for channel in range(8)]
-    items = [[make_slice(c, i, slot, 0) for i, slot in enumerate(row)] for c, row in enumerate(slots)]
+    items = [[make_slice(MANY, c, i, slot, 0) for i, slot in enumerate(row)] for c, row in enumerate(slots)]
     results, cycles = run_crossbar(MANY, items, 0, random.Random(1))
     assert cycles <= 60 + SliceCrossbar.LATENCY + 1
     for result in results[: MANY.lanes]:
-        channels = [item["raw"] >> 8 for item in result]
+        channels = [item["words"][0] for item in result]
         assert all(a != b for a, b in pairwise(channels)), "round robin"
+
+
+def test_keys_and_values_do_not_share_a_bank():
+    """A channel with K slices and one with V slices for the same bank: neither waits for the other."""
+    items = [[make_slice(MANY, c, i, c // 2, 2 * VALUE if c % 2 else 0) for i in range(30)] for c in range(8)]
+    _, cycles = run_crossbar(MANY, items, 0, random.Random(1))
+    assert cycles <= 30 + SliceCrossbar.LATENCY + 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -52,7 +52,7 @@ def assert_equal(jobs, results, config):
 @pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
 def test_random_jobs_pysim(timing):
     rng = random.Random(1)
-    jobs = [random_job(TINY, rng, max_keys=20) for _ in range(10)]
+    jobs = [random_job(TINY, rng, max_keys=16, queries=3) for _ in range(6)]
     with engine_or_skip("pysim", TINY, timing=timing) as engine:
         assert_equal(jobs, engine.run(jobs).results, TINY)
 

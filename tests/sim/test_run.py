@@ -10,7 +10,7 @@ from golden.job import run_job
 from golden.reference import OUT_GOAL
 from hdl.config import PRESETS
 from sim.engine import EngineError, RunResult
-from sim.run import METRICS, UserError, _git_revision, parse_split, run_command, write_json
+from sim.run import METRICS, UserError, parse_split, run_command, write_json
 from sim.sentence import DEFAULT_SENTENCE, TextError, read_text
 from tests.golden.tiny_models import save_tiny_bert
 
@@ -231,20 +231,6 @@ def test_write_json_is_atomic(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_json(path, {"a": "\ud800"})
     assert json.loads(path.read_text()) == {"a": 1} and [item.name for item in tmp_path.iterdir()] == ["m.json"]
-
-
-def test_git_revision(tmp_path):
-    assert _git_revision(tmp_path) is None
-    git = tmp_path / ".git"
-    (git / "refs" / "heads").mkdir(parents=True)
-    (git / "HEAD").write_text("ref: refs/heads/main\n")
-    assert _git_revision(tmp_path) is None, "no commit yet"
-    (git / "packed-refs").write_text("# pack-refs with: peeled\n" + "a" * 40 + " refs/heads/main\n")
-    assert _git_revision(tmp_path) == "a" * 40
-    (git / "refs" / "heads" / "main").write_text("b" * 40 + "\n")
-    assert _git_revision(tmp_path) == "b" * 40
-    (git / "HEAD").write_text("c" * 40 + "\n")
-    assert _git_revision(tmp_path) == "c" * 40
 
 
 def test_beats_count_in_utilization(run, tmp_path):
