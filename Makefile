@@ -35,7 +35,7 @@ sim: models ## Run a sentence (TEXT=) through a real model on the simulated acce
 	$(BIN)/spatten run minilm --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
 
 test: $(STAMP) ## All tests
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check $(SOURCES)

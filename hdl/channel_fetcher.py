@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -17,8 +17,11 @@ from hdl.fetch_layouts import (
     query_local_row,
     row_slot,
     slice_tag,
+    slice_units,
+    unit_bits,
     units_per_word,
     word_slice,
+    words_per_slice,
 )
 from hdl.layouts import bits_for_count
 from hdl.row_issuer import RowIssuer
@@ -26,10 +29,6 @@ from hdl.row_source import RowSource
 from hdl.slice_assembler import SliceAssembler
 from hdl.stream_queue import StreamQueue
 
-import os
-
-LVL = int(os.environ.get("LVL", 1))
-AHEAD = int(os.environ.get("AHEAD", 32))
 __all__ = ["ChannelFetcher"]
 
 
@@ -49,11 +48,16 @@ class ChannelFetcher(wiring.Component):
     memory : Out(MemoryPort)
     load : Out(n)    load of the word that memory.request asks for
     busy : Out(1)    words are requested or in flight
+    inside : Out(n)    memory units of the rows in the channel, from the RowIssuer's input to ``o``
     o : Out(stream.Signature(word_slice))
     """
 
     def __init__(self, config: Config, *, channel: int):
         self.config, self.channel = config, channel
+        row, queued = config.row_bits_max // unit_bits(config), max(3, config.slice_queue) + 4
+        # Rows in the issuer, words in flight and in the ring, slices behind it.
+        words = config.outstanding + words_per_slice(config) + 1
+        room = 6 * row + words * units_per_word(config) + queued * slice_units(config)
         super().__init__(
             {
                 "start": In(stream.Signature(load_width(config), always_ready=True)),
@@ -64,6 +68,7 @@ class ChannelFetcher(wiring.Component):
                 "memory": Out(layouts.MemoryPort(config)),
                 "load": Out(load_width(config)),
                 "busy": Out(1),
+                "inside": Out(bits_for_count(room)),
                 "o": Out(stream.Signature(word_slice(config, slice_tag(config)))),
             }
         )
@@ -93,7 +98,7 @@ class ChannelFetcher(wiring.Component):
         connect(m, assembler.o, converter.i)
         connect(m, converter.o, slices.i)
         connect(m, slices.o, flipped(self.o))
-        self.throttle(m, source, issuer, slices)
+        self.throttle(m, source, issuer)
         m.d.comb += [
             issuer.returned.eq(words.o.valid & words.o.ready),
             self.load.eq(issuer.load),
@@ -101,16 +106,15 @@ class ChannelFetcher(wiring.Component):
         ]
         return m
 
-    def throttle(self, m, source, issuer, slices):
-        """K and V loads run ahead only as far as it takes to have always a slice to send.
+    def throttle(self, m, source, issuer):
+        """A row that comes now waits for all that is in the channel; so K and V loads shall not fill it to the brim.
 
-        What they have in the channel is what a row of another kind that comes now must wait for.
+        Only a channel that has a slice to send is held back: if memory is slow, nothing is.
         """
         config = self.config
-        width = bits_for_count((config.outstanding + 4) * units_per_word(config) + 0)
-        inside = Signal(16)  # units of rows that are in the channel
-        out = self.o.valid & self.o.ready
+        ahead = config.outstanding * units_per_word(config) * 3 // 4
+        leaving = Mux(self.o.valid & self.o.ready, self.o.payload.tag.units, 0)
         m.d.sync += [
-            inside.eq(inside + issuer.taken_units - Mux(out, self.o.payload.tag.units, 0)),
-            source.throttle.eq((inside >= AHEAD * units_per_word(config)) & (slices.level >= LVL)),
+            self.inside.eq(self.inside + issuer.taken_units - leaving),
+            source.throttle.eq((self.inside >= ahead) & self.o.valid),
         ]

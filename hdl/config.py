@@ -14,8 +14,6 @@ PLANE_WIDTHS = (4, 6, 8, 10, 12, 16)
 LSB_BITS = 4
 """Bits of the K LSB plane of every progressive split (4+4, 6+4, 8+4, 10+4, 12+4; paper section III-D)."""
 
-_CONTEXTS = 4
-
 
 class ConfigError(ValueError):
     """A configuration value is not one that the generator can build."""
@@ -67,6 +65,8 @@ class Config:
     """Words in flight per channel."""
     slice_queue: int = 8
     """Slices waiting per channel before the crossbar."""
+    contexts: int = 4
+    """Jobs in flight."""
     query_queue: int = 4
     """Q rows fetched ahead."""
     line_queue: int = 256
@@ -77,7 +77,16 @@ class Config:
             value = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ConfigError(f"{field.name} must be a positive integer, not {value!r}")
-        for name in ("num_multipliers", "lanes", "num_channels", "channel_width", "topk_parallelism", "norm_lanes"):
+        powers = (
+            "num_multipliers",
+            "lanes",
+            "num_channels",
+            "channel_width",
+            "topk_parallelism",
+            "norm_lanes",
+            "contexts",
+        )
+        for name in powers:
             if not _is_pow2(getattr(self, name)):
                 raise ConfigError(f"{name} must be a power of two, not {getattr(self, name)!r}")
         if self.num_multipliers % self.lanes:
@@ -103,6 +112,8 @@ class Config:
             raise ConfigError(f"address_width must be from 4 to 32, not {self.address_width!r}")
         if self.norm_lanes > self.max_dim:
             raise ConfigError(f"norm_lanes must be at most max_dim ({self.max_dim}), not {self.norm_lanes!r}")
+        if not 4 <= self.contexts <= 16:
+            raise ConfigError(f"contexts must be from 4 to 16, not {self.contexts!r}")
         if self.topk_parallelism < self.lanes:
             raise ConfigError(f"topk_parallelism must be at least lanes ({self.lanes}), not {self.topk_parallelism}")
         if self.line_queue < self.buffer_depth + 1:
@@ -208,9 +219,8 @@ class Config:
         return _ceil_log2(self.buffer_slots + 1)
 
     @property
-    def num_contexts(self) -> int:
-        """Jobs in flight."""
-        return _CONTEXTS
+    def context_width(self) -> int:
+        return _ceil_log2(self.contexts)
 
     @property
     def row_bits_max(self) -> int:

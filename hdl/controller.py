@@ -27,11 +27,11 @@ def _query_issue(config: Config) -> data.StructLayout:
 
 
 def _row_index(config: Config) -> data.StructLayout:
-    return data.StructLayout({"context": 2, "query": config.position_width})
+    return data.StructLayout({"context": config.context_width, "query": config.position_width})
 
 
 class Controller(wiring.Component):
-    """Keeps up to four jobs in flight (contexts), and launches each step of them as soon as its resources are free.
+    """Keeps up to ``config.contexts`` jobs in flight, and launches each step of them as soon as its resources are free.
 
     A context's number gives its halves: context c uses half c mod 2 of the K buffer from its key command until all of
     its rows are final (not flat), and the same half of the V buffer until all of its V lines are accumulated. Contexts
@@ -53,13 +53,13 @@ class Controller(wiring.Component):
     row : In(stream.Signature(row_tag))                 rows in the order in which QKMultiply took them
     softmax_row, prune_row : Out                        parameters of these rows
     gather_row : In(stream.Signature(row_tag))          generation: a row whose survivors follow
-    row_read : In(1), row_read_context : In(2)          QKMultiply has read all keys of a row
+    row_read : In(1), row_read_context : In(n)          QKMultiply has read all keys of a row
     decided, decided_tag, decided_flat : In             a row's exp sum is known
     value_done, value_done_tag : In                     a row's V lines are accumulated
     values_commanded : Out(4)                           the V load of this context has begun (its ready count counts)
-    output : In(1), output_context : In(2)              the last output beat of a row has left
-    probs : In(1), probs_context : In(2)                all final probabilities of a row have left
-    record : Out(job_record).array(4)                   the context table
+    output : In(1), output_context : In(n)              the last output beat of a row has left
+    probs : In(1), probs_context : In(n)                all final probabilities of a row have left
+    record : Out(job_record).array(contexts)                   the context table
     status : Out(stream.Signature(job_status))          completed jobs
     active : Out(1)                                     a job is in flight
     """
@@ -86,18 +86,18 @@ class Controller(wiring.Component):
                 "prune_row": Out(stream.Signature(layouts.prune_row(config))),
                 "gather_row": In(stream.Signature(tag)),
                 "row_read": In(1),
-                "row_read_context": In(2),
+                "row_read_context": In(config.context_width),
                 "decided": In(1),
                 "decided_tag": In(tag),
                 "decided_flat": In(1),
                 "value_done": In(1),
                 "value_done_tag": In(tag),
-                "values_commanded": Out(config.num_contexts),
+                "values_commanded": Out(config.contexts),
                 "output": In(1),
-                "output_context": In(2),
+                "output_context": In(config.context_width),
                 "probs": In(1),
-                "probs_context": In(2),
-                "record": Out(layouts.job_record(config)).array(config.num_contexts),
+                "probs_context": In(config.context_width),
+                "record": Out(layouts.job_record(config)).array(config.contexts),
                 "status": Out(stream.Signature(layouts.job_status(config))),
                 "active": Out(1),
             }
@@ -105,19 +105,19 @@ class Controller(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        contexts = range(self.config.num_contexts)
+        contexts = range(self.config.contexts)
         self._words = Array(Value.cast(record) for record in self.record)
-        self._valid = Signal(self.config.num_contexts)
-        self._keyed = Signal(self.config.num_contexts)  # key command given
-        self._read = Signal(self.config.num_contexts)  # generation: the row has been read
-        self._head = Signal(2)  # oldest context
-        self._claimed = Signal(self.config.num_contexts)  # half of the V buffer taken
-        self._keys_final = Signal(self.config.num_contexts)  # all rows final: half of the K buffer released
-        self._values_done = Signal(self.config.num_contexts)  # half of the V buffer released
-        self._lsb_needed = Signal(self.config.num_contexts)
-        self._lsb_issued = Signal(self.config.num_contexts)
-        self._redo_kept = Signal(self.config.num_contexts)  # generation: the row is flat, and to be computed again
-        self._asked = Signal(self.config.num_contexts)  # first passes of all queries issued
+        self._valid = Signal(self.config.contexts)
+        self._keyed = Signal(self.config.contexts)  # key command given
+        self._read = Signal(self.config.contexts)  # generation: the row has been read
+        self._head = Signal(self.config.context_width)  # oldest context
+        self._claimed = Signal(self.config.contexts)  # half of the V buffer taken
+        self._keys_final = Signal(self.config.contexts)  # all rows final: half of the K buffer released
+        self._values_done = Signal(self.config.contexts)  # half of the V buffer released
+        self._lsb_needed = Signal(self.config.contexts)
+        self._lsb_issued = Signal(self.config.contexts)
+        self._redo_kept = Signal(self.config.contexts)  # generation: the row is flat, and to be computed again
+        self._asked = Signal(self.config.contexts)  # first passes of all queries issued
         self._allocate(m)
         self._load_keys(m)
         self._load_values(m)
@@ -134,7 +134,7 @@ class Controller(wiring.Component):
 
     def _allocate(self, m):
         """A new job takes the next context, when the job that had it is complete."""
-        tail = Signal(2)
+        tail = Signal(self.config.context_width)
         m.d.comb += self.job.ready.eq(~self._valid.bit_select(tail, 1))
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += tail.eq(tail + 1)
@@ -158,10 +158,14 @@ class Controller(wiring.Component):
     def _lookup(self, record, context):
         return Value.cast(record).eq(self._words[context])
 
-    def _half_free(self, taken, released, context):
-        """The half of ``context``: the job before the last (the other context with this half) has released it."""
-        held = self._valid & taken & ~released
-        return ~held.bit_select(context ^ 2, 1)
+    def _age(self, context):
+        """How many contexts in flight are older than ``context``."""
+        return (context - self._head)[: self.config.context_width]
+
+    def _free(self, released):
+        """Contexts whose halves are free: the job before the last, if it is still in flight, has released its half."""
+        contexts = range(self.config.contexts)
+        return Cat((self._age(Const(c, 4)) < 2) | released[c - 2] for c in contexts)
 
     def _command(self, m, port, context, tensor):
         """Fields of a fetch command for a plane of a job."""
@@ -188,30 +192,26 @@ class Controller(wiring.Component):
         ]
         return record
 
-    def _is_older(self, context):
-        """Whether ``context`` is older than the other context with its halves, if both are valid."""
-        return ~(context - self._head)[1]
-
     def _load_keys(self, m):
         """Offers the oldest context without K whose half of the buffer is free."""
-        contexts = range(self.config.num_contexts)
-        context = Signal(2)
+        contexts = range(self.config.contexts)
+        context = Signal(self.config.context_width)
         offered = Signal()
         cancelled = Signal()  # an older context wants the half back before this command is taken
         generation = Cat(record.generation for record in self.record)
         released = self._keyed & (self._keys_final | (generation & self._read))
-        free = Cat(self._is_older(Const(c, 2)) | ~self._valid[c ^ 2] | released[c ^ 2] for c in contexts)
-        pending = self._valid & ~self._keyed & free
+        pending = self._valid & ~self._keyed & self._free(released)
         self._command(m, self.key, context, "key")
         m.d.comb += self.key.valid.eq(offered)
         with m.If(~offered):
             m.d.sync += offered.eq(pending.any())
             for age in reversed(contexts):
-                candidate = (self._head + age)[:2]
+                candidate = (self._head + age)[: self.config.context_width]
                 with m.If(pending.bit_select(candidate, 1)):
                     m.d.sync += context.eq(candidate)
         taken_back = self.decided & self.decided_flat & generation.bit_select(self.decided_tag.context, 1)
-        loser = self.decided_tag.context ^ 2
+        loser = Signal(self.config.context_width)
+        m.d.comb += loser.eq(self.decided_tag.context + 2)
         with m.If(self.key.valid & self.key.ready):
             m.d.sync += [offered.eq(0), cancelled.eq(0), self._keyed.bit_select(context, 1).eq(~cancelled)]
         with m.If(self.row_read & generation.bit_select(self.row_read_context, 1)):
@@ -220,18 +220,19 @@ class Controller(wiring.Component):
             m.d.sync += [
                 self._keyed.bit_select(self.decided_tag.context, 1).eq(0),
                 self._read.bit_select(self.decided_tag.context, 1).eq(0),
-                self._keyed.bit_select(loser, 1).eq(0),
             ]
+            with m.If(self._age(loser) >= 2):  # not a wrap to the oldest
+                m.d.sync += self._keyed.bit_select(loser, 1).eq(0)
             with m.If(offered & (context == loser) & ~self.key.ready):
                 m.d.sync += cancelled.eq(1)
 
     def _load_values(self, m):
         """Claims a half of the V buffer for each job in order; summarization jobs load all of V."""
-        pointer = Signal(2)
+        pointer = Signal(self.config.context_width)
         record = self._command(m, self.value, pointer, "value")
         pending = self._valid.bit_select(pointer, 1) & self._keyed.bit_select(pointer, 1)
         free = pending & ~self._claimed.bit_select(pointer, 1)
-        free = free & self._half_free(self._claimed, self._values_done, pointer)
+        free = free & self._free(self._values_done).bit_select(pointer, 1)
         m.d.comb += self.value.valid.eq(free & ~record.generation)
         with m.If(free & (record.generation | self.value.ready)):
             m.d.sync += [
@@ -251,11 +252,11 @@ class Controller(wiring.Component):
 
     def _load_lsbs(self, m):
         """The LSB plane of a job is fetched once, at its first flat row."""
-        context = Signal(2)
+        context = Signal(self.config.context_width)
         wanted = self._lsb_needed & ~self._lsb_issued & self._keyed
         offered = Signal()
         with m.If(~offered):
-            for index in reversed(range(self.config.num_contexts)):
+            for index in reversed(range(self.config.contexts)):
                 with m.If(wanted[index]):
                     m.d.sync += [context.eq(index), offered.eq(1)]
         self._command(m, self.key_lsb, context, "key_lsb")
@@ -268,12 +269,12 @@ class Controller(wiring.Component):
         config = self.config
         self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=2 * config.max_tokens + 1)
         self._issue = m.submodules.issue = StreamQueue(_query_issue(config), depth=3)
-        pointer = Signal(2)
+        pointer = Signal(self.config.context_width)
         query = Signal(config.count_width)
         redo = self._redo.o
         loaded = self._lsb_loaded().bit_select(redo.payload.context, 1)
         second = Signal()
-        context = Signal(2)
+        context = Signal(self.config.context_width)
         record = Signal(layouts.job_record(config))
         index = Signal(config.position_width)
         issue = self._issue.i
@@ -322,11 +323,8 @@ class Controller(wiring.Component):
             fork.o[1].ready.eq(meta.i.ready),
         ]
         # K of this context is being loaded, and the context before it in the same half is done with its own.
-        contexts = range(config.num_contexts)
-        clear = Cat(
-            self._keyed[c] & (self._is_older(Const(c, 2)) | ~self._valid[c ^ 2] | self._keys_final[c ^ 2])
-            for c in contexts
-        ).bit_select(meta.o.payload.tag.context, 1)
+        clear = self._keyed & self._free(self._keys_final)
+        clear = clear.bit_select(meta.o.payload.tag.context, 1)
         fetched = self.query_elements.valid & meta.o.valid & clear
         offer, kept = self._keep_queries(m, fetched & self.query.ready)
         row = self.query.payload
@@ -342,7 +340,7 @@ class Controller(wiring.Component):
 
     def _lsb_loaded(self):
         """Contexts whose MSB plane is being loaded again or still there, and whose LSB plane is on chip."""
-        ready = Cat(self.key_lsb_ready[c % 2].all() for c in range(self.config.num_contexts))
+        ready = Cat(self.key_lsb_ready[c % 2].all() for c in range(self.config.contexts))
         return self._keyed & self._lsb_issued & ready
 
     def _keep_queries(self, m, taken):
@@ -353,10 +351,10 @@ class Controller(wiring.Component):
         """
         config = self.config
         shape = layouts.query_row(config)
-        m.submodules.kept = memory = Memory(shape=Shape.cast(shape).width, depth=config.num_contexts, init=[])
+        m.submodules.kept = memory = Memory(shape=Shape.cast(shape).width, depth=config.contexts, init=[])
         write, read = memory.write_port(), memory.read_port()
         row = Signal(shape)
-        context = Signal(2)
+        context = Signal(self.config.context_width)
         loaded = self._redo_kept & self._lsb_loaded()
         fetched = self.query.payload
         offer = Signal()
@@ -371,7 +369,7 @@ class Controller(wiring.Component):
         m.d.comb += [kept.eq(row), kept.tag.second.eq(1), kept.low.eq(1)]
         with m.FSM():
             with m.State("IDLE"):
-                for index in range(config.num_contexts):
+                for index in range(config.contexts):
                     with m.If(loaded[index]):
                         m.d.sync += context.eq(index)
                         m.next = "READ"
@@ -432,7 +430,7 @@ class Controller(wiring.Component):
             redo.payload.context.eq(self.decided_tag.context),
             redo.payload.query.eq(self.decided_tag.query),
         ]
-        complete = Signal(config.num_contexts)
+        complete = Signal(config.contexts)
         for index, record in enumerate(self.record):
             final, outputs, probs = (
                 Signal(config.count_width, name=f"{what}_{index}") for what in ("final", "outputs", "probs")

@@ -89,7 +89,8 @@ class SliceCrossbar(wiring.Component):
                 m.d.comb += arbiter.requests[c].eq(channel.valid & ~tag.end & wanted[c][t])
                 taken[c] = taken[c] | arbiter.grant[c]
             m.d.sync += target.valid.eq(arbiter.grant.any())
-            with m.If(arbiter.grant.any()):
+            # The targets of a single channel can share one register if it is loaded for all of them.
+            with m.If(arbiter.grant.any() if config.num_channels > 1 else self.channels[0].valid):
                 m.d.sync += Value.cast(target.payload).eq(payloads[arbiter.index])
         for channel, ready in zip(self.channels, taken, strict=True):
             m.d.comb += channel.ready.eq(ready)

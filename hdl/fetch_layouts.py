@@ -88,6 +88,14 @@ def load_info(config: Config) -> S:
     )
 
 
+def small_product(a, b):
+    """``a * b`` by shifts and additions: multipliers are for the arrays."""
+    parts = [Mux(bit, b << i, 0) for i, bit in enumerate(a)]
+    while len(parts) > 1:
+        parts = [sum(parts[i + 1 : i + 2], parts[i]) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
 def plane_fields(config: Config, plane) -> dict[str, ValueLike]:
     """Fields of :func:`load_info` that follow from a plane: two small products and shifts."""
     log_granule = granule(config).bit_length() - 1
@@ -98,9 +106,9 @@ def plane_fields(config: Config, plane) -> dict[str, ValueLike]:
     tail = last[:log_full] + 1 if log_full else 1
     return {
         "base": plane.base,
-        "row_units": granules * half_width,
+        "row_units": small_product(granules, half_width),
         "full_units": half_width << log_full,
-        "tail_units": tail * half_width,
+        "tail_units": small_product(tail, half_width) if log_full else half_width,
         "last_slice": last.as_unsigned() >> log_full,
         "tail_granules": tail,
         "log_slices": plane.log_slices,

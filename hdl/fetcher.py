@@ -104,8 +104,10 @@ class Fetcher(wiring.Component):
         m.d.comb += [gather.ids.valid.eq(ids_valid), gather.ids.payload.eq(ids)]
         loads = Cat(table.info, queries.info)
         accepted, busy = [], []
+        self._channels = []
         for c in range(config.num_channels):
             m.submodules[f"channel_{c}"] = channel = ChannelFetcher(config, channel=c)
+            self._channels.append(channel)
             m.submodules[f"gather_queue_{c}"] = queue = StreamQueue(local_row(config), depth=self.gather_depth)
             connect(m, gather.rows[c], queue.i)
             connect(m, queue.o, channel.gather)

@@ -31,7 +31,7 @@ def signed(width: int):
 def row_tag(config: Config) -> S:
     return S(
         {
-            "context": 2,  # job in flight, index in the controller's context table
+            "context": config.context_width,  # job in flight, index in the controller's context table
             "query": config.position_width,  # query index q of the job
             "second": 1,  # 1: recomputed with the LSB plane
         }

@@ -41,7 +41,7 @@ def _header(config: Config) -> data.StructLayout:
     """A query without its elements."""
     return data.StructLayout({
         name: field.shape for name, field in query_row(config) if name not in ("tag", "elements")
-    } | {"context": 2})  # fmt: skip
+    } | {"context": config.context_width})  # fmt: skip
 
 
 def _served(config: Config) -> list[int]:
@@ -66,7 +66,7 @@ class _LineControl(wiring.Component):
     shift_next : Out(1)     the next row's registers take the newest query
     shift_current : Out(1)  the current row's registers take the next row
     row_done : Out(1)       the last beat of a row is issued
-    context : Out(2)        context of the current row
+    context : Out(n)        context of the current row
     idle : Out(1)           no query
     wait : Out(1)           a query, but its keys are not loaded
     """
@@ -86,7 +86,7 @@ class _LineControl(wiring.Component):
                 "shift_next": Out(1),
                 "shift_current": Out(1),
                 "row_done": Out(1),
-                "context": Out(2),
+                "context": Out(config.context_width),
                 "idle": Out(1),
                 "wait": Out(1),
             }
@@ -343,7 +343,7 @@ class QKMultiply(wiring.Component):
     stall_out : Out(1)               ``line`` or ``row`` is not taken
     useful : Out(n)                  scores of the line whose last beat is issued in this cycle, else 0
     row_read : Out(1)                the keys of a whole row have been read (registered)
-    row_read_context : Out(2)        of this context
+    row_read_context : Out(n)        of this context
     """
 
     def __init__(self, config: Config):
@@ -356,7 +356,7 @@ class QKMultiply(wiring.Component):
                 "line": Out(stream.Signature(score_line(config))),
                 "row": Out(stream.Signature(row_tag(config))),
                 "row_read": Out(1),
-                "row_read_context": Out(2),
+                "row_read_context": Out(config.context_width),
                 "busy": Out(1),
                 "stall_query": Out(1),
                 "stall_key": Out(1),

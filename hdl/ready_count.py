@@ -16,8 +16,8 @@ class ReadyCount(wiring.Component):
     """Count the positions of each load that are complete, without a flag per row.
 
     The positions of a channel ascend, so everything below the row at the head of its queue has been delivered, and
-    the least of these over the channels is ready. A channel whose end mark has come counts as all ones. Latency 4 or
-    more from the slice at the head of its queue, one cycle more than it takes to write the slice.
+    the least of these over the channels is ready. A channel whose end mark has come counts as all ones. Latency 2 from
+    the slice at the head of its queue, as long as it takes to write the slice; 3 with more than 4 channels.
 
     Members
     -------
@@ -68,14 +68,15 @@ class ReadyCount(wiring.Component):
         return m
 
     def least(self, m, values, load):
-        """Minimum by a tree with a register behind every second level, at least two."""
+        """Minimum by a tree with a register behind every second level but the last."""
         stages = 0
-        while len(values) > 1 or stages < 2:
+        while True:
             for _ in range(2):
                 pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
                 values = [Mux(pair[0] < pair[1], *pair) if len(pair) == 2 else pair[0] for pair in pairs]
+            if len(values) == 1:
+                return values[0], stages
             held = [Signal(len(v), name=f"least_{load}_{stages}_{i}", init=-1) for i, v in enumerate(values)]
             m.d.sync += [signal.eq(value) for signal, value in zip(held, values, strict=True)]
             values = held
             stages += 1
-        return values[0], stages

@@ -30,6 +30,8 @@ from hdl.config import PRESETS, Config, ConfigError
         ({"buffer_dim": 1, "max_tokens": 100}, "buffer_dim must make max_tokens . buffer_dim a multiple"),
         ({"address_width": 40}, "address_width must be from 4 to 32, not 40"),
         ({"norm_lanes": 256}, r"norm_lanes must be at most max_dim \(128\), not 256"),
+        ({"contexts": 6}, "contexts must be a power of two, not 6"),
+        ({"contexts": 2}, "contexts must be from 4 to 16, not 2"),
         ({"topk_parallelism": 4}, r"topk_parallelism must be at least lanes \(8\), not 4"),
         ({"line_queue": 100}, r"line_queue must hold the longest row and a line \(129\), not 100"),
     ],
