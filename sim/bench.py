@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import random
 import shutil
 import tempfile
 import time
@@ -180,7 +179,6 @@ def bench_command(names: list[str]) -> bool:
     if unknown:
         raise ValueError(f"NAME must be one of {', '.join(BENCHES)}, not {unknown[0]!r}")
     console = Console()
-    random.seed(0)
     all_met = True
     for name in names or list(BENCHES):
         table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")
