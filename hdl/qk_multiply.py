@@ -104,7 +104,7 @@ class _LineControl(wiring.Component):
         self._end = Signal(config.count_width, reset_less=True)  # start + S
         self._last = Signal(reset_less=True)  # the row ends in this line
         self._first = Signal(config.slot_width, reset_less=True)
-        self._beat = Signal(range(config.max_beats), reset_less=True)
+        self._beat = Signal(range(max(2, config.max_beats)), reset_less=True)
         self._pack = Signal()  # the line also holds the first keys of the next row
         self._line_done = Signal()
         self._describe_line(m)

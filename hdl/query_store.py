@@ -90,7 +90,7 @@ class QueryStore(wiring.Component):
         place = [Signal(range(max(2, config.query_queue)), name=f"place_{i}") for i in range(2)]
         valid = [Signal(name=f"valid_{i}") for i in range(2)]
         row = Signal(query_local_row(config), reset_less=True)
-        channel = Signal(log_channels, reset_less=True)
+        channel = Signal(max(1, log_channels), reset_less=True)  # a single channel: always 0
         moved = Signal()
         ready = Array(port.ready for port in self.rows)[channel] if log_channels else self.rows[0].ready
         taken = self.request.valid & self.request.ready
