@@ -203,13 +203,14 @@ class Controller(wiring.Component):
         pending = self._valid & ~self._keyed & self._free(released)
         self._command(m, self.key, context, "key")
         m.d.comb += self.key.valid.eq(offered)
-        with m.If(~offered):
+        taken_back = self.decided & self.decided_flat & generation.bit_select(self.decided_tag.context, 1)
+        # In the cycle in which a half is taken back, `pending` does not know it yet.
+        with m.If(~offered & ~taken_back):
             m.d.sync += offered.eq(pending.any())
             for age in reversed(contexts):
                 candidate = (self._head + age)[: self.config.context_width]
                 with m.If(pending.bit_select(candidate, 1)):
                     m.d.sync += context.eq(candidate)
-        taken_back = self.decided & self.decided_flat & generation.bit_select(self.decided_tag.context, 1)
         loser = Signal(self.config.context_width)
         m.d.comb += loser.eq(self.decided_tag.context + 2)
         with m.If(self.key.valid & self.key.ready):

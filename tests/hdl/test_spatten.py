@@ -93,6 +93,26 @@ def test_longest_rows(config, kind):
         assert_equal(jobs, engine.run(jobs).results, config)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_flat_generation_rows_take_their_half_back(seed):
+    """Many flat rows of short jobs, mixed with other kinds, under stalls: halves of the K buffer change hands often."""
+    rng = random.Random(100 + seed)
+    jobs = [
+        random_job(
+            TINY,
+            rng,
+            split=rng.choice(((6, 4), (4, 4), (8, 4), (8, 0))),
+            threshold=rng.choice((0.3, 0.6, 1.0)),
+            kind=rng.choice(("generation", "generation", "summarization", "causal")),
+            max_keys=rng.choice((8, 64)),
+        )
+        for _ in range(300)
+    ]
+    timing = MemoryTiming(latency=3, stall=0.5, skew=15, host_stall=0.5, seed=seed)
+    with engine_or_skip("verilator", TINY, timing=timing) as engine:
+        assert_equal(jobs, engine.run(jobs).results, TINY)
+
+
 REFUSALS = [
     ({"dim": 20}, layouts.BAD_DIM),
     ({"num_keys": 0}, layouts.BAD_COUNT),
