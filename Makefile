@@ -31,7 +31,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-sim: models ## Run a sentence (TEXT=) through a real model on the simulated accelerator
+sim: $(STAMP) ## Run a sentence (TEXT=) through a real model on the simulated accelerator
+	$(BIN)/spatten models minilm
 	$(BIN)/spatten run minilm --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
 
 test: $(STAMP) ## All tests

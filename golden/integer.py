@@ -11,8 +11,6 @@ from torch import Tensor
 
 from hdl import numerics as N
 
-_EXP_BASE = torch.tensor(N.EXP_BASE, dtype=torch.int64)
-_EXP_SLOPE = torch.tensor(N.EXP_SLOPE, dtype=torch.int64)
 _RECIP_BASE = torch.tensor(N.RECIP_BASE, dtype=torch.int64)
 _RECIP_SLOPE = torch.tensor(N.RECIP_SLOPE, dtype=torch.int64)
 
@@ -45,21 +43,33 @@ def row_max(score: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, score, torch.iinfo(torch.int64).min).amax(-1, keepdim=True)
 
 
-def exponent(score: Tensor, maximum: Tensor, scale: int, shift: int) -> Tensor:
-    """x = (max - score) * scale / 2**shift, UQ5.12, rounded half up, saturating at 2**17 - 1."""
+def exponent(score: Tensor, maximum: Tensor, scale: int | Tensor, shift: int | Tensor) -> Tensor:
+    """x = (max - score) * scale / 2**shift, UQ5.12, rounded half up, saturating at 2**17 - 1.
+
+    scale and shift broadcast against (..., q, n).
+    """
     return round_shift((maximum - score).clamp(min=0) * scale, shift).clamp(max=2**N.X_WIDTH - 1)
 
 
 def exp2_neg(x: Tensor) -> Tensor:
     """2**-x as UQ1.16 by table and linear interpolation; x is UQ5.12."""
+    return _EXP2_NEG[x]
+
+
+def _exp2_neg_table() -> Tensor:
+    """The result for every x: looking it up is several times faster than computing it anew."""
+    x = torch.arange(2**N.X_WIDTH, dtype=torch.int64)
+    base, slope = (torch.tensor(table, dtype=torch.int64) for table in (N.EXP_BASE, N.EXP_SLOPE))
     low_bits = N.X_FRAC - N.EXP_INDEX
     index = (x >> low_bits) & (2**N.EXP_INDEX - 1)
-    low = x & (2**low_bits - 1)
-    mantissa = _EXP_BASE[index] - round_shift(_EXP_SLOPE[index] * low, low_bits)
+    mantissa = base[index] - round_shift(slope[index] * (x & (2**low_bits - 1)), low_bits)
     return round_shift(mantissa, x >> N.X_FRAC)
 
 
-def exps(score: Tensor, mask: Tensor, scale: int, shift: int) -> Tensor:
+_EXP2_NEG = _exp2_neg_table()
+
+
+def exps(score: Tensor, mask: Tensor, scale: int | Tensor, shift: int | Tensor) -> Tensor:
     """Exponentials of a row relative to its maximum, UQ1.16; 0 where masked."""
     value = exp2_neg(exponent(score, row_max(score, mask), scale, shift))
     return torch.where(mask, value, 0)
@@ -72,9 +82,8 @@ def is_flat(exp_sum: Tensor, flat_limit: int) -> Tensor:
 
 def reciprocal(exp_sum: Tensor) -> tuple[Tensor, Tensor]:
     """(R, pe) with 1/sum = R * 2**-16 * 2**-pe; sum is UQ.16 and at least 1.0; R is UQ1.16."""
-    pe = torch.zeros_like(exp_sum)
-    for bit in range(1, 40):
-        pe = torch.where(exp_sum >> (N.EXP_FRAC + bit) > 0, bit, pe)
+    # frexp gives floor(log2) exactly: sums are far below 2**53.
+    pe = torch.frexp(exp_sum.double()).exponent.long() - 1 - N.EXP_FRAC
     bits = N.RECIP_INDEX + N.RECIP_LOW
     # Fraction of the sum normalized to [1, 2), cut to RECIP_INDEX + RECIP_LOW = 18 bits (EXP_FRAC is 16).
     fraction = ((exp_sum << (bits - N.EXP_FRAC)) >> pe) & (2**bits - 1)

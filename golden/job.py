@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from golden import integer
+from golden.attention import attend
 from hdl import numerics as N
 from hdl.config import Config
 
@@ -40,16 +40,18 @@ def flat_limit_of(threshold: float, config: Config) -> int:
 
 @dataclasses.dataclass(kw_only=True)
 class Job:
-    """One head. Integer tensors (int64), two's complement values of the given widths.
+    """One K/V head with the query heads that use it. Integer tensors (int64), two's complement of the given widths.
 
-    query (q, D), ``query_bits`` wide; key (rows, D), ``key_bits + key_lsb_bits`` wide; value (rows, D),
-    ``value_bits`` wide. ids: rows of key and value that the queries attend, strictly ascending; None: all.
+    query (group * q, D), ``query_bits`` wide: q rows of each query head in turn; key (num_rows, D),
+    ``key_bits + key_lsb_bits`` wide; value (num_rows, D), ``value_bits`` wide. ids: rows of key and value that the
+    queries attend, strictly ascending; None: the first ``keys``, or all.
     """
 
     query: Tensor
     key: Tensor
     value: Tensor
     ids: Tensor | None = None
+    keys: int | None = None
     query_bits: int
     key_bits: int
     key_lsb_bits: int = 0
@@ -60,6 +62,12 @@ class Job:
     value_keep: int
     causal: bool = False
     generation: bool = False
+    group: int = 1
+    """query heads (grouped-query attention)"""
+    head: int = 0
+    """rank of the first of them among the surviving heads of the layer"""
+    accumulate: bool = False
+    """adds to the importance of tokens and heads"""
     name: str = ""
     """For reports, such as ``layer 3 head 7``."""
 
@@ -68,21 +76,37 @@ class Job:
         return self.query.shape[-1]
 
     @property
-    def num_queries(self) -> int:
+    def rows(self) -> int:
+        """Rows of all query heads."""
         return self.query.shape[0]
 
     @property
+    def num_queries(self) -> int:
+        """Queries of each query head."""
+        return self.rows // self.group
+
+    @property
     def num_rows(self) -> int:
+        """Rows of the K and V planes."""
         return self.key.shape[0]
 
     @property
     def num_keys(self) -> int:
-        return self.num_rows if self.ids is None else len(self.ids)
+        if self.ids is not None:
+            return len(self.ids)
+        return self.num_rows if self.keys is None else self.keys
+
+    def mask(self) -> Tensor:
+        """(rows, n) bool: the keys that each row attends."""
+        mask = torch.ones(self.num_queries, self.num_keys, dtype=torch.bool)
+        if self.causal:
+            mask = torch.tril(mask, diagonal=self.num_keys - self.num_queries)
+        return mask.repeat(self.group, 1)
 
 
 @dataclasses.dataclass(kw_only=True)
 class JobResult:
-    """Results of a job; n keys, q queries. Trace fields (None from engines that do not show them) follow ``probs``."""
+    """Results of a job; n keys, q rows. Trace fields (None from engines that do not show them) follow ``probs``."""
 
     out: Tensor
     """(q, D) Q(operand_width).8"""
@@ -100,34 +124,28 @@ class JobResult:
 
 def run_job(job: Job, config: Config) -> JobResult:
     """The bit-exact integer model of one job, with its trace (scores and exps are those of the final pass)."""
-    key, value = job.key, job.value
-    if job.ids is not None:
-        key, value = key[job.ids], value[job.ids]
-    num_keys, num_queries = key.shape[0], job.num_queries
-    mask = torch.ones(num_queries, num_keys, dtype=torch.bool)
-    if job.causal:
-        mask = torch.tril(mask, diagonal=num_keys - num_queries)
-    msb = (key >> job.key_lsb_bits) << job.key_lsb_bits
-    score = integer.scores(job.query, msb)
-    exp = integer.exps(score, mask, job.scale, job.shift)
-    flat = torch.zeros(num_queries, dtype=torch.bool)
-    if job.key_lsb_bits:
-        flat = integer.is_flat(exp.sum(-1), job.flat_limit)
-        full = integer.scores(job.query, key)
-        score = torch.where(flat[:, None], full, score)
-        exp = integer.exps(score, mask, job.scale, job.shift)
-    exp_sum = exp.sum(-1)
-    recip, pe = integer.reciprocal(exp_sum)
-    keep = integer.keep_mask(score, mask, job.value_keep)
-    acc = integer.accumulate(exp, keep, integer.justify_value(value, job.value_bits, config.operand_width))
-    out = integer.normalize(acc, recip, pe, config.operand_width)
+    chosen = job.ids if job.ids is not None else slice(job.num_keys)
+    mask = job.mask()
+    rows = attend(
+        job.query[None],
+        job.key[chosen][None],
+        job.value[chosen][None],
+        torch.where(mask, 0.0, -math.inf).double() if job.causal else None,
+        key_lsb_bits=job.key_lsb_bits,
+        value_bits=job.value_bits,
+        scale=torch.tensor([job.scale]),
+        shift=torch.tensor([job.shift]),
+        flat_limit=job.flat_limit,
+        value_keep=job.value_keep,
+        operand_width=config.operand_width,
+    )
     return JobResult(
-        out=out,
-        abs_sum=integer.abs_sum(out),
-        flat=flat,
-        probs=integer.probs(exp, recip.unsqueeze(-1), pe.unsqueeze(-1)),
-        score=score,
-        exp=exp,
-        exp_sum=exp_sum,
-        keep=keep,
+        out=rows.out[0],
+        abs_sum=rows.abs_sum[0],
+        flat=rows.flat[0],
+        probs=rows.probs[0].long(),
+        score=rows.score[0].long(),
+        exp=rows.exp[0].long(),
+        exp_sum=rows.exp_sum[0],
+        keep=mask if rows.keep is None else rows.keep[0],
     )

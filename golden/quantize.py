@@ -1,23 +1,44 @@
-"""Float attention operands to jobs, and their results back to float."""
+"""Float attention operands to integers, and outputs back to float, with what the host may do exactly on the way.
+
+The host may move factors between Q and K, take a mean out of K or V and put it back, or rotate Q and K: float
+attention stays as it is, but narrow integers lose less.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from golden.job import Job, JobResult, flat_limit_of, scale_of
-from hdl import numerics as N
 from hdl.config import Config
 
-__all__ = ["AttentionSettings", "LayerJobs", "dequantize_out", "quantize", "quantize_layer", "split_planes"]
+__all__ = ["TRANSFORMS", "AttentionSettings", "check_number", "keep_count", "quantize", "unit_of"]
+
+
+def check_number(name: str, value: Any, *, positive: bool = False) -> None:
+    """ValueError unless ``value`` is a number from 0 (``positive``: above 0) to 1."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    if not good or (positive and value == 0):
+        raise ValueError(f"{name} must be in {'(' if positive else '['}0, 1], not {value!r}")
+
+
+def keep_count(ratio: float, number: int) -> int:
+    """How many a keep-ratio leaves of ``number``: ⌈ratio · number⌉, at least 1 and at most all."""
+    # The ratio is a decimal fraction: 0.1 * 30 is 3, although the float product is a little more.
+    return min(number, max(1, math.ceil(ratio * number - 1e-9)))
+
+
+TRANSFORMS = ("none", "mean", "channels")
+"""none: symmetric integers. mean: less the mean over the first tokens, which softmax does not see, and which the host
+adds to the output. channels: each channel divided by its largest magnitude, too, which Q and the output take up."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttentionSettings:
-    """Precision and pruning of one attention layer, the same for all its heads."""
+    """Precision and local value pruning of attention, the same for all layers and heads."""
 
     query_bits: int = 12
     key_bits: int = 8
@@ -29,12 +50,34 @@ class AttentionSettings:
     """a row whose largest probability is below it is flat (progressive only)"""
     value_keep: float = 1.0
     """share of the V rows that each query keeps, in (0, 1]"""
+    key_transform: str = "none"
+    """in front of K's integers (golden/calibration.py), one of TRANSFORMS"""
+    value_transform: str = "none"
+    """in front of V's"""
+    align: bool = False
+    """move transformed grids so that the token which the last queries attend most has no error"""
+    feedback: bool = False
+    """round the channels of K one after the other, each taking up the errors so far; needs a ``key_transform``"""
+    clip: float = 1.0
+    """quantile of the magnitudes of K and V that becomes the largest integer; larger ones saturate; 1: the maximum"""
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must be in (0, 1], not {self.threshold!r}")
-        if not 0 < self.value_keep <= 1:
-            raise ValueError(f"value_keep must be in (0, 1], not {self.value_keep!r}")
+        for name in ("query_bits", "key_bits", "key_lsb_bits", "value_bits"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} must be an integer, not {value!r}")
+        for name in ("threshold", "value_keep", "clip"):
+            check_number(name, getattr(self, name), positive=True)
+        for name in ("key_transform", "value_transform"):
+            if getattr(self, name) not in TRANSFORMS:
+                raise ValueError(f"{name} must be one of {', '.join(TRANSFORMS)}, not {getattr(self, name)!r}")
+        for name in ("align", "feedback"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if self.feedback and self.key_transform == "none":
+            raise ValueError('key_transform must be "mean" or "channels" with feedback, not "none"')
+        if self.align and self.key_transform == self.value_transform == "none":
+            raise ValueError('key_transform or value_transform must be "mean" or "channels" with align, not "none"')
 
     @property
     def split(self) -> str:
@@ -43,8 +86,7 @@ class AttentionSettings:
 
     def keep_count(self, num_keys: int) -> int:
         """V rows that a query keeps of ``num_keys``: at least 1."""
-        # The ratio is a decimal fraction: 0.1 * 30 is 3, although the float product is a little more.
-        return min(num_keys, max(1, math.ceil(self.value_keep * num_keys - 1e-9)))
+        return keep_count(self.value_keep, num_keys)
 
     def check(self, config: Config) -> None:
         """ValueError if ``config`` does not serve these widths."""
@@ -56,94 +98,25 @@ class AttentionSettings:
             raise ValueError(f"split must be one of {known}, not {self.key_bits}+{self.key_lsb_bits}")
 
 
-def quantize(value: Tensor, bits: int, *, name: str = "value") -> tuple[Tensor, float]:
-    """Linear symmetric quantization of a whole tensor: (integers of ``bits`` bits, scale), ``value`` ≈ integer · scale.
+def unit_of(value: Tensor, bits: int, *, clip: float = 1.0) -> Tensor:
+    """Float value (..., 1, 1) of the integer 1 for matrices (..., n, D): the largest magnitude is 2**(bits-1) - 1.
 
-    The largest magnitude becomes ±(2**(bits-1) - 1). Zeros only have scale 1. NaN or infinity is a ValueError.
+    clip: quantile of the magnitudes in the place of the largest one. Zeros only have unit 1.
     """
     if bits < 2:
         raise ValueError(f"bits must be at least 2, not {bits!r}")
-    value = value.detach().to(torch.float64)
-    bad = int((~torch.isfinite(value)).sum())
-    if bad:
-        raise ValueError(f"{name} must be finite, not NaN or infinite in {bad} of {value.numel()} elements")
+    size = value.abs().flatten(-2)
+    if clip == 1.0:
+        largest = size.amax(-1)
+    else:
+        largest = size.kthvalue(keep_count(clip, size.shape[-1])).values
+        # A matrix with few values other than 0 is not clipped to nothing.
+        largest = torch.where(largest > 0, largest, size.amax(-1))
+    unit = largest / (2 ** (bits - 1) - 1)
+    return torch.where(unit > 0, unit, 1.0)[..., None, None]
+
+
+def quantize(value: Tensor, unit: Tensor, bits: int) -> Tensor:
+    """Linear symmetric quantization: integers of ``bits`` bits, rounded and saturating, ``value`` ≈ integer · unit."""
     limit = 2 ** (bits - 1) - 1
-    scale = float(value.abs().max()) / limit if value.numel() else 0.0
-    if scale == 0.0:
-        return torch.zeros_like(value, dtype=torch.int64), 1.0
-    return (value / scale).round().clamp(min=-limit, max=limit).to(torch.int64), scale
-
-
-def split_planes(key: Tensor, lsb_bits: int) -> tuple[Tensor, Tensor]:
-    """K integers to (signed MSB plane, unsigned LSB plane); :func:`golden.integer.merge_key` puts them together."""
-    return key >> lsb_bits, key & (2**lsb_bits - 1)
-
-
-@dataclasses.dataclass(kw_only=True)
-class LayerJobs:
-    """The jobs of a layer, one a head, and what is needed to read their results."""
-
-    jobs: list[Job]
-    value_scales: list[float]
-    """by head: float value of one unit of the V plane"""
-
-    def dequantize(self, results: list[JobResult], config: Config) -> Tensor:
-        """Attention output (heads, q, D), float64."""
-        pairs = zip(self.jobs, self.value_scales, results, strict=True)
-        return torch.stack([dequantize_out(job, result, scale, config) for job, scale, result in pairs])
-
-
-def dequantize_out(job: Job, result: JobResult, value_scale: float, config: Config) -> Tensor:
-    """Output (q, D) of a job in the units of the float V, float64."""
-    return result.out.double() * (value_scale / 2 ** (N.OUT_FRAC + config.operand_width - job.value_bits))
-
-
-def quantize_layer(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    settings: AttentionSettings,
-    config: Config,
-    *,
-    scaling: float | None = None,
-    causal: bool = False,
-    name: str = "layer",
-) -> LayerJobs:
-    """Jobs of a layer from float query (heads, q, D), key and value (heads, n, D), quantized head by head.
-
-    scaling: factor of the dot products, 1/sqrt(D) if None. Queries are the last q of the n tokens if ``causal``.
-    """
-    settings.check(config)
-    if query.dim() != 3 or key.shape != value.shape or key.shape[::2] != query.shape[::2]:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, key, value))
-        raise ValueError(f"query, key, value must be (heads, tokens, D) of equal heads and D, not {shapes}")
-    heads, _, dim = query.shape
-    if dim not in config.dims:
-        raise ValueError(f"head dimension must be one of {config.dims}, not {dim}")
-    factor = float(dim**-0.5) if scaling is None else scaling
-    jobs, value_scales = [], []
-    for head in range(heads):
-        label = f"{name} head {head}"
-        q, q_scale = quantize(query[head], settings.query_bits, name=f"{label} query")
-        k, k_scale = quantize(key[head], settings.key_bits + settings.key_lsb_bits, name=f"{label} key")
-        v, v_scale = quantize(value[head], settings.value_bits, name=f"{label} value")
-        scale, shift = scale_of(max(q_scale * k_scale * factor * math.log2(math.e), 2.0**-300))
-        jobs.append(
-            Job(
-                query=q,
-                key=k,
-                value=v,
-                query_bits=settings.query_bits,
-                key_bits=settings.key_bits,
-                key_lsb_bits=settings.key_lsb_bits,
-                value_bits=settings.value_bits,
-                scale=scale,
-                shift=shift,
-                flat_limit=flat_limit_of(settings.threshold, config) if settings.key_lsb_bits else 0,
-                value_keep=settings.keep_count(k.shape[0]),
-                causal=causal,
-                name=label,
-            )
-        )
-        value_scales.append(v_scale)
-    return LayerJobs(jobs=jobs, value_scales=value_scales)
+    return (value / unit).round().clamp(min=-limit, max=limit).to(torch.int64)

@@ -56,15 +56,12 @@ def top_k_mask(score: Tensor, mask: Tensor, k: int) -> Tensor:
 
 def reference(job: Job, config: Config, *, flat: Tensor | None = None) -> Reference:
     """Attention of one head as the paper defines it. ``flat`` (q,) overrides the decision to use the LSB plane."""
-    rows = slice(None) if job.ids is None else job.ids
+    rows = slice(job.num_keys) if job.ids is None else job.ids
     query, key, value = job.query.double(), job.key[rows].double(), job.value[rows].double()
-    q, n = query.shape[0], key.shape[0]
-    mask = torch.ones(q, n, dtype=torch.bool)
-    if job.causal:
-        mask = torch.tril(mask, diagonal=n - q)
+    mask = job.mask()
     scale = math.ldexp(job.scale, -job.shift - N.X_FRAC)
     score = query @ key.T * scale
-    flat_ratio = torch.zeros(q, dtype=torch.float64)
+    flat_ratio = torch.zeros(job.rows, dtype=torch.float64)
     if job.key_lsb_bits:
         step = 2**job.key_lsb_bits
         first = query @ ((key / step).floor() * step).T * scale
@@ -73,7 +70,7 @@ def reference(job: Job, config: Config, *, flat: Tensor | None = None) -> Refere
         flat = flat_ratio > 1 if flat is None else flat
         score = torch.where(flat[:, None], score, first)
     elif flat is None:
-        flat = torch.zeros(q, dtype=torch.bool)
+        flat = torch.zeros(job.rows, dtype=torch.bool)
     probs = _softmax2(score, mask)
     keep = top_k_mask(score, mask, job.value_keep)
     word = value * 2 ** (config.operand_width - job.value_bits)

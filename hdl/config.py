@@ -67,6 +67,10 @@ class Config:
     """Slices waiting per channel before the crossbar."""
     contexts: int = 4
     """Jobs in flight."""
+    max_heads: int = 32
+    """Most query heads of a layer."""
+    max_group: int = 8
+    """Most query heads that share a K/V head (grouped-query attention)."""
     query_queue: int = 4
     """Q rows fetched ahead."""
     line_queue: int = 256
@@ -114,6 +118,10 @@ class Config:
             raise ConfigError(f"norm_lanes must be at most max_dim ({self.max_dim}), not {self.norm_lanes!r}")
         if not 4 <= self.contexts <= 16:
             raise ConfigError(f"contexts must be from 4 to 16, not {self.contexts!r}")
+        if not 1 <= self.max_heads <= 128:
+            raise ConfigError(f"max_heads must be from 1 to 128, not {self.max_heads!r}")
+        if not 1 <= self.max_group <= min(16, self.max_heads):
+            raise ConfigError(f"max_group must be from 1 to 16 and at most max_heads, not {self.max_group!r}")
         if self.topk_parallelism < self.lanes:
             raise ConfigError(f"topk_parallelism must be at least lanes ({self.lanes}), not {self.topk_parallelism}")
         if self.line_queue < self.buffer_depth + 1:
@@ -204,6 +212,16 @@ class Config:
         return self.out_width + _ceil_log2(self.max_dim)
 
     @property
+    def head_width(self) -> int:
+        """Bits of a rank among the heads of a layer."""
+        return max(1, _ceil_log2(self.max_heads))
+
+    @property
+    def group_width(self) -> int:
+        """Bits of the place of a query head in its group."""
+        return max(1, _ceil_log2(self.max_group))
+
+    @property
     def position_width(self) -> int:
         """Bits of a key position or query index."""
         return _ceil_log2(self.max_tokens)
@@ -289,7 +307,7 @@ PRESETS: dict[str, Config] = {
             lanes=2,
             max_dim=64,
             dims=(16, 32, 64),
-            operand_width=12,
+            operand_width=10,
             max_tokens=1024,
             num_channels=1,
             channel_width=128,

@@ -27,7 +27,9 @@ def _query_issue(config: Config) -> data.StructLayout:
 
 
 def _row_index(config: Config) -> data.StructLayout:
-    return data.StructLayout({"context": config.context_width, "query": config.position_width})
+    return data.StructLayout(
+        {"context": config.context_width, "query": config.position_width, "group": config.group_width}
+    )
 
 
 class Controller(wiring.Component):
@@ -44,13 +46,14 @@ class Controller(wiring.Component):
     Members
     -------
     job : In(stream.Signature(job_record))              checked jobs
-    list_free : Out(2)                                  no job in flight uses this id list
+    list_free : Out(2)                                  this id list, and the importance of tokens, may be written
+    accumulate : Out(contexts)                          the job adds to the importance of tokens and heads
     key, key_lsb, value, gather_command : Out(stream.Signature(fetch_command))
     query_request : Out(stream.Signature(query_request))
     query_elements : In(stream.Signature(elements))     Q rows in the order of the requests
     query : Out(stream.Signature(query_row))            to QKMultiply
     key_lsb_ready : In(2 counts)                        all ones: LSB plane loaded
-    row : In(stream.Signature(row_tag))                 rows in the order in which QKMultiply took them
+    row : In(stream.Signature(started_row))             rows in the order in which QKMultiply took them
     softmax_row, prune_row : Out                        parameters of these rows
     gather_row : In(stream.Signature(row_tag))          generation: a row whose survivors follow
     row_read : In(1), row_read_context : In(n)          QKMultiply has read all keys of a row
@@ -60,7 +63,8 @@ class Controller(wiring.Component):
     output : In(1), output_context : In(n)              the last output beat of a row has left
     probs : In(1), probs_context : In(n)                all final probabilities of a row have left
     record : Out(job_record).array(contexts)                   the context table
-    status : Out(stream.Signature(job_status))          completed jobs
+    status : Out(stream.Signature(job_status))          completed jobs that the host gave
+    layer_done : Out(1)                                 pulse: a job of the layer walker is complete
     active : Out(1)                                     a job is in flight
     """
 
@@ -73,6 +77,7 @@ class Controller(wiring.Component):
             {
                 "job": In(stream.Signature(layouts.job_record(config))),
                 "list_free": Out(2),
+                "accumulate": Out(config.contexts),
                 "key": command,
                 "key_lsb": command,
                 "value": command,
@@ -81,7 +86,7 @@ class Controller(wiring.Component):
                 "query_elements": In(stream.Signature(elements)),
                 "query": Out(stream.Signature(layouts.query_row(config))),
                 "key_lsb_ready": In(data.ArrayLayout(config.count_width, 2)),
-                "row": In(stream.Signature(tag)),
+                "row": In(stream.Signature(layouts.started_row(config))),
                 "softmax_row": Out(stream.Signature(layouts.softmax_row(config))),
                 "prune_row": Out(stream.Signature(layouts.prune_row(config))),
                 "gather_row": In(stream.Signature(tag)),
@@ -99,6 +104,7 @@ class Controller(wiring.Component):
                 "probs_context": In(config.context_width),
                 "record": Out(layouts.job_record(config)).array(config.contexts),
                 "status": Out(stream.Signature(layouts.job_status(config))),
+                "layer_done": Out(1),
                 "active": Out(1),
             }
         )
@@ -128,7 +134,8 @@ class Controller(wiring.Component):
         self._count_rows(m)
         for index in range(2):
             uses = Cat(self._valid[c] & self.record[c].listed & (self.record[c].list == index) for c in contexts)
-            m.d.comb += self.list_free[index].eq(~uses.any())
+            m.d.comb += self.list_free[index].eq(~uses.any() & ~self.accumulate.any())
+        m.d.comb += self.accumulate.eq(self._valid & Cat(record.accumulate for record in self.record))
         m.d.comb += self.active.eq(self._valid.any())
         return m
 
@@ -271,24 +278,27 @@ class Controller(wiring.Component):
         self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=2 * config.max_tokens + 1)
         self._issue = m.submodules.issue = StreamQueue(_query_issue(config), depth=3)
         pointer = Signal(self.config.context_width)
-        query = Signal(config.count_width)
+        row = Signal(config.count_width)  # of the job
+        query, group = Signal(config.count_width), Signal(config.group_width)  # the same as query of a head
         redo = self._redo.o
         loaded = self._lsb_loaded().bit_select(redo.payload.context, 1)
         second = Signal()
         context = Signal(self.config.context_width)
         record = Signal(layouts.job_record(config))
         index = Signal(config.position_width)
+        place = Signal(config.group_width)  # of the query head in its group
         issue = self._issue.i
         m.d.comb += [
             second.eq(redo.valid & loaded),
             context.eq(Mux(second, redo.payload.context, pointer)),
-            index.eq(Mux(second, redo.payload.query, query)),
+            index.eq(Mux(second, redo.payload.query, row)),
+            place.eq(Mux(second, redo.payload.group, group)),
             self._lookup(record, context),
             issue.valid.eq(second | (self._valid & self._keyed & ~self._asked).bit_select(pointer, 1)),
             redo.ready.eq(second & issue.ready),
         ]
         request, meta = issue.payload.request, issue.payload.meta
-        causal_length = record.num_keys - record.num_queries + index + 1
+        causal_length = record.num_keys - record.num_queries + index - self._first_row(record, place) + 1
         m.d.comb += [
             request.plane.base.eq(record.query_base),
             request.plane.width.eq(record.query_bits),
@@ -297,6 +307,7 @@ class Controller(wiring.Component):
             request.row.eq(index),
             meta.tag.context.eq(context),
             meta.tag.query.eq(index),
+            meta.tag.group.eq(place),
             meta.tag.second.eq(second),
             meta.length.eq(Mux(record.causal, causal_length, record.num_keys)),
             meta.log_slices.eq(record.log_slices),
@@ -305,9 +316,16 @@ class Controller(wiring.Component):
             meta.low.eq(~record.progressive | second),
         ]
         with m.If(issue.valid & issue.ready & ~second):
-            m.d.sync += query.eq(query + 1)
+            m.d.sync += [row.eq(row + 1), query.eq(query + 1)]
             with m.If(query == record.num_queries - 1):
-                m.d.sync += [query.eq(0), self._asked.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+                m.d.sync += [query.eq(0), group.eq(group + 1)]
+            with m.If(row == record.rows - 1):
+                m.d.sync += [row.eq(0), query.eq(0), group.eq(0)]
+                m.d.sync += [self._asked.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+
+    def _first_row(self, record, place):
+        """Row of the job at which the queries of a group's head begin; no multiplier for so few bits."""
+        return sum((Mux(bit, record.num_queries << i, 0) for i, bit in enumerate(place)), start=Const(0))
 
     def _join_queries(self, m):
         """Sends each issue to the fetcher, and joins the Q row that comes back with what is known of it."""
@@ -390,28 +408,24 @@ class Controller(wiring.Component):
     def _describe_rows(self, m):
         """Rows as QKMultiply took them, with the parameters that softmax and pruning need."""
         config = self.config
-        m.submodules.row_fork = fork = StreamFork(layouts.row_tag(config), num_outputs=2)
+        m.submodules.row_fork = fork = StreamFork(layouts.started_row(config), num_outputs=2)
         wiring.connect(m, wiring.flipped(self.row), fork.i)
         for port, branch in ((self.softmax_row, fork.o[0]), (self.prune_row, fork.o[1])):
             m.d.comb += [
                 port.valid.eq(branch.valid),
                 branch.ready.eq(port.ready),
-                port.payload.tag.eq(branch.payload),
+                port.payload.tag.eq(branch.payload.tag),
             ]
         tag = self.softmax_row.payload.tag
         record = Signal(layouts.job_record(config), name="row_record")
         softmax, prune = self.softmax_row.payload, self.prune_row.payload
-        length = Signal(config.count_width)
         m.d.comb += [
             self._lookup(record, tag.context),
             softmax.scale.eq(record.scale),
             softmax.shift.eq(record.shift),
             softmax.flat_limit.eq(record.flat_limit),
             softmax.check.eq(record.progressive & ~tag.second),
-            length.eq(
-                Mux(record.causal, record.num_keys - record.num_queries + tag.query + 1, record.num_keys),
-            ),
-            prune.prune.eq(record.value_keep < length),
+            prune.prune.eq(record.value_keep < fork.o[1].payload.length),
             prune.k.eq(record.value_keep),
             prune.gather.eq(record.generation),
             prune.half.eq(tag.context[0]),
@@ -430,6 +444,7 @@ class Controller(wiring.Component):
             redo.valid.eq(self.decided & self.decided_flat & ~generation),
             redo.payload.context.eq(self.decided_tag.context),
             redo.payload.query.eq(self.decided_tag.query),
+            redo.payload.group.eq(self.decided_tag.group),
         ]
         complete = Signal(config.contexts)
         for index, record in enumerate(self.record):
@@ -449,25 +464,24 @@ class Controller(wiring.Component):
             with m.If(decided & self.decided_flat):
                 m.d.sync += self._lsb_needed[index].eq(1)
             with m.If(self._valid[index]):
-                with m.If(final == record.num_queries):
+                with m.If(final == record.rows):
                     m.d.sync += self._keys_final[index].eq(1)
                     with m.If(undone == 0):
                         m.d.sync += self._values_done[index].eq(1)
             m.d.comb += complete[index].eq(
-                self._valid[index]
-                & self._values_done[index]
-                & (outputs == record.num_queries)
-                & (probs == record.num_queries)
+                self._valid[index] & self._values_done[index] & (outputs == record.rows) & (probs == record.rows)
             )
             with m.If(~self._valid[index]):
-                m.d.sync += [final.eq(0), outputs.eq(0), probs.eq(0), undone.eq(self.job.payload.num_queries)]
+                m.d.sync += [final.eq(0), outputs.eq(0), probs.eq(0), undone.eq(self.job.payload.rows)]
         head = self._head
         oldest = Signal(layouts.job_record(config))
+        finished = complete.bit_select(head, 1)
         m.d.comb += [
-            self.status.valid.eq(complete.bit_select(head, 1)),
+            self.status.valid.eq(finished & ~oldest.layer),
+            self.layer_done.eq(finished & oldest.layer),
             self._lookup(oldest, head),
             self.status.payload.job_id.eq(oldest.job_id),
             self.status.payload.code.eq(layouts.OK),
         ]
-        with m.If(self.status.valid & self.status.ready):
+        with m.If(self.layer_done | (self.status.valid & self.status.ready)):
             m.d.sync += [head.eq(head + 1), self._valid.bit_select(head, 1).eq(0)]

@@ -23,6 +23,8 @@ def events_layout(config: Config) -> data.StructLayout:
             "cycles": 1,  # a job is in flight
             "jobs": 1,  # jobs completed
             "jobs_refused": 1,
+            "layers": 1,  # layers answered
+            "select_cycles": 1,  # the cascade selection is at work
             "rows": 1,  # rows final
             "flat_rows": 1,  # rows recomputed with LSBs
             "qk_beats": 1,  # cycles in which the Q×K array takes operands

@@ -32,7 +32,8 @@ def row_tag(config: Config) -> S:
     return S(
         {
             "context": config.context_width,  # job in flight, index in the controller's context table
-            "query": config.position_width,  # query index q of the job
+            "query": config.position_width,  # row of the job: query q of head g of the group is row g * num_queries + q
+            "group": config.group_width,  # g
             "second": 1,  # 1: recomputed with the LSB plane
         }
     )
@@ -53,6 +54,11 @@ def line_shape(config: Config) -> dict:
 
 
 # Q×K -----------------------------------------------------------------------------------------------------------
+
+
+def started_row(config: Config) -> S:
+    """A row as QKMultiply took it."""
+    return S({"tag": row_tag(config), "length": config.count_width})
 
 
 def query_row(config: Config) -> S:
@@ -137,11 +143,11 @@ def masked_group(shape, lanes: int) -> S:
     return S({"items": A(shape, lanes), "keep": lanes, "last": 1})
 
 
-def select_line(config: Config) -> S:
-    """P scores of one row for a top-k engine; every line but the last is full."""
+def select_line(config: Config, score_width: int | None = None) -> S:
+    """P scores of one row (Q×K, or of ``score_width`` bits) for a top-k engine; every line but the last is full."""
     return S(
         {
-            "scores": A(signed(config.score_width), config.topk_parallelism),
+            "scores": A(signed(score_width or config.score_width), config.topk_parallelism),
             "count": bits_for_count(config.topk_parallelism),  # valid lanes 1…P, from lane 0
             "last": 1,  # row ends
             "k": config.count_width,  # 1…n; read with the row's first line
@@ -149,11 +155,11 @@ def select_line(config: Config) -> S:
     )
 
 
-def selection(config: Config) -> S:
+def selection(config: Config, score_width: int | None = None) -> S:
     """Result of quick-select for a row."""
     return S(
         {
-            "threshold": signed(config.score_width),  # k-th largest score
+            "threshold": signed(score_width or config.score_width),  # k-th largest score
             "ties": config.count_width,  # how many scores equal to it belong to the top k, 1…
         }
     )
@@ -323,6 +329,7 @@ def id_write(config: Config) -> S:
             "list": 1,
             "position": config.position_width,  # 0, 1, 2, …; position 0 clears the list first
             "id": config.position_width,
+            "importance": N.IMPORTANCE_WIDTH,  # UQ16.16, kept in TokenImportance
         }
     )
 
@@ -344,7 +351,10 @@ def job_descriptor(config: Config) -> S:
             "job_id": 16,  # returned with every result
             "dim": 8,  # D
             "num_keys": 16,  # n, 1…max_tokens
-            "num_queries": 16,  # 1…max_tokens; 1 in generation; at most n if causal
+            "num_queries": 16,  # of each query head, 1…max_tokens; 1 in generation; at most n if causal
+            "group": 5,  # query heads of this K/V head, 1…max_group (1 in generation); at most max_tokens rows in all
+            "head": 8,  # rank of the first of them among the layer's heads; rank + group <= max_heads
+            "accumulate": 1,  # add to the importance of the keys' positions and of the heads
             "num_rows": 16,  # rows of the K and V planes, n…max_tokens
             "causal": 1,  # query q attends the first n - num_queries + q + 1 keys
             "generation": 1,  # one query; only the survivors' V rows are fetched
@@ -366,8 +376,87 @@ def job_descriptor(config: Config) -> S:
 
 
 def job_id_entry(config: Config) -> S:
-    """One id of a job's list, strictly ascending, below num_rows."""
-    return S({"id": 16, "last": 1})
+    """One id of a job's list, strictly ascending, below num_rows, with its importance so far."""
+    return S({"id": 16, "importance": N.IMPORTANCE_WIDTH, "last": 1})
+
+
+def job_request(config: Config) -> S:
+    """A job for the checker, from the host or from the layer walker."""
+    return S(
+        {
+            "job": job_descriptor(config),
+            "layer": 1,  # of the layer walker
+            "list_only": 1,  # take the id list and answer: no head is computed
+            "match": 1,  # list_only: the current list must have num_keys entries, whatever ``list`` is
+        }
+    )
+
+
+def layer_descriptor(config: Config) -> S:
+    """A layer: one job for each K/V head that a surviving query head uses, then the cascade selection."""
+    stride = config.address_width
+    return S(
+        {
+            "job": job_descriptor(config),  # of K/V head 0; group, head, scale and shift are not read
+            "num_heads": 8,  # entries on the heads stream; 0: selection of tokens only
+            "query_stride": stride,  # words from the planes of a K/V head to those of the next
+            "key_stride": stride,
+            "key_lsb_stride": stride,
+            "value_stride": stride,
+            "select": 1,  # select tokens and heads when all jobs are done
+            "token_keep": 16,  # tokens that survive, 1…; n and more: all
+            "head_keep": 8,  # heads that survive, 1…; num_heads and more: all
+            "pin_first": 16,  # the first so many keys, and the last, survive before all others
+            "pin_last": 16,
+            "decay": 5,  # importance -= importance >> decay at the selection; 0: not
+        }
+    )
+
+
+def head_entry(config: Config) -> S:
+    """A surviving query head of a layer; K/V heads ascend. The Q plane of a K/V head has the survivors' rows only."""
+    return S(
+        {
+            "head": 8,  # its number, returned with the survivors
+            "kv_head": 8,
+            "scale": N.SCALE_WIDTH,  # of the K/V head, read with the first query head of the group
+            "shift": N.SHIFT_WIDTH,
+            "weight": N.WEIGHT_WIDTH,  # unit of its outputs, for head importance
+            "importance": N.IMPORTANCE_WIDTH,  # so far
+            "last": 1,
+        }
+    )
+
+
+def survivor(config: Config) -> S:
+    """Answer of a selection: every head of the layer in order, then every token, kept or not."""
+    return S(
+        {
+            "job_id": 16,  # of the layer
+            "token": 1,  # 0: a head, 1: a token
+            "id": 16,  # number of the head, id of the token
+            "importance": N.IMPORTANCE_WIDTH,  # after this layer (and decay)
+            "keep": 1,
+            "last": 1,  # the selection ends
+        }
+    )
+
+
+def select_command(config: Config) -> S:
+    """From the layer walker to the cascade selection."""
+    return S(
+        {
+            "job_id": 16,
+            "num_tokens": config.count_width,  # n, 1…max_tokens
+            "num_heads": bits_for_count(config.max_heads),
+            "token_keep": config.count_width,  # 1…n
+            "head_keep": bits_for_count(config.max_heads),  # 1…num_heads, 0 if there are none
+            "pin_first": config.count_width,
+            "pin_last": config.count_width,
+            "decay": 5,
+            "list": 1,  # id list to write
+        }
+    )
 
 
 STATUS = {
@@ -380,10 +469,13 @@ STATUS = {
     6: "key ids are not strictly ascending, out of range, or not as many as keys",
     7: "keys do not fit the K buffer at this dimension",
     8: "scale or shift is zero",
+    9: "heads or group are out of range, or not as many as announced",
+    10: "number of tokens or heads to keep is zero",
 }
 """Codes on the status stream: 0 when all results of a job are out, else the job was refused and left no trace."""
 
 OK, BAD_DIM, BAD_COUNT, BAD_KEEP, BAD_WIDTH, BAD_WINDOW, BAD_IDS, BAD_CAPACITY, BAD_SCALE = range(9)
+BAD_HEADS, BAD_SELECT = range(9, 11)
 
 
 def job_status(config: Config) -> S:
@@ -395,7 +487,8 @@ def job_output(config: Config) -> S:
     return S(
         {
             "job_id": 16,
-            "query": config.position_width,
+            "head": 8,  # of the job
+            "query": config.position_width,  # row of the job
             "last": 1,  # last beat of the row
             "second": 1,  # computed with the LSB plane
             "abs_sum": config.abs_sum_width,  # Σ|out| of the row, valid with last
@@ -409,6 +502,7 @@ def job_probs(config: Config) -> S:
     return S(
         {
             "job_id": 16,
+            "head": 8,
             "start": config.count_width,  # key position of lane 0; row B begins with its key 0
             "a_count": lane_count(config),
             "b_count": lane_count(config),
@@ -429,10 +523,14 @@ def job_record(config: Config) -> S:
     return S(
         {
             "job_id": 16,
+            "layer": 1,  # one of a layer's jobs: its completion is told to the layer walker, not to the host
+            "head": 8,
+            "accumulate": 1,
             "dim": 8,
             "log_slices": 3,
             "num_keys": config.count_width,
-            "num_queries": config.count_width,
+            "num_queries": config.count_width,  # of each query head
+            "rows": config.count_width,  # group * num_queries
             "causal": 1,
             "generation": 1,
             "pack": 1,  # lines may cross from one query to the next

@@ -21,6 +21,15 @@ RECIP_LOW = 10
 OUT_FRAC = 8
 """Fraction bits of an output element, in units of one LSB of a left-justified V word."""
 
+IMPORTANCE_WIDTH = 32
+"""Bits of a cumulative importance, unsigned, saturating: UQ16.16 of a token, in the host's units of a head."""
+WEIGHT_WIDTH = 16
+"""Bits of a head's weight: the unit of its V, which makes Σ|out| of heads and layers comparable."""
+HEAD_SHIFT = 24
+"""Bits dropped from Σ|out| * weight before it is added to a head's importance."""
+HEAD_SUM_WIDTH = 48
+"""Bits of Σ|out| of a head over the rows of a layer, saturating."""
+
 EXP_TABLE = [round(2 ** (-i / 2**EXP_INDEX) * 2**EXP_FRAC) for i in range(2**EXP_INDEX + 1)]
 EXP_BASE = EXP_TABLE[:-1]
 EXP_SLOPE = [EXP_TABLE[i] - EXP_TABLE[i + 1] for i in range(2**EXP_INDEX)]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.adder_tree import AdderTree, adder_tree_latency
 from hdl.config import LSB_BITS, Config
-from hdl.layouts import BufferRead, lane_count, line_shape, query_row, row_tag, score_line
+from hdl.layouts import BufferRead, lane_count, line_shape, query_row, score_line, started_row
 from hdl.stream_queue import StreamQueue
 
 __all__ = ["QKMultiply"]
@@ -336,7 +336,7 @@ class QKMultiply(wiring.Component):
     read : Out(BufferRead)           K buffer
     ready : In(count_width[2])       positions of a half that are loaded, repeated keys included
     line : Out(stream(score_line))
-    row : Out(stream(row_tag))       one per query, not later than its first line
+    row : Out(stream(started_row))   one per query, not later than its first line
     busy : Out(1)                    a beat is issued in this cycle; else one of the next three
     stall_query : Out(1)             no query
     stall_key : Out(1)               the keys of the line are not loaded
@@ -354,7 +354,7 @@ class QKMultiply(wiring.Component):
                 "read": Out(BufferRead(config)),
                 "ready": In(data.ArrayLayout(config.count_width, 2)),
                 "line": Out(stream.Signature(score_line(config))),
-                "row": Out(stream.Signature(row_tag(config))),
+                "row": Out(stream.Signature(started_row(config))),
                 "row_read": Out(1),
                 "row_read_context": Out(config.context_width),
                 "busy": Out(1),
@@ -428,7 +428,8 @@ class QKMultiply(wiring.Component):
             self.query.ready.eq(control.query.ready & rows.i.ready),
             control.query.valid.eq(self.query.valid & rows.i.ready),
             rows.i.valid.eq(self.query.valid & control.query.ready),
-            rows.i.payload.eq(query.tag),
+            rows.i.payload.tag.eq(query.tag),
+            rows.i.payload.length.eq(query.length),
             control.query.payload.context.eq(query.tag.context),
             *(
                 control.query.payload[name].eq(query[name])

@@ -268,15 +268,21 @@ class QuickSelect(wiring.Component):
     back.
 
     ``k`` from 1, with the row's first line; k >= n means n. Lines of the next row are taken into an input queue.
+    score_width: bits of a signed score, those of Q×K if not given.
 
     Members
     -------
-    i : In(stream.Signature(select_line(config)))     scores of a row, every line but the last full
-    o : Out(stream.Signature(selection(config)))      threshold, ties (1…)
+    i : In(stream.Signature(select_line(config, score_width)))     scores of a row, every line but the last full
+    o : Out(stream.Signature(selection(config, score_width)))      threshold, ties (1…)
     """
 
-    def __init__(self, config):
+    def __init__(self, config, *, score_width: int | None = None):
+        if score_width is None:
+            score_width = config.score_width
+        if not isinstance(score_width, int) or score_width < 1:
+            raise ValueError(f"score_width must be a positive integer, not {score_width!r}")
         self.config = config
+        self.score_width = score_width
         self.lanes = config.topk_parallelism
         self.log_lanes = self.lanes.bit_length() - 1
         lines = -(-config.max_tokens // self.lanes)
@@ -284,15 +290,15 @@ class QuickSelect(wiring.Component):
         self.reads = min(model.GATHER_LINES, self.lanes)
         super().__init__(
             {
-                "i": In(stream.Signature(select_line(config))),
-                "o": Out(stream.Signature(selection(config))),
+                "i": In(stream.Signature(select_line(config, score_width))),
+                "o": Out(stream.Signature(selection(config, score_width))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        width, count_width = self.config.score_width, self.config.count_width
-        m.submodules.queue = self.queue = StreamQueue(select_line(self.config), depth=8)
+        width, count_width = self.score_width, self.config.count_width
+        m.submodules.queue = self.queue = StreamQueue(select_line(self.config, width), depth=8)
         m.submodules.ranks = self.ranks = PivotRanks(parallelism=self.lanes, count_width=count_width)
         m.submodules.pivots = self.pivots = PivotSelect(score_width=width, parallelism=self.lanes)
         self.parts = [PartStore(score_width=width, lanes=self.lanes, depth=self.depth) for _ in range(3)]
@@ -307,7 +313,7 @@ class QuickSelect(wiring.Component):
 
     def _declare(self):
         count_width = self.config.count_width
-        self.line = Signal(data.ArrayLayout(signed(self.config.score_width), self.lanes), reset_less=True)
+        self.line = Signal(data.ArrayLayout(signed(self.score_width), self.lanes), reset_less=True)
         self.line_count = Signal(bits_for_count(self.lanes), reset_less=True)
         self.line_last = Signal(reset_less=True)
         self.line_valid = Signal()

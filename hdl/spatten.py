@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module
+from amaranth.hdl import Array, Const, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl import layouts
+from hdl.cascade_select import CascadeSelect
 from hdl.config import Config
 from hdl.controller import Controller
 from hdl.counters import Counters, counters_layout
 from hdl.fetcher import Fetcher
+from hdl.head_importance import HeadImportance
 from hdl.job_checker import JobChecker
 from hdl.kv_buffer import KVBuffer
+from hdl.layer_walker import LayerWalker
 from hdl.prob_times_v import ProbTimesV
 from hdl.qk_multiply import QKMultiply
 from hdl.softmax import Softmax
 from hdl.stream_fork import StreamFork
 from hdl.stream_queue import StreamQueue
+from hdl.token_importance import TokenImportance
 from hdl.value_pruner import ValuePruner
 
 __all__ = ["SpAtten"]
@@ -27,13 +31,17 @@ class SpAtten(wiring.Component):
     """SpAtten (Wang, Zhang, Han, HPCA 2021, Figure 8): top of the design; see docs/architecture.md.
 
     Results of several jobs in flight may alternate row by row (a flat row comes later than its neighbours); each beat
-    names its job. A job's status comes after all of its results.
+    names its job. A job's status comes after all of its results, a layer's after its selection, too. Jobs of the host
+    are taken between layers.
 
     Members
     -------
     job : In(stream.Signature(job_descriptor))
-    ids : In(stream.Signature(job_id_entry))     key ids of jobs with list = 1, in the order of the jobs
-    status : Out(stream.Signature(job_status))   one per job: done, or why it was refused
+    layer : In(stream.Signature(layer_descriptor))
+    heads : In(stream.Signature(head_entry))     of the layers, in their order
+    ids : In(stream.Signature(job_id_entry))     key ids of jobs and layers with list = 1, in their order
+    status : Out(stream.Signature(job_status))   one per job or layer: done, or why it was refused
+    survivor : Out(stream.Signature(survivor))   heads and tokens of each selection, with their importance
     out : Out(stream.Signature(job_output))      attention outputs
     prob : Out(stream.Signature(job_probs))      attention probabilities
     memory : Out(MemoryPort).array(num_channels)
@@ -48,8 +56,11 @@ class SpAtten(wiring.Component):
         super().__init__(
             {
                 "job": In(stream.Signature(layouts.job_descriptor(config))),
+                "layer": In(stream.Signature(layouts.layer_descriptor(config))),
+                "heads": In(stream.Signature(layouts.head_entry(config))),
                 "ids": In(stream.Signature(layouts.job_id_entry(config))),
                 "status": Out(stream.Signature(layouts.job_status(config))),
+                "survivor": Out(stream.Signature(layouts.survivor(config))),
                 "out": Out(stream.Signature(layouts.job_output(config))),
                 "prob": Out(stream.Signature(layouts.job_probs(config))),
                 "memory": Out(layouts.MemoryPort(config)).array(config.num_channels),
@@ -64,6 +75,7 @@ class SpAtten(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.checker = self._checker = JobChecker(config)
+        m.submodules.walker = self._walker = LayerWalker(config)
         m.submodules.controller = self._controller = Controller(config)
         m.submodules.fetcher = self._fetcher = Fetcher(config)
         m.submodules.key_buffer = self._key_buffer = KVBuffer(config)
@@ -72,8 +84,13 @@ class SpAtten(wiring.Component):
         m.submodules.softmax = self._softmax = Softmax(config)
         m.submodules.pruner = self._pruner = ValuePruner(config)
         m.submodules.pv = self._pv = ProbTimesV(config)
+        m.submodules.tokens = self._tokens = TokenImportance(config)
+        m.submodules.head_table = self._heads = HeadImportance(config)
+        m.submodules.select = self._select = CascadeSelect(config)
         m.submodules.counters = self._counters = Counters(config)
         self._connect_jobs(m)
+        self._connect_status(m)
+        self._connect_cascade(m)
         self._connect_fetcher(m)
         self._connect_rows(m)
         self._connect_results(m)
@@ -81,28 +98,85 @@ class SpAtten(wiring.Component):
         return m
 
     def _connect_jobs(self, m):
-        checker, controller = self._checker, self._controller
-        m.submodules.status_queue = queue = StreamQueue(layouts.job_status(self.config), depth=4)
-        connect(m, flipped(self.job), checker.job)
+        """Requests of the layer walker, and between layers the host's jobs, to the checker and on to the controller."""
+        checker, controller, walker = self._checker, self._controller, self._walker
+        connect(m, flipped(self.layer), walker.layer)
+        connect(m, flipped(self.heads), walker.heads)
         connect(m, flipped(self.ids), checker.ids)
         connect(m, checker.accepted, controller.job)
+        connect(m, checker.answer, walker.answer)
         m.d.comb += [
             checker.window_base.eq(self.window_base),
             checker.window_limit.eq(self.window_limit),
-            checker.list_free.eq(controller.list_free),
-            # Refusals go first: they are rare, and a completed job can wait.
-            queue.i.valid.eq(checker.refused.valid | controller.status.valid),
-            queue.i.payload.eq(controller.status.payload),
-            checker.refused.ready.eq(queue.i.ready),
-            controller.status.ready.eq(queue.i.ready & ~checker.refused.valid),
+            checker.list_free.eq(controller.list_free & (~self._tokens.busy).replicate(2)),
+            checker.job.valid.eq(walker.request.valid | (self.job.valid & ~walker.busy)),
+            walker.request.ready.eq(checker.job.ready),
+            self.job.ready.eq(checker.job.ready & ~walker.busy),
+            walker.done.eq(controller.layer_done),
+            checker.void.eq(walker.void),
         ]
-        with m.If(checker.refused.valid):
-            m.d.comb += queue.i.payload.eq(checker.refused.payload)
+        with m.If(walker.request.valid):
+            m.d.comb += checker.job.payload.eq(walker.request.payload)
+        with m.Else():
+            m.d.comb += checker.job.payload.job.eq(self.job.payload)
+
+    def _connect_status(self, m):
+        """Refusals go first, then layers: they are rare, and a completed job can wait."""
+        sources = (self._checker.refused, self._walker.status, self._controller.status)
+        m.submodules.status_queue = queue = StreamQueue(layouts.job_status(self.config), depth=4)
+        earlier = Const(0)
+        for source in sources:
+            with m.If(source.valid & ~earlier):
+                m.d.comb += [queue.i.valid.eq(1), queue.i.payload.eq(source.payload), source.ready.eq(queue.i.ready)]
+            earlier = earlier | source.valid
         connect(m, queue.o, flipped(self.status))
 
+    def _connect_cascade(self, m):
+        """Importance beside the way of the rows; its selection becomes the next id list."""
+        checker, controller, walker, fetcher = self._checker, self._controller, self._walker, self._fetcher
+        tokens, heads, select = self._tokens, self._heads, self._select
+        connect(m, walker.head_entry, heads.entry)
+        connect(m, select.o, flipped(self.survivor))
+        # The list is not written while a job uses it, nor importance read while a job adds to it.
+        free = controller.list_free.bit_select(walker.select.payload.list, 1)
+        m.d.comb += [
+            select.command.payload.eq(walker.select.payload),
+            select.command.valid.eq(walker.select.valid & free),
+            walker.select.ready.eq(select.command.ready & free),
+            walker.selected.eq(select.done),
+            walker.list_index.eq(~checker.current),
+            checker.selected.eq(select.done),
+            checker.survivors.eq(select.num_survivors),
+            checker.last_id.eq(select.last_id),
+            # A new list begins anew.
+            heads.clear.eq(walker.void | (checker.id_write.valid & (checker.id_write.payload.position == 0))),
+            heads.update.eq(select.update),
+            heads.count.eq(select.head_count),
+            select.head_busy.eq(heads.busy),
+            heads.read_en.eq(select.head_read_en),
+            heads.read_rank.eq(select.head_rank),
+            select.head_id.eq(heads.head),
+            select.head_importance.eq(heads.importance),
+            tokens.fold.eq(select.fold),
+            select.token_busy.eq(tokens.busy),
+            tokens.read_en.eq(select.token_read_en),
+            tokens.read_position.eq(select.token_position),
+            select.token_id.eq(tokens.id),
+            select.token_importance.eq(tokens.importance),
+            tokens.accumulate.eq(controller.accumulate),
+            # Checker and selection never write at the same time.
+            fetcher.ids.valid.eq(checker.id_write.valid | select.id_write.valid),
+            fetcher.ids.payload.eq(checker.id_write.payload),
+            checker.id_write.ready.eq(fetcher.ids.ready),
+            select.id_write.ready.eq(fetcher.ids.ready),
+            tokens.write.valid.eq(fetcher.ids.valid & fetcher.ids.ready),
+            tokens.write.payload.eq(fetcher.ids.payload),
+        ]
+        with m.If(select.id_write.valid):
+            m.d.comb += fetcher.ids.payload.eq(select.id_write.payload)
+
     def _connect_fetcher(self, m):
-        checker, controller, fetcher = self._checker, self._controller, self._fetcher
-        connect(m, checker.id_write, fetcher.ids)
+        controller, fetcher = self._controller, self._fetcher
         for name in ("key", "key_lsb", "value", "gather_command", "query_request"):
             connect(m, getattr(controller, name), getattr(fetcher, name))
         connect(m, fetcher.query, controller.query_elements)
@@ -155,24 +229,33 @@ class SpAtten(wiring.Component):
     def _connect_results(self, m):
         controller, out, prob = self._controller, self._pv.o, self._pruner.prob
         job_ids = Array(record.job_id for record in controller.record)
+        heads = Array(record.head for record in controller.record)
+        tokens, total = self._tokens, self._heads.add
         m.d.comb += [
             self.out.valid.eq(out.valid),
             out.ready.eq(self.out.ready),
             self.out.payload.job_id.eq(job_ids[out.payload.tag.context]),
+            self.out.payload.head.eq(heads[out.payload.tag.context]),
             self.out.payload.query.eq(out.payload.tag.query),
             self.out.payload.second.eq(out.payload.tag.second),
             controller.output.eq(out.valid & out.ready & out.payload.last),
             controller.output_context.eq(out.payload.tag.context),
+            total.valid.eq(controller.output & controller.accumulate.bit_select(out.payload.tag.context, 1)),
+            total.payload.rank.eq(heads[out.payload.tag.context] + out.payload.tag.group),
+            total.payload.abs_sum.eq(out.payload.abs_sum),
         ]
         m.d.comb += [self.out.payload[name].eq(out.payload[name]) for name in ("last", "abs_sum", "values")]
         m.d.comb += [
             self.prob.valid.eq(prob.valid),
             prob.ready.eq(self.prob.ready),
             self.prob.payload.job_id.eq(job_ids[prob.payload.a_tag.context]),
+            self.prob.payload.head.eq(heads[prob.payload.a_tag.context]),
             self.prob.payload.a_query.eq(prob.payload.a_tag.query),
             self.prob.payload.b_query.eq(prob.payload.b_tag.query),
             controller.probs.eq(prob.valid & prob.ready & prob.payload.a_last & ~prob.payload.a_drop),
             controller.probs_context.eq(prob.payload.a_tag.context),
+            tokens.probs.valid.eq(prob.valid & prob.ready),
+            tokens.probs.payload.eq(prob.payload),
         ]
         copied = ("start", "a_count", "b_count", "a_drop", "b_drop", "probs")
         m.d.comb += [self.prob.payload[name].eq(prob.payload[name]) for name in copied]
@@ -182,8 +265,10 @@ class SpAtten(wiring.Component):
         events = self._counters.events
         refused = self._checker.refused
         m.d.comb += [
-            events.cycles.eq(controller.active),
-            events.jobs.eq(controller.status.valid & controller.status.ready),
+            events.cycles.eq(controller.active | self._walker.busy),
+            events.jobs.eq(controller.layer_done | (controller.status.valid & controller.status.ready)),
+            events.layers.eq(self._walker.status.valid & self._walker.status.ready),
+            events.select_cycles.eq(self._select.busy),
             events.jobs_refused.eq(refused.valid & refused.ready),
             events.rows.eq(pruner.decided & ~pruner.decided_flat),
             events.flat_rows.eq(pruner.decided & pruner.decided_flat),

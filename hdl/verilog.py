@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Value
+from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Flow
 
 from hdl.config import Config
@@ -34,7 +34,8 @@ def port_map(top: Any) -> dict[str, tuple[Value, str]]:
     """
     ports = {}
     for path, member, value in top.signature.flatten(top):
-        ports["_".join(map(str, path))] = (Value.cast(value), "i" if member.flow == Flow.In else "o")
+        if not isinstance(value, Const):  # ``ready`` of a stream that is always ready
+            ports["_".join(map(str, path))] = (Value.cast(value), "i" if member.flow == Flow.In else "o")
     return ports
 
 

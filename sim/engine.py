@@ -11,18 +11,30 @@ from typing import Any
 import numpy as np
 
 from golden.job import Job, JobResult
+from golden.layer import LayerJob, Selection
 from hdl.config import Config
 from hdl.layouts import STATUS, job_status
-from sim.jobs import ResultError, Unpacker, collect, pack_jobs
+from sim.jobs import HOST_STREAMS, ResultError, Unpacker, collect, collect_selections, pack_jobs, pack_layers
 from sim.memory import MemoryImage
 
-__all__ = ["ENGINES", "Engine", "EngineError", "MemoryTiming", "RawRun", "RunResult", "make_engine", "willing"]
+__all__ = [
+    "ENGINES",
+    "HOST_STREAMS",
+    "Engine",
+    "EngineError",
+    "LayerRun",
+    "MemoryTiming",
+    "RawRun",
+    "RunResult",
+    "make_engine",
+    "willing",
+]
 
 ENGINES = ("verilator", "pysim")
 
-# Streams of random stalls; channel c has request stalls 8 + 2 * c and response stalls 9 + 2 * c.
-SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_SKEW = range(6)
-SALT_CHANNEL = 8
+# Streams of random stalls; channel c has request stalls 9 + 2 * c and response stalls 10 + 2 * c.
+SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_SKEW, SALT_LAYER, SALT_HEAD, SALT_SURVIVOR = range(9)
+SALT_CHANNEL = 9
 
 _MASK = (1 << 64) - 1
 
@@ -89,6 +101,7 @@ class RawRun:
     out: np.ndarray
     prob: np.ndarray
     status: np.ndarray
+    survivor: np.ndarray
     status_cycles: list[int]
     """Cycle in which each status item was taken."""
     counters: dict[str, int]
@@ -114,8 +127,24 @@ class RunResult:
     """Memory words read, by channel."""
 
 
+@dataclasses.dataclass(kw_only=True)
+class LayerRun:
+    """Results of :meth:`Engine.run_layers`, by layer in the order given."""
+
+    results: list[list[JobResult] | None]
+    """By job; None: the layer was refused."""
+    selections: list[Selection | None]
+    """None: refused, or nothing was selected."""
+    statuses: list[int]
+    finished: list[int]
+    """Cycle of the layer's status, from the start of the run."""
+    cycles: int
+    counters: dict[str, int]
+    words_read: list[int]
+
+
 class Engine(abc.ABC):
-    """A simulator of one accelerator. Every run starts from reset with an empty memory.
+    """A simulator of one accelerator. Every run starts with an empty memory, and from reset if it is not resumed.
 
     watchdog: cycles without any transfer after which the hardware counts as stuck.
     max_cycles: most cycles of a run. trace: waveform file (VCD) to write, or None.
@@ -142,11 +171,12 @@ class Engine(abc.ABC):
     def _simulate(
         self,
         image: MemoryImage,
-        jobs: np.ndarray,
-        ids: np.ndarray,
+        items: dict[str, np.ndarray],
+        expected: int,
+        resume: bool,
         progress: Callable[[int, int], None] | None,
     ) -> RawRun:
-        """Reset, stream all words in, and simulate until there is a status for each of the ``len(jobs)`` jobs."""
+        """Reset unless resumed, stream all items of HOST_STREAMS in, and simulate until status item ``expected``."""
 
     def close(self) -> None:  # noqa: B027 (most engines have nothing to free)
         """Free the simulator (and end its trace)."""
@@ -173,16 +203,12 @@ class Engine(abc.ABC):
         if not jobs:
             raise ValueError("jobs must not be empty")
         image = MemoryImage(self.config)
-        job_words, id_words = pack_jobs(jobs, self.config, image, overrides)
-        raw = self._simulate(image, job_words, id_words, progress)
-        statuses, finished = self._statuses(jobs, raw)
-        refused = [(index, code) for index, code in enumerate(statuses) if code]
-        if refused and not allow_refused:
-            index, code = refused[0]
-            name = f" ({jobs[index].name})" if jobs[index].name else ""
-            raise EngineError(f"job {index}{name} was refused: {STATUS.get(code, 'unknown status')} (code {code})")
+        items = pack_jobs(jobs, self.config, image, overrides)
+        raw = self._simulate(image, items, len(jobs), False, progress)
+        statuses, finished = self._statuses("job", jobs, raw, allow_refused)
         try:
-            results = collect(jobs, statuses, raw.out, raw.prob, self.config)
+            owners = [(index, job.head) for index, job in enumerate(jobs)]
+            results = collect(jobs, owners, statuses, raw.out, raw.prob, self.config)
         except ResultError as error:
             raise EngineError(str(error)) from error
         return RunResult(
@@ -194,8 +220,49 @@ class Engine(abc.ABC):
             words_read=raw.words_read,
         )
 
-    def _statuses(self, jobs: Sequence[Job], raw: RawRun) -> tuple[list[int], list[int]]:
-        """Code and cycle of each job; every job must have exactly one status item."""
+    def run_layers(
+        self,
+        layers: Sequence[LayerJob],
+        *,
+        resume: bool = False,
+        allow_refused: bool = False,
+        overrides: Mapping[int, Mapping[str, Any]] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LayerRun:
+        """Run layers, in order, each with its selection; a layer without ids goes on with the survivors before it.
+
+        resume: go on from the state in which the last run left the accelerator. overrides: by layer index, descriptor
+        fields to send as they are.
+        """
+        if not layers:
+            raise ValueError("layers must not be empty")
+        image = MemoryImage(self.config)
+        items = pack_layers(layers, self.config, image, overrides)
+        raw = self._simulate(image, items, len(layers), resume, progress)
+        statuses, finished = self._statuses("layer", layers, raw, allow_refused)
+        jobs = [job for layer in layers for job in layer.jobs]
+        owners = [(index, job.head) for index, layer in enumerate(layers) for job in layer.jobs]
+        try:
+            codes = [statuses[index] for index, _ in owners]
+            flat = iter(collect(jobs, owners, codes, raw.out, raw.prob, self.config, partial=True))
+            selections = collect_selections(layers, statuses, raw.survivor, self.config)
+        except ResultError as error:
+            raise EngineError(str(error)) from error
+        by_layer = [[next(flat) for _ in layer.jobs] for layer in layers]
+        return LayerRun(
+            results=[None if code else mine for code, mine in zip(statuses, by_layer, strict=True)],  # type: ignore
+            selections=selections,
+            statuses=statuses,
+            finished=finished,
+            cycles=max(finished),
+            counters=raw.counters,
+            words_read=raw.words_read,
+        )
+
+    def _statuses(
+        self, what: str, jobs: Sequence[Job | LayerJob], raw: RawRun, allow_refused: bool
+    ) -> tuple[list[int], list[int]]:
+        """Code and cycle of each job or layer, each of which must have exactly one status item."""
         items = Unpacker(job_status(self.config), raw.status)
         codes: dict[int, int] = {}
         cycles: dict[int, int] = {}
@@ -203,11 +270,16 @@ class Engine(abc.ABC):
             items["job_id"].tolist(), items["code"].tolist(), raw.status_cycles, strict=True
         ):
             if job_id >= len(jobs) or job_id in codes:
-                raise EngineError(f"status {code} for job id {job_id}, which is unknown or was answered before")
+                raise EngineError(f"status {code} for {what} {job_id}, which is unknown or was answered before")
             codes[job_id], cycles[job_id] = code, cycle
         missing = sorted(set(range(len(jobs))) - set(codes))
         if missing:
-            raise EngineError(f"no status for job {missing[0]}")
+            raise EngineError(f"no status for {what} {missing[0]}")
+        refused = [index for index in range(len(jobs)) if codes[index]]
+        if refused and not allow_refused:
+            index, code = refused[0], codes[refused[0]]
+            name = f" ({jobs[index].name})" if jobs[index].name else ""
+            raise EngineError(f"{what} {index}{name} was refused: {STATUS.get(code, 'unknown status')} (code {code})")
         return [codes[i] for i in range(len(jobs))], [cycles[i] for i in range(len(jobs))]
 
     def _stuck(self, answered: int, total: int, cycle: int) -> EngineError:

@@ -67,7 +67,10 @@ struct Stalls {
     }
 };
 
-enum Salt : uint64_t { SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_CHANNEL = 8 };
+// sim/engine.py has the same numbers.
+enum Salt : uint64_t {
+    SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_SKEW, SALT_LAYER, SALT_HEAD, SALT_SURVIVOR, SALT_CHANNEL
+};
 
 // One memory channel. A timing model replaces this class: it decides in which cycle a request is taken and a response
 // given; responses come in the order of the requests, and an offered response stays until it is taken.
@@ -189,19 +192,27 @@ public:
 
     void set_memory(int channel, const uint32_t* words, size_t count) { memory_[channel].assign(words, words + count); }
 
-    // Reset pulse; then the run begins with cycle 0.
-    void start(const uint32_t* jobs, size_t job_count, const uint32_t* ids, size_t id_count, uint32_t base, uint64_t limit) {
-        jobs_ = Source{};
-        jobs_.stride = words_of<port_type<decltype(top_->job_payload)>>;
-        jobs_.words.assign(jobs, jobs + job_count * jobs_.stride);
-        ids_ = Source{};
-        ids_.words.assign(ids, ids + id_count);
-        expected_ = job_count;
+    // Items of a host stream (0: job, 1: layer, 2: heads, 3: ids) of the next run.
+    void set_items(int which, const uint32_t* words, size_t count) {
+        const size_t strides[] = {words_of<port_type<decltype(top_->job_payload)>>,
+                                  words_of<port_type<decltype(top_->layer_payload)>>,
+                                  words_of<port_type<decltype(top_->heads_payload)>>,
+                                  words_of<port_type<decltype(top_->ids_payload)>>};
+        Source* sources[] = {&jobs_, &layers_, &heads_, &ids_};
+        *sources[which] = Source{};
+        sources[which]->stride = strides[which];
+        sources[which]->words.assign(words, words + count * strides[which]);
+    }
+
+    // The run begins with cycle 0, after a reset pulse if `reset`; it ends with status item `expected`.
+    void start(size_t expected, bool reset, uint32_t base, uint64_t limit) {
+        expected_ = expected;
         window_base_ = base;
         window_limit_ = limit;
         out_.clear();
         prob_.clear();
         status_.clear();
+        survivor_.clear();
         status_cycles_.clear();
         words_read_.assign(words_read_.size(), 0);
         shown_.assign(shown_.size(), false);
@@ -209,13 +220,13 @@ public:
         state_ = RUNNING;
         top_->window_base = base;
         top_->window_limit = static_cast<port_type<decltype(top_->window_limit)>>(limit);
-        top_->counters_clear = 0;
-        top_->job_valid = top_->ids_valid = 0;
-        top_->out_ready = top_->prob_ready = top_->status_ready = 0;
+        top_->counters_clear = 1;
+        top_->job_valid = top_->layer_valid = top_->heads_valid = top_->ids_valid = 0;
+        top_->out_ready = top_->prob_ready = top_->status_ready = top_->survivor_ready = 0;
         for (auto& pins : pins_) *pins.request_ready = *pins.response_valid = 0;
-        top_->rst = 1;
+        top_->rst = reset;
         for (int i = 0; i < 4; ++i) clock();
-        top_->rst = 0;
+        top_->rst = top_->counters_clear = 0;
     }
 
     // At most `cycles` cycles; returns the state.
@@ -241,7 +252,7 @@ public:
     }
 
     const std::vector<uint32_t>& stream(int which) const {
-        return which == 0 ? out_ : which == 1 ? prob_ : status_;
+        return which == 0 ? out_ : which == 1 ? prob_ : which == 2 ? status_ : survivor_;
     }
     const std::vector<uint64_t>& status_cycles() const { return status_cycles_; }
     uint64_t words_read(int channel) const { return words_read_[channel]; }
@@ -280,11 +291,16 @@ private:
     void drive() {
         top_->job_valid = jobs_.offers(host_.willing(SALT_JOB, cycle_));
         if (jobs_.fresh) store(top_->job_payload, &jobs_.words[jobs_.next]);
+        top_->layer_valid = layers_.offers(host_.willing(SALT_LAYER, cycle_));
+        if (layers_.fresh) store(top_->layer_payload, &layers_.words[layers_.next]);
+        top_->heads_valid = heads_.offers(host_.willing(SALT_HEAD, cycle_));
+        if (heads_.fresh) store(top_->heads_payload, &heads_.words[heads_.next]);
         top_->ids_valid = ids_.offers(host_.willing(SALT_ID, cycle_));
         if (ids_.fresh) store(top_->ids_payload, &ids_.words[ids_.next]);
         top_->status_ready = host_.willing(SALT_STATUS, cycle_);
         top_->out_ready = host_.willing(SALT_OUT, cycle_);
         top_->prob_ready = host_.willing(SALT_PROB, cycle_);
+        top_->survivor_ready = host_.willing(SALT_SURVIVOR, cycle_);
         for (size_t c = 0; c < pins_.size(); ++c) {
             *pins_[c].request_ready = channels_[c].takes_request(cycle_);
             const bool offers = channels_[c].offers_response(cycle_);
@@ -307,7 +323,10 @@ private:
     void observe() {
         bool moved = false;
         if (top_->job_valid && top_->job_ready) jobs_.taken(), moved = true;
+        if (top_->layer_valid && top_->layer_ready) layers_.taken(), moved = true;
+        if (top_->heads_valid && top_->heads_ready) heads_.taken(), moved = true;
         if (top_->ids_valid && top_->ids_ready) ids_.taken(), moved = true;
+        if (top_->survivor_valid && top_->survivor_ready) append(survivor_, top_->survivor_payload), moved = true;
         if (top_->out_valid && top_->out_ready) append(out_, top_->out_payload), moved = true;
         if (top_->prob_valid && top_->prob_ready) append(prob_, top_->prob_payload), moved = true;
         if (top_->status_valid && top_->status_ready) {
@@ -351,8 +370,8 @@ private:
     std::vector<uint64_t> words_read_;
     std::vector<char> shown_;  // by channel: the payload pins hold the word that is offered
     Stalls host_;
-    Source jobs_, ids_;
-    std::vector<uint32_t> out_, prob_, status_;
+    Source jobs_, layers_, heads_, ids_;
+    std::vector<uint32_t> out_, prob_, status_, survivor_;
     std::vector<uint64_t> status_cycles_;
     size_t expected_ = 0;
     uint64_t window_base_ = 0, window_limit_ = 0;
@@ -377,9 +396,11 @@ void spatten_set_host(void* s, uint64_t threshold, uint64_t seed, uint64_t watch
 void spatten_set_memory(void* s, int channel, const uint32_t* words, uint64_t count) {
     static_cast<Simulation*>(s)->set_memory(channel, words, count);
 }
-void spatten_start(void* s, const uint32_t* jobs, uint64_t job_count, const uint32_t* ids, uint64_t id_count,
-                   uint32_t base, uint64_t limit) {
-    static_cast<Simulation*>(s)->start(jobs, job_count, ids, id_count, base, limit);
+void spatten_set_items(void* s, int which, const uint32_t* words, uint64_t count) {
+    static_cast<Simulation*>(s)->set_items(which, words, count);
+}
+void spatten_start(void* s, uint64_t expected, int reset, uint32_t base, uint64_t limit) {
+    static_cast<Simulation*>(s)->start(expected, reset, base, limit);
 }
 int spatten_step(void* s, uint64_t cycles) { return static_cast<Simulation*>(s)->step(cycles); }
 void spatten_drain(void* s, uint64_t quiet) { static_cast<Simulation*>(s)->drain(quiet); }
@@ -390,7 +411,7 @@ int spatten_fault_channel(void* s) { return static_cast<Simulation*>(s)->fault_c
 uint64_t spatten_fault_address(void* s) { return static_cast<Simulation*>(s)->fault_address(); }
 const uint64_t* spatten_status_cycles(void* s) { return static_cast<Simulation*>(s)->status_cycles().data(); }
 
-// Stream 0: out, 1: prob, 2: status. Valid until the next start.
+// Stream 0: out, 1: prob, 2: status, 3: survivor. Valid until the next start.
 uint64_t spatten_stream_words(void* s, int which) { return static_cast<Simulation*>(s)->stream(which).size(); }
 const uint32_t* spatten_stream(void* s, int which) { return static_cast<Simulation*>(s)->stream(which).data(); }
 

@@ -11,12 +11,38 @@ from amaranth.hdl import Shape
 from amaranth.lib import data
 
 from golden.job import Job, JobResult
+from golden.layer import LayerJob, Selection
 from hdl.config import Config
-from hdl.layouts import LIST_DENSE, LIST_NEW, LIST_PREVIOUS, job_descriptor, job_id_entry, job_output, job_probs
+from hdl.layouts import (
+    LIST_DENSE,
+    LIST_NEW,
+    LIST_PREVIOUS,
+    head_entry,
+    job_descriptor,
+    job_id_entry,
+    job_output,
+    job_probs,
+    layer_descriptor,
+    survivor,
+)
 from sim.memory import MemoryImage
 from sim.packing import pack
 
-__all__ = ["ResultError", "Unpacker", "collect", "expected_beats", "pack_jobs", "to_words", "word_count"]
+__all__ = [
+    "HOST_STREAMS",
+    "ResultError",
+    "Unpacker",
+    "collect",
+    "collect_selections",
+    "expected_beats",
+    "pack_jobs",
+    "pack_layers",
+    "to_words",
+    "word_count",
+]
+
+HOST_STREAMS = ("job", "layer", "heads", "ids")
+"""Streams from the host, in the order in which sim/harness.cpp numbers them."""
 
 
 class ResultError(RuntimeError):
@@ -36,24 +62,21 @@ def to_words(value: int, width: int) -> np.ndarray:
 # To the accelerator --------------------------------------------------------------------------------------------
 
 
-def _describe(job: Job, job_id: int, id_list: int, image: MemoryImage) -> dict[str, int]:
-    """Descriptor fields of a job, whose planes are placed in the image."""
-    key_base = image.place(job.key, job.key_bits, shift=job.key_lsb_bits)
-    lsb_base = image.place(job.key, job.key_lsb_bits, signed=False) if job.key_lsb_bits else 0
+def _describe(job: Job, job_id: int, id_list: int) -> dict[str, int]:
+    """Descriptor fields of a job but for its planes."""
     return {
         "job_id": job_id,  # the index of the job: results are sorted by it
         "dim": job.dim,
         "num_keys": job.num_keys,
         "num_queries": job.num_queries,
+        "group": job.group,
+        "head": job.head,
+        "accumulate": int(job.accumulate),
         "num_rows": job.num_rows,
         "causal": int(job.causal),
         "generation": int(job.generation),
         "list": id_list,
         "value_keep": job.value_keep,
-        "query_base": image.place(job.query, job.query_bits),
-        "key_base": key_base,
-        "key_lsb_base": lsb_base,
-        "value_base": image.place(job.value, job.value_bits),
         "query_bits": job.query_bits,
         "key_bits": job.key_bits,
         "key_lsb_bits": job.key_lsb_bits,
@@ -64,38 +87,156 @@ def _describe(job: Job, job_id: int, id_list: int, image: MemoryImage) -> dict[s
     }
 
 
+def _planes(job: Job) -> dict[str, tuple[Any, int, int, bool]]:
+    """(tensor, width, shift, signed) of each plane of a job."""
+    planes = {
+        "query": (job.query, job.query_bits, 0, True),
+        "key": (job.key, job.key_bits, job.key_lsb_bits, True),
+        "value": (job.value, job.value_bits, 0, True),
+    }
+    if job.key_lsb_bits:
+        planes["key_lsb"] = (job.key, job.key_lsb_bits, 0, False)
+    return planes
+
+
+def _place(job: Job, image: MemoryImage) -> dict[str, int]:
+    bases = {"key_lsb_base": 0}
+    for name, (tensor, width, shift, signed) in _planes(job).items():
+        bases[f"{name}_base"] = image.place(tensor, width, shift=shift, signed=signed)
+    return bases
+
+
+def _id_words(ids: Sequence[int], importance: Sequence[int], config: Config) -> np.ndarray:
+    """Items of the ids stream (ids, words), the last one marked."""
+    shape: Any = job_id_entry(config)
+    words = np.zeros((len(ids), word_count(shape.size)), dtype="<u4")
+    for index, (value, score) in enumerate(zip(ids, importance, strict=True)):
+        entry = {"id": value, "importance": score, "last": index == len(ids) - 1}
+        words[index] = to_words(pack(shape, entry), shape.size)
+    return words
+
+
+def _streams(config: Config, **items: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """All host streams (items, words); those not named are empty."""
+    shapes: dict[str, Any] = {
+        "job": job_descriptor(config),
+        "layer": layer_descriptor(config),
+        "heads": head_entry(config),
+        "ids": job_id_entry(config),
+    }
+    empty = {name: np.zeros((0, word_count(shapes[name].size)), dtype="<u4") for name in HOST_STREAMS}
+    return {name: np.concatenate([empty[name], *items.get(name, [])]) for name in HOST_STREAMS}
+
+
 def pack_jobs(
     jobs: Sequence[Job],
     config: Config,
     image: MemoryImage,
     overrides: Mapping[int, Mapping[str, Any]] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Descriptor words (jobs, words) and id words (ids,) of all jobs, whose job ids are their indices.
+) -> dict[str, np.ndarray]:
+    """Items of the host streams (items, words) for all jobs, whose job ids are their indices.
 
     overrides: by job index, descriptor fields to send as they are, right or wrong; ``ids`` there is the id list.
     """
     shape: Any = job_descriptor(config)
-    descriptors, entries = [], [np.zeros(0, dtype="<u4")]
+    descriptors, entries = [], []
     previous: list[int] | None = None
-    id_shape: Any = job_id_entry(config)
     for index, job in enumerate(jobs):
         override = dict((overrides or {}).get(index, {}))
         ids = None if job.ids is None else job.ids.tolist()
         id_list = LIST_DENSE if ids is None else LIST_PREVIOUS if ids == previous else LIST_NEW
-        fields = _describe(job, index, id_list, image)
+        fields = _describe(job, index, id_list) | _place(job, image)
         ids = override.pop("ids", ids)
         unknown = sorted(set(override) - (set(fields) - {"job_id"}))
         if unknown:
             raise ValueError(f"override must name ids or one of {', '.join(fields)}; not {', '.join(unknown)}")
         fields.update(override)
-        descriptors.append(to_words(pack(shape, fields), shape.size))
+        descriptors.append(to_words(pack(shape, fields), shape.size)[None])
         if fields["list"] == LIST_NEW:
             # A refused job's list is forgotten: the next job with the same ids brings them again.
             previous = None if override else ids
-            words = np.asarray(ids if ids is not None else [], dtype="<u4") << np.uint32(id_shape["id"].offset)
-            words[-1:] |= np.uint32(1 << id_shape["last"].offset)
-            entries.append(words)
-    return np.stack(descriptors), np.concatenate(entries)
+            entries.append(_id_words(ids or [], [0] * len(ids or []), config))
+    return _streams(config, job=descriptors, ids=entries)
+
+
+def pack_layers(
+    layers: Sequence[LayerJob],
+    config: Config,
+    image: MemoryImage,
+    overrides: Mapping[int, Mapping[str, Any]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Items of the host streams (items, words) for all layers, whose job ids are their indices.
+
+    overrides: by layer index, fields to send as they are: of the descriptor, of its ``job``, and ``ids``.
+    """
+    shape: Any = layer_descriptor(config)
+    job_names = set(job_descriptor(config).members)
+    descriptors, heads, ids = [], [], []
+    for index, layer in enumerate(layers):
+        fields = _describe_layer(layer, index, image)
+        override = dict((overrides or {}).get(index, {}))
+        listed = override.pop("ids", None if layer.ids is None else layer.ids.tolist())
+        for name, value in override.items():
+            (fields["job"] if name in job_names else fields)[name] = value
+        descriptors.append(to_words(pack(shape, fields), shape.size)[None])
+        if layer.head_ids:
+            heads.append(_head_words(layer, config))
+        if listed is not None:
+            scores = layer.importance.tolist() if layer.importance is not None else []
+            ids.append(_id_words(listed, (scores + [0] * len(listed))[: len(listed)], config))
+    return _streams(config, layer=descriptors, heads=heads, ids=ids)
+
+
+def _describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str, Any]:
+    """Descriptor fields of a layer, whose planes are placed at equal strides by K/V head."""
+    strides: dict[str, int] = dict.fromkeys(("query", "key", "key_lsb", "value"), 0)
+    if layer.dense and layer.ids is not None and layer.jobs:
+        raise ValueError(f"{layer.name}: a list must come in a layer of its own before dense jobs")
+    if layer.jobs:
+        job = _describe(layer.jobs[0], index, 0) | {"key_lsb_base": 0}
+        for name in _planes(layer.jobs[0]):
+            planes = [_planes(each)[name] for each in layer.jobs]
+            _, width, shift, signed = planes[0]
+            tensors = dict(zip(layer.kv_heads, (plane[0] for plane in planes), strict=True))
+            base, strides[name] = image.place_strided(tensors, width, shift=shift, signed=signed)
+            job[f"{name}_base"] = base
+    else:  # list and selection only
+        job = dict.fromkeys(job_descriptor(image.config).members, 0)
+        rows = image.config.max_tokens
+        job |= {"job_id": index, "dim": image.config.dims[0], "num_keys": layer.num_tokens, "num_rows": rows}
+    new = LIST_DENSE if layer.dense else LIST_PREVIOUS
+    job["list"] = LIST_NEW if layer.ids is not None else new
+    return {
+        "job": job,
+        "num_heads": len(layer.head_ids),
+        **{f"{name}_stride": stride for name, stride in strides.items()},
+        "select": int(layer.select),
+        "token_keep": layer.token_keep,
+        "head_keep": layer.head_keep,
+        "pin_first": layer.pin_first,
+        "pin_last": layer.pin_last,
+        "decay": layer.decay,
+    }
+
+
+def _head_words(layer: LayerJob, config: Config) -> np.ndarray:
+    """Items of the heads stream: an entry for each surviving query head."""
+    shape: Any = head_entry(config)
+    owner = {job.head + place: number for number, job in enumerate(layer.jobs) for place in range(job.group)}
+    words = []
+    for rank, head in enumerate(layer.head_ids):
+        job = layer.jobs[owner[rank]]
+        fields = {
+            "head": head,
+            "kv_head": layer.kv_heads[owner[rank]],
+            "scale": job.scale,
+            "shift": job.shift,
+            "weight": layer.head_weight[rank],
+            "importance": layer.head_importance[rank],
+            "last": rank == len(layer.head_ids) - 1,
+        }
+        words.append(to_words(pack(shape, fields), shape.size))
+    return np.stack(words)
 
 
 # From the accelerator ------------------------------------------------------------------------------------------
@@ -138,12 +279,12 @@ class Unpacker:
 
 def expected_beats(job: Job, config: Config) -> int:
     """Least output beats of a job."""
-    return job.num_queries * -(-job.dim // config.norm_lanes)
+    return job.rows * -(-job.dim // config.norm_lanes)
 
 
 def _outputs(job: Job, name: str, beats: Unpacker, mine: np.ndarray, config: Config) -> tuple[np.ndarray, ...]:
     """(out, abs_sum, second) of a job from its output beats (row indices ``mine``)."""
-    num_queries, dim = job.num_queries, job.dim
+    num_queries, dim = job.rows, job.dim
     per_row = len(mine) // num_queries
     if not len(mine) or len(mine) % num_queries or per_row * config.norm_lanes < dim:
         raise ResultError(f"{name}: {len(mine)} output beats, expected {expected_beats(job, config)}")
@@ -168,7 +309,7 @@ def _outputs(job: Job, name: str, beats: Unpacker, mine: np.ndarray, config: Con
 
 def _probabilities(job: Job, name: str, lines: Unpacker, mine: np.ndarray) -> np.ndarray:
     """Probabilities (q, n) of a job from its lines (row indices ``mine``)."""
-    num_queries, num_keys = job.num_queries, job.num_keys
+    num_queries, num_keys = job.rows, job.num_keys
     lane = np.arange(lines["probs"].shape[1])
     values = lines["probs"][mine]
     a_count, b_count = lines["a_count"][mine][:, None], lines["b_count"][mine][:, None]
@@ -182,9 +323,7 @@ def _probabilities(job: Job, name: str, lines: Unpacker, mine: np.ndarray) -> np
         raise ResultError(f"{name}: probability of query {query.max()}, key {key.max()}, which the job has not")
     times = np.zeros((num_queries, num_keys), dtype=np.int64)
     np.add.at(times, (query, key), 1)
-    expected = np.ones_like(times)
-    if job.causal:
-        expected = np.tril(expected, num_keys - num_queries)
+    expected = job.mask().numpy().astype(np.int64)
     if not np.array_equal(times, expected):
         query_index, key_index = np.argwhere(times != expected)[0]
         raise ResultError(
@@ -197,24 +336,35 @@ def _probabilities(job: Job, name: str, lines: Unpacker, mine: np.ndarray) -> np
 
 
 def collect(
-    jobs: Sequence[Job], codes: Sequence[int], out_words: np.ndarray, prob_words: np.ndarray, config: Config
+    jobs: Sequence[Job],
+    owners: Sequence[tuple[int, int]],
+    codes: Sequence[int],
+    out_words: np.ndarray,
+    prob_words: np.ndarray,
+    config: Config,
+    *,
+    partial: bool = False,
 ) -> list[JobResult | None]:
-    """Results of all jobs from the items of the ``out`` and ``prob`` streams; None of a refused job (code not 0)."""
+    """Results of all jobs from the items of the ``out`` and ``prob`` streams; None of a refused job (code not 0).
+
+    owners: the job id and head that the job's items carry. partial: a refused one may have left some (it is a layer).
+    """
     beats = Unpacker(job_output(config), out_words)
     lines = Unpacker(job_probs(config), prob_words)
-    beat_job, line_job = beats["job_id"], lines["job_id"]
+    beat_job, line_job = (256 * items["job_id"] + items["head"] for items in (beats, lines))
+    known = [256 * job_id + head for job_id, head in owners]
     for kind, owner in (("output", beat_job), ("probability", line_job)):
-        for index in np.unique(owner):
-            if index >= len(jobs) or codes[index]:
-                raise ResultError(f"{kind} items came with job id {index}, a job that is unknown or refused")
+        for key in np.unique(owner).tolist():
+            if key not in known or (codes[known.index(key)] and not partial):
+                raise ResultError(f"{kind} items came with job id {key >> 8}, a job that is unknown or refused")
     results: list[JobResult | None] = []
     for index, job in enumerate(jobs):
         if codes[index]:
             results.append(None)
             continue
         name = f"job {index}" + (f" ({job.name})" if job.name else "")
-        out, abs_sum, second = _outputs(job, name, beats, np.flatnonzero(beat_job == index), config)
-        probs = _probabilities(job, name, lines, np.flatnonzero(line_job == index))
+        out, abs_sum, second = _outputs(job, name, beats, np.flatnonzero(beat_job == known[index]), config)
+        probs = _probabilities(job, name, lines, np.flatnonzero(line_job == known[index]))
         results.append(
             JobResult(
                 out=torch.from_numpy(out),
@@ -224,3 +374,38 @@ def collect(
             )
         )
     return results
+
+
+def collect_selections(
+    layers: Sequence[LayerJob], codes: Sequence[int], words: np.ndarray, config: Config
+) -> list[Selection | None]:
+    """Selections of all layers from the items of the ``survivor`` stream; None of a layer that has none."""
+    items = Unpacker(survivor(config), words)
+    selections: list[Selection | None] = []
+    for index, (layer, code) in enumerate(zip(layers, codes, strict=True)):
+        mine = np.flatnonzero(items["job_id"] == index)
+        if code or not layer.select:
+            if len(mine):
+                raise ResultError(f"layer {index} has {len(mine)} survivors, but no selection was to be made")
+            selections.append(None)
+            continue
+        heads = len(layer.head_ids)
+        token, last = items["token"][mine], items["last"][mine]
+        shape_ok = len(mine) == heads + layer.num_tokens and not token[:heads].any() and token[heads:].all()
+        if not shape_ok or last[:-1].any() or not last[-1]:
+            raise ResultError(
+                f"layer {index}: {len(mine)} survivor items, expected {heads} heads and {layer.num_tokens} tokens"
+            )
+        ids, importance = items["id"][mine], torch.from_numpy(items["importance"][mine])
+        keep = torch.from_numpy(items["keep"][mine].astype(bool))
+        selections.append(
+            Selection(
+                ids=torch.from_numpy(ids[heads:]),
+                importance=importance[heads:],
+                keep=keep[heads:],
+                head_ids=ids[:heads].tolist(),
+                head_importance=importance[:heads],
+                head_keep=keep[:heads],
+            )
+        )
+    return selections

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import torch
-
 from golden.job import Job, JobResult
 from hdl.config import Config
 
@@ -29,15 +27,13 @@ def limits(jobs: Sequence[Job], results: Sequence[JobResult], config: Config) ->
     """Limits of jobs whose flat rows are those of ``results``."""
     qk = bits = 0.0
     for job, result in zip(jobs, results, strict=True):
-        lengths = torch.full((job.num_queries,), job.num_keys)
-        if job.causal:
-            lengths = lengths - job.num_queries + torch.arange(job.num_queries) + 1
+        lengths = job.mask().sum(-1)
         scores = int(lengths.sum()) + int(lengths[result.flat].sum())
         flat_rows = int(result.flat.sum())
         qk += scores * config.beats(job.dim) / config.scores_per_line(job.dim)
         values = job.value_keep if job.generation else job.num_keys
         bits += job.dim * (
-            job.query_bits * (job.num_queries + flat_rows)
+            job.query_bits * (job.rows + flat_rows)
             + job.key_bits * job.num_keys
             + job.key_lsb_bits * job.num_keys * (flat_rows > 0)
             + job.value_bits * values

@@ -97,6 +97,28 @@ class MemoryImage:
             self._places[key] = (self.add(rows, width, signed=signed), tensor)
         return self._places[key][0]
 
+    def place_strided(
+        self, tensors: dict[int, Tensor], width: int, *, shift: int = 0, signed: bool = True
+    ) -> tuple[int, int]:
+        """Place bits of tensors (R, D) by number at ``base + number * stride``; returns (base, stride).
+
+        Numbers that are missing leave their place unused, as pruned heads do.
+        """
+        first = next(iter(tensors.values()))
+        stride = self.plane_words(max(len(rows) for rows in tensors.values()), first.shape[1], width)
+        base = self._next
+        for number, tensor in tensors.items():
+            rows = tensor >> shift
+            self._skip(base + number * stride)
+            self.add(rows if signed else rows & ((1 << width) - 1), width, signed=signed)
+        return base, stride
+
+    def _skip(self, address: int) -> None:
+        """Zero words up to an address."""
+        words = (address - self._next) * self.config.channel_width // 32
+        self._planes.append(np.zeros((self.config.num_channels, words), dtype="<u4"))
+        self._next = address
+
     def read(self, base: int, num_rows: int, dim: int, width: int, *, signed: bool = True) -> Tensor:
         """Rows of a plane as they stand in the channels, int64 (R, D)."""
         config, words = self.config, dim * width // 32

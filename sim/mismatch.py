@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from golden.job import Job, JobResult
 
@@ -78,7 +77,7 @@ def _compare_job(index: int, job: Job, got: JobResult, expected: JobResult) -> R
         if mine.shape != reference.shape:
             raise ValueError(f"{stage} of {head} must have shape {tuple(reference.shape)}, not {tuple(mine.shape)}")
         if stage in ("score", "exp", "probs"):
-            mask = _mask(job, mine)
+            mask = job.mask()  # the golden model's scores of other keys mean nothing
             mine, reference = torch.where(mask, mine, 0), torch.where(mask, reference, 0)
         report.compared += mine.numel()
         where = (mine != reference).nonzero()
@@ -98,12 +97,6 @@ def _compare_job(index: int, job: Job, got: JobResult, expected: JobResult) -> R
                 expected=int(reference[place]),
             )
     return report
-
-
-def _mask(job: Job, values: Tensor) -> Tensor:
-    """Keys that a query attends; the golden model's scores of other keys mean nothing."""
-    mask = torch.ones_like(values, dtype=torch.bool)
-    return torch.tril(mask, job.num_keys - job.num_queries) if job.causal else mask
 
 
 def compare(jobs: Sequence[Job], got: Sequence[JobResult | None], expected: Sequence[JobResult | None]) -> Report:

@@ -14,12 +14,16 @@ from amaranth.sim import Simulator
 from hdl import verilog
 from hdl.config import Config
 from sim.engine import (
+    HOST_STREAMS,
     SALT_CHANNEL,
+    SALT_HEAD,
     SALT_ID,
     SALT_JOB,
+    SALT_LAYER,
     SALT_OUT,
     SALT_PROB,
     SALT_STATUS,
+    SALT_SURVIVOR,
     Engine,
     MemoryTiming,
     RawRun,
@@ -102,18 +106,18 @@ class _Sink:
 
 
 class _Run:
-    """One run: a fresh simulator with a test bench that plays host and memory."""
+    """One run: host and memory of the top."""
 
-    def __init__(self, engine: PysimEngine, image: MemoryImage, jobs: np.ndarray, ids: np.ndarray):
-        self.engine, self.image, self.top = engine, image, engine.factory(engine.config)
+    def __init__(self, engine: PysimEngine, top: Any, image: MemoryImage, items: dict[str, np.ndarray], expected: int):
+        self.engine, self.image, self.top, self.expected = engine, image, top, expected
         self.seed, self.threshold = engine.timing.seed, stall_threshold(engine.timing.host_stall)
-        self.num_jobs = len(jobs)
         self.sources = [
-            _Source(self.top.job, [int.from_bytes(row.tobytes(), "little") for row in jobs], SALT_JOB),
-            _Source(self.top.ids, ids.tolist(), SALT_ID),
+            _Source(getattr(top, name), [int.from_bytes(row.tobytes(), "little") for row in items[name]], salt)
+            for name, salt in zip(HOST_STREAMS, (SALT_JOB, SALT_LAYER, SALT_HEAD, SALT_ID), strict=True)
         ]
-        self.out, self.prob = _Sink(self.top.out, SALT_OUT), _Sink(self.top.prob, SALT_PROB)
-        self.status = _Sink(self.top.status, SALT_STATUS)
+        self.out, self.prob = _Sink(top.out, SALT_OUT), _Sink(top.prob, SALT_PROB)
+        self.status, self.survivor = _Sink(top.status, SALT_STATUS), _Sink(top.survivor, SALT_SURVIVOR)
+        self.sinks = (self.status, self.out, self.prob, self.survivor)
         self.channels = [
             _Channel(engine.timing, index, self._memory_words(words), range(image.base, image.limit))
             for index, words in enumerate(image.channels())
@@ -133,7 +137,7 @@ class _Run:
             ctx.set(source.port.valid, offers)
             if offers:
                 ctx.set(Value.cast(source.port.payload), source.items[0])
-        for sink in (self.status, self.out, self.prob):
+        for sink in self.sinks:
             ctx.set(sink.port.ready, willing(self.seed, sink.salt, cycle, self.threshold))
         for index, channel in enumerate(self.channels):
             port = self.top.memory[index]
@@ -149,7 +153,7 @@ class _Run:
             if source.offered and ctx.get(source.port.ready):
                 source.taken()
                 moved = True
-        for sink in (self.status, self.out, self.prob):
+        for sink in self.sinks:
             if ctx.get(sink.port.valid) and ctx.get(sink.port.ready):
                 sink.items.append(ctx.get(Value.cast(sink.port.payload)))
                 sink.cycles.append(self.cycle)
@@ -175,15 +179,18 @@ class _Run:
         engine = self.engine
         ctx.set(self.top.window_base, self.image.base)
         ctx.set(self.top.window_limit, self.image.limit)
-        while len(self.status.items) < self.num_jobs:
+        ctx.set(self.top.counters_clear, 1)
+        await ctx.tick()
+        ctx.set(self.top.counters_clear, 0)
+        while len(self.status.items) < self.expected:
             if self.cycle >= engine.max_cycles:
-                raise engine._too_long(len(self.status.items), self.num_jobs)
+                raise engine._too_long(len(self.status.items), self.expected)
             await self._tick(ctx)
             for index, channel in enumerate(self.channels):
                 if channel.fault is not None:
                     raise engine._fault(index, channel.fault, self.image)
             if self.cycle - self.last_transfer > engine.watchdog:
-                raise engine._stuck(len(self.status.items), self.num_jobs, self.cycle)
+                raise engine._stuck(len(self.status.items), self.expected, self.cycle)
             if progress and self.cycle % 1000 == 0:
                 progress(len(self.status.items), self.cycle)
         while self.cycle - self.last_transfer <= _QUIET:
@@ -196,6 +203,7 @@ class _Run:
             out=self.out.words(),
             prob=self.prob.words(),
             status=self.status.words(),
+            survivor=self.survivor.words(),
             status_cycles=self.status.cycles,
             counters=self.counters,
             words_read=[channel.words_read for channel in self.channels],
@@ -210,16 +218,44 @@ class PysimEngine(Engine):
     def __init__(self, config: Config, *, factory: Callable[[Config], Any] = verilog.top_of, **options: Any):
         super().__init__(config, **options)
         self.factory = factory
+        self._stack = contextlib.ExitStack()
+        self._simulator: Simulator | None = None
+        self._top: Any = None
+        self._run: _Run | None = None
+        self._progress: Callable[[int, int], None] | None = None
 
-    def _simulate(self, image, jobs, ids, progress):
-        run = _Run(self, image, jobs, ids)
-        simulator = Simulator(run.top)
-        simulator.add_clock(1e-6)
+    def close(self) -> None:
+        self._stack.close()
+        self._simulator = None
 
-        async def bench(ctx):
-            await run.bench(ctx, progress)
+    def _reset(self) -> None:
+        """A fresh simulator, which is the state after reset, with a bench that waits for runs."""
+        self.close()
+        self._top = self.factory(self.config)
+        self._simulator = Simulator(self._top)
+        self._simulator.add_clock(1e-6)
+        self._simulator.add_testbench(self._bench)
+        if self.trace:
+            self._stack.enter_context(self._simulator.write_vcd(str(self.trace)))
 
-        simulator.add_testbench(bench)
-        with simulator.write_vcd(str(self.trace)) if self.trace else contextlib.nullcontext():
-            simulator.run()
+    async def _bench(self, ctx: Any) -> None:
+        while True:
+            if self._run is None:
+                await ctx.tick()
+            else:
+                await self._run.bench(ctx, self._progress)
+                self._run = None
+
+    def _simulate(self, image, items, expected, resume, progress):
+        if not resume or self._simulator is None:
+            self._reset()
+        assert self._simulator is not None
+        run = self._run = _Run(self, self._top, image, items, expected)
+        self._progress = progress
+        try:
+            while self._run is not None:
+                self._simulator.advance()
+        except BaseException:
+            self.close()  # the bench has ended: the next run begins from reset
+            raise
         return run.result()

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from hdl import verilog
 from hdl.config import Config
-from hdl.layouts import job_output, job_probs, job_status
-from sim.engine import Engine, EngineError, RawRun, stall_threshold
+from hdl.layouts import job_output, job_probs, job_status, survivor
+from sim.engine import HOST_STREAMS, Engine, EngineError, RawRun, stall_threshold
 from sim.jobs import word_count
 from sim.memory import MemoryImage
 
@@ -198,7 +198,8 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "set_timing": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint32] + [ctypes.c_uint64] * 2),
     "set_host": (None, [ctypes.c_void_p] + [ctypes.c_uint64] * 3),
     "set_memory": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]),
-    "start": (None, [ctypes.c_void_p] + [ctypes.c_void_p, ctypes.c_uint64] * 2 + [ctypes.c_uint32, ctypes.c_uint64]),
+    "set_items": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]),
+    "start": (None, [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64]),
     "step": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint64]),
     "drain": (None, [ctypes.c_void_p, ctypes.c_uint64]),
     "cycle": (ctypes.c_uint64, [ctypes.c_void_p]),
@@ -276,24 +277,27 @@ class VerilatorEngine(Engine):
             library.set_timing(self._handle, channel, latency, timing.depth, threshold, timing.seed)
             library.set_memory(self._handle, channel, words.ctypes.data, len(words))
 
-    def _simulate(self, image, jobs, ids, progress):
+    def _simulate(self, image, items, expected, resume, progress):
         if not self._handle:
             raise EngineError("engine is closed")
         library, handle = self._library, self._handle
         self._configure(image)
-        library.start(handle, jobs.ctypes.data, len(jobs), ids.ctypes.data, len(ids), image.base, image.limit)
+        for which, name in enumerate(HOST_STREAMS):
+            words = np.ascontiguousarray(items[name])
+            library.set_items(handle, which, words.ctypes.data, len(words))
+        library.start(handle, expected, not resume, image.base, image.limit)
         state = _RUNNING
         while state == _RUNNING:
             left = self.max_cycles - library.cycle(handle)
             if left <= 0:
-                raise self._too_long(library.answered(handle), len(jobs))
+                raise self._too_long(library.answered(handle), expected)
             state = library.step(handle, min(_CHUNK, left))
             if progress:
                 progress(library.answered(handle), library.cycle(handle))
         if state == _DONE:
             library.drain(handle, _QUIET)
         if state == _STUCK:
-            raise self._stuck(library.answered(handle), len(jobs), library.cycle(handle))
+            raise self._stuck(library.answered(handle), expected, library.cycle(handle))
         if state == _FAULT:
             raise self._fault(library.fault_channel(handle), library.fault_address(handle), image)
         return self._results()
@@ -308,6 +312,7 @@ class VerilatorEngine(Engine):
             out=self._items(0, job_output(config).size),
             prob=self._items(1, job_probs(config).size),
             status=self._items(2, job_status(config).size),
+            survivor=self._items(3, survivor(config).size),
             status_cycles=_copied(library.status_cycles(handle), answered, "<u8").tolist(),
             counters={name: bits >> offset & ((1 << width) - 1) for name, (offset, width) in self._counters.items()},
             words_read=[library.words_read(handle, channel) for channel in range(config.num_channels)],

@@ -188,7 +188,7 @@ class Bench:
 
     async def send_ids(self, ctx, which, ids):
         for position, row in enumerate(ids):
-            await self.send(ctx, self.dut.ids, {"list": which, "position": position, "id": row})
+            await self.send(ctx, self.dut.ids, {"list": which, "position": position, "id": row, "importance": 0})
 
     def command(self, plane, half, count, *, repeat=0, which=None, shift=0):
         return {

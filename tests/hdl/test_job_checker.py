@@ -11,6 +11,9 @@ GOOD = {
     "dim": 32,
     "num_keys": 9,
     "num_queries": 3,
+    "group": 1,
+    "head": 0,
+    "accumulate": 0,
     "num_rows": 9,
     "causal": 0,
     "generation": 0,
@@ -32,7 +35,7 @@ GOOD = {
 
 def check(jobs, ids=(), accepted=None, written=0, stall=0.3, window=(100, 500)):
     """Runs jobs (changes to GOOD); returns (accepted records, codes of the refused, id writes)."""
-    jobs = [{**GOOD, "job_id": i, **job} for i, job in enumerate(jobs)]
+    jobs = [{"job": {**GOOD, "job_id": i, **job}, "layer": 0, "list_only": 0, "match": 0} for i, job in enumerate(jobs)]
     accepted = len(jobs) if accepted is None else accepted
     result, _ = run_streams(
         JobChecker(CONFIG),
@@ -45,7 +48,7 @@ def check(jobs, ids=(), accepted=None, written=0, stall=0.3, window=(100, 500)):
 
 
 def entries(ids):
-    return [{"id": value, "last": i == len(ids) - 1} for i, value in enumerate(ids)]
+    return [{"id": value, "importance": 3 * value, "last": i == len(ids) - 1} for i, value in enumerate(ids)]
 
 
 @pytest.mark.parametrize("stall", [0, 0.5])
@@ -72,6 +75,12 @@ def test_packed_job():
         ({"num_queries": 65}, layouts.BAD_COUNT),
         ({"num_queries": 10, "causal": 1}, layouts.BAD_COUNT),
         ({"generation": 1}, layouts.BAD_COUNT),
+        ({"generation": 1, "num_queries": 1, "group": 2}, layouts.BAD_COUNT),
+        ({"num_queries": 13, "group": 5}, layouts.BAD_COUNT),  # 65 rows
+        ({"group": 0}, layouts.BAD_HEADS),
+        ({"group": 9}, layouts.BAD_HEADS),
+        ({"group": 2, "head": 31}, layouts.BAD_HEADS),
+        ({"group": 3, "query_base": 490}, layouts.BAD_WINDOW),  # 9 rows of 384 bits: 30 words
         ({"num_rows": 8}, layouts.BAD_COUNT),
         ({"value_keep": 0}, layouts.BAD_KEEP),
         ({"value_keep": 10}, layouts.BAD_KEEP),
@@ -133,3 +142,79 @@ def test_previous_list_must_fit():
     jobs = [{**job, "list": 1}, {**job, "num_rows": 8, "list": 2}, {**job, "num_keys": 4, "list": 2}]
     _, refused, _ = check(jobs, entries([1, 4, 8]), accepted=1, written=3)
     assert [status["code"] for status in refused] == [layouts.BAD_IDS, layouts.BAD_IDS]
+
+
+async def send(ctx, port, item):
+    ctx.set(port.payload, item)
+    ctx.set(port.valid, 1)
+    await ctx.tick().until(port.ready)
+    ctx.set(port.valid, 0)
+
+
+def walk(requests, ids=(), accepted=0, written=0, stall=0.3, events=()):
+    """Requests of the layer walker; events are (before request i, pulse, values). Returns (codes, records)."""
+    dut = JobChecker(CONFIG)
+    answers = []
+
+    async def bench(ctx):
+        for number, request in enumerate(requests):
+            for place, name, values in events:
+                if place == number:
+                    for signal, value in values.items():
+                        ctx.set(getattr(dut, signal), value)
+                    ctx.set(getattr(dut, name), 1)
+                    await ctx.tick()
+                    ctx.set(getattr(dut, name), 0)
+            extra = {"layer": 1, "list_only": request.get("list_only", 0), "match": request.get("match", 0)}
+            job = {**GOOD, **{name: value for name, value in request.items() if name not in extra}}
+            await send(ctx, dut.job, {"job": job, **extra})
+            while True:
+                _, _, valid, code, taken = await ctx.tick().sample(
+                    dut.answer.valid, dut.answer.payload.code, dut.accepted.valid & dut.accepted.ready
+                )
+                if valid or taken:
+                    answers.append(int(code) if valid else None)
+                    break
+
+    result, _ = run_streams(
+        dut,
+        {"ids": list(ids)},
+        {"accepted": accepted, "id_write": written},
+        stall=stall,
+        setup={"window_base": 100, "window_limit": 500, "list_free": 3},
+        processes=[bench],
+        settle=400,
+    )
+    return answers, result["accepted"]
+
+
+def test_list_only_takes_the_list_and_nothing_else():
+    only = {"list_only": 1, "num_keys": 3, "scale": 0, "key_base": 0}
+    requests = [
+        {**only, "match": 1},  # no list yet
+        {**only, "list": 1, "match": 1},
+        {"num_keys": 3, "value_keep": 2, "list": 2, "group": 2},
+        {**only, "list": 2},
+        {**only, "num_keys": 4, "match": 1},
+        {**only, "num_rows": 8, "match": 1},  # id 8 is not a row
+        {**only, "num_keys": 10},
+    ]
+    answers, records = walk(requests, entries([1, 4, 8]), accepted=1, written=3)
+    bad = layouts.BAD_IDS
+    assert answers == [bad, layouts.OK, None, layouts.OK, bad, bad, layouts.BAD_COUNT]
+    assert (records[0]["layer"], records[0]["rows"], records[0]["listed"]) == (1, 6, 1)
+
+
+def test_selection_makes_the_next_list_and_void_ends_it():
+    only = {"list_only": 1, "num_keys": 4, "list": 2}
+    requests = [{**only, "list": 1}, {**only, "num_keys": 2}, only, {**only, "num_keys": 2}]
+    events = [(1, "selected", {"survivors": 2, "last_id": 8}), (3, "void", {})]
+    answers, _ = walk(requests, entries([1, 4, 7, 8]), written=4, events=events)
+    assert answers == [layouts.OK, layouts.OK, layouts.BAD_IDS, layouts.BAD_IDS]
+
+
+def test_refused_list_spoils_the_importance_of_the_one_before():
+    only = {"list_only": 1, "num_keys": 2, "list": 2}
+    requests = [{**only, "list": 1}, {**only, "list": 1}, only, {"num_keys": 2, "value_keep": 1, "list": 2}]
+    answers, _ = walk(requests, entries([1, 4]) + entries([5, 3]), accepted=1, written=3)
+    assert answers == [layouts.OK, layouts.BAD_IDS, layouts.BAD_IDS, None]

@@ -72,6 +72,7 @@ def make_row(config, rng, exp_sum, dim, *, extreme=None):
     """A row whose accumulators are possible with this exp sum; elements beyond D hold anything."""
     recip, pe = (int(x) for x in integer.reciprocal(torch.tensor(exp_sum)))
     tag = {"context": rng.randrange(4), "query": rng.randrange(config.max_tokens), "second": rng.randrange(2)}
+    tag["group"] = rng.randrange(config.max_group)
     low, high = -exp_sum << (config.operand_width - 1), exp_sum * ((1 << config.operand_width - 1) - 1)
     acc = [extreme if extreme is not None else rng.choice([low, high, rng.randint(low, high)]) for _ in range(dim)]
     acc = [min(max(x, low), high) for x in acc]

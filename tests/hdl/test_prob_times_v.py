@@ -74,7 +74,7 @@ def value_rows(config, jobs):
         for query in range(len(job.exps)):
             rows.append(
                 {
-                    "tag": {"context": number % 4, "query": query, "second": query & 1},
+                    "tag": {"context": number % 4, "query": query, "group": query % 8, "second": query & 1},
                     "recip": int(recip[query]),
                     "pe": int(pe[query]),
                     "drop": int(job.drops[query]),

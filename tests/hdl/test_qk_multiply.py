@@ -71,7 +71,7 @@ class Case:
             word = key if lows[q] else key & ~15
             self.rows.append(integer.scores(query[q : q + 1], word)[0, :length].tolist())
             self.queries.append({
-                "tag": {"context": number, "query": q, "second": lows[q]},
+                "tag": {"context": number, "query": q, "group": q % 8, "second": lows[q]},
                 "length": length,
                 "log_slices": config.log_slices(job.dim),
                 "pack": int(job.pack),
@@ -141,7 +141,7 @@ class Case:
             settle=30,
         )
         assert split_lines(result["line"], "scores") == self.rows
-        assert result["row"] == [query["tag"] for query in self.queries]
+        assert result["row"] == [{"tag": query["tag"], "length": query["length"]} for query in self.queries]
         assert counts["useful"] == sum(map(len, self.rows))
         return result["line"], last, counts
 
@@ -242,7 +242,7 @@ def test_tags_that_are_not_taken_stop_the_queries():
         while True:
             _, _, valid, word = await ctx.tick().sample(dut.row.valid, Value.cast(dut.row.payload))
             if valid:
-                tags.append(unpack(dut.row.payload.shape(), word))
+                tags.append(unpack(dut.row.payload.shape(), word)["tag"])
 
     async def check(ctx):
         await ctx.tick().repeat(90)

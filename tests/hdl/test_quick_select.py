@@ -142,6 +142,21 @@ def test_extremes():
     check(TINY, rows)
 
 
+def test_wider_scores():
+    """Importances are wider than the scores of this configuration."""
+    low, high = -(1 << 32), (1 << 32) - 1
+    rng = random.Random(5)
+    rows = [([rng.randrange(low, high + 1) for _ in range(n)], k) for n, k in ((64, 20), (33, 33), (50, 1))]
+    rows += [([low, high, 0, -1] * 12, 18), ([low] * 40, 7), ([high, high - 1] * 30, 31)]
+    check(TINY, rows, stall=0.2, dut=QuickSelect(TINY, score_width=33))
+
+
+@pytest.mark.parametrize("score_width", [0, -1, "33", 1.5])
+def test_score_width_is_checked(score_width):
+    with pytest.raises(ValueError, match=f"score_width must be a positive integer, not {score_width!r}"):
+        QuickSelect(TINY, score_width=score_width)
+
+
 @settings(deadline=None, max_examples=5, derandomize=True)
 @given(
     rows=st.lists(

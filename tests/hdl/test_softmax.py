@@ -33,6 +33,7 @@ def make_rows(config, lengths, rng, *, spread=None):
         shift = min(63, max(1, bits + rng.choice([0, 0, 0, 1, -9, 9, 40])))
         limit = rng.choice([65536, 2 * 65536, 65536 * n, (1 << config.sum_width) - 1])
         tag = {"context": number % 4, "query": number % config.max_tokens, "second": rng.getrandbits(1)}
+        tag["group"] = rng.randrange(8)
         rows.append(
             {
                 "tag": tag,

@@ -76,7 +76,7 @@ def test_kinds_back_to_back(kind):
     assert_equal(jobs, run.results, WIDE)
     assert run.counters["jobs"] == 60
     assert run.counters["flat_rows"] == sum(int(result.flat.sum()) for result in run.results)
-    assert run.counters["rows"] == sum(job.num_queries for job in jobs)
+    assert run.counters["rows"] == sum(job.rows for job in jobs)
 
 
 @pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)

@@ -94,7 +94,12 @@ def make_job(config, rng, *, rows, length=None, pack=None, gather=None, prune=No
                 k=rng.choice([1, n - 1, rng.randint(1, n - 1)]) if pruned else rng.randint(0, config.max_tokens),
                 gather=int(gather),
                 log_slices=log_slices,
-                tag={"context": rng.randint(0, 3), "query": query % config.max_tokens, "second": rng.randint(0, 1)},
+                tag={
+                    "context": rng.randint(0, 3),
+                    "query": query % config.max_tokens,
+                    "group": query % 8,
+                    "second": rng.randint(0, 1),
+                },
                 half=rng.randint(0, 1),
                 dim=rng.choice([16, 64]),
             )
@@ -180,7 +185,7 @@ def run(config, jobs, *, stall=0.0, seed=0, softmax=None, dut=None):
                 dut.decided, dut.decided_tag, dut.decided_flat, dut.topk_rows, dut.stall_topk, dut.topk_busy
             )
             if decided:
-                pulses["decided"].append(({name: tag[name] for name in ("context", "query", "second")}, flat))
+                pulses["decided"].append(({name: tag[name] for name in ("context", "query", "group", "second")}, flat))
             pulses["topk_rows"] += found
             pulses["stall_topk"] += stalled
             pulses["topk_busy"] = max(pulses["topk_busy"], busy)
@@ -388,7 +393,13 @@ def test_reset_in_mid_stream(cycles):
 @pytest.mark.parametrize("pe", [0, 15])
 def test_probability_corners(pe):
     values = [0, 1, 2, 32767, 32768, 32769, 65535, 65536]
-    row = {"tag": {"context": 0, "query": 0, "second": 0}, "pe": pe, "flat": 0, "gather": 0, "log_slices": 0}
+    row = {
+        "tag": {"context": 0, "query": 0, "group": 0, "second": 0},
+        "pe": pe,
+        "flat": 0,
+        "gather": 0,
+        "log_slices": 0,
+    }
     lines = [
         {"start": 0, "a_count": 4, "b_count": 4, "a_last": 1, "keep": 0, "exps": exps}
         | {"a": {**row, "recip": recip}, "b": {**row, "recip": 98304 - recip}}
@@ -405,7 +416,7 @@ def test_probability_corners(pe):
 def test_compactor_waits_for_another_line_size():
     """Rows of one line each; S is the packer's, so it changes only while no row is inside."""
     rng = random.Random(5)
-    tag = {"context": 0, "query": 0, "second": 0}
+    tag = {"context": 0, "query": 0, "group": 0, "second": 0}
     lines, expected = [], []
     for log_slices in [0, 0, 1, 3, 3, 1, 2, 0]:
         count = 8 >> log_slices
@@ -426,7 +437,7 @@ def test_line_filter(data):
     """Rows of few distinct scores, every line joined to the next row where possible."""
     rows = data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=9, max_size=30), min_size=1, max_size=4))
     ks = [data.draw(st.integers(1, len(row))) for row in rows]
-    tag = {"context": 0, "query": 0, "second": 0}
+    tag = {"context": 0, "query": 0, "group": 0, "second": 0}
     facts = {"tag": tag, "recip": 0, "pe": 0, "flat": 0, "gather": 0, "log_slices": 0}
     keeps, rules = [], []
     for row, k in zip(rows, ks, strict=True):

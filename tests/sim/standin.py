@@ -2,7 +2,7 @@
 
 For query q of a job it reads word ``query_base + q // C`` of channel q mod C and gives rows
 ``values[i] = low bits of the word + i`` (abs_sum = the word's low bits); probability of key p: ``p + 1 + q``.
-Jobs whose dimension is not served get code 1. Id lists are swallowed and counted.
+Layers are never taken. Jobs whose dimension is not served get code 1. Id lists are swallowed and counted.
 """
 
 from amaranth.hdl import Array, Module, Signal
@@ -12,11 +12,14 @@ from amaranth.lib.wiring import In, Out
 from hdl.layouts import (
     LIST_NEW,
     MemoryPort,
+    head_entry,
     job_descriptor,
     job_id_entry,
     job_output,
     job_probs,
     job_status,
+    layer_descriptor,
+    survivor,
 )
 
 
@@ -27,6 +30,9 @@ class StandIn(wiring.Component):
         super().__init__(
             {
                 "job": In(stream.Signature(job_descriptor(config))),
+                "layer": In(stream.Signature(layer_descriptor(config))),
+                "heads": In(stream.Signature(head_entry(config))),
+                "survivor": Out(stream.Signature(survivor(config))),
                 "ids": In(stream.Signature(job_id_entry(config))),
                 "status": Out(stream.Signature(job_status(config))),
                 "out": Out(stream.Signature(job_output(config))),

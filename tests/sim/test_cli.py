@@ -1,3 +1,4 @@
+import inspect
 import json
 import sys
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ import pytest
 from fpga import synth
 from hdl import verilog as hdl_verilog
 from sim import cli, doctor, lint, models
+from sim.options import Settings
 from tests.sim.standin import StandIn
 
 
@@ -30,6 +32,7 @@ def stand_in(monkeypatch, tmp_path):
         (["synth", "--preset", "tiny", "--block", "StreamQueue"], "--block must be a block that the configuration"),
         (["run", "--seed", "x"], "'--seed'"),
         (["run", "--preset", "huge"], "--preset must be one of"),
+        (["run", "--generate", "many"], "'--generate'"),
         (["bench", "nothing"], "NAME must be one of core"),
     ],
 )  # fmt: skip
@@ -69,6 +72,19 @@ def test_run_passes_its_options(monkeypatch):
     monkeypatch.setitem(sys.modules, "sim.run", SimpleNamespace(run_command=run_command))
     assert cli.main(["run", "--text", "it's", "--engine", "golden", "--layers", "2", "--json", "m.json"]) == 1
     assert seen["arguments"] == ("minilm", "it's") and seen["layers"] == 2 and str(seen["json_path"]) == "m.json"
+    assert seen["algorithm"] is seen["generate"] is seen["html_path"] is None and seen["settings"] == Settings()
+    changes = ["--token-keep", "0.8:0.4", "--scope", "head", "--pin-last", "3", "--split", "6+4", "--value-keep", "0.5"]
+    command = ["run", "smollm2", "--generate", "4", "--algorithm", "paper-gpt2", "--html", "p.html", *changes]
+    assert cli.main(command) == 1
+    assert seen["arguments"] == ("smollm2", None) and (seen["generate"], seen["algorithm"]) == (4, "paper-gpt2")
+    assert str(seen["html_path"]) == "p.html"
+    expected = Settings(token_keep="0.8:0.4", scope="head", pin_last=3, split="6+4", value_keep=0.5)
+    assert seen["settings"] == expected
+
+
+def test_run_takes_every_setting():
+    run = next(command for command in cli.app.registered_commands if command.callback.__name__ == "run")
+    assert set(Settings.__dataclass_fields__) <= set(inspect.signature(run.callback).parameters)
 
 
 def test_bench_passes_the_names(monkeypatch):
@@ -99,8 +115,13 @@ def test_doctor_status(monkeypatch, capsys):
 
 
 def test_models(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(models, "get_minilm", lambda: tmp_path)
-    assert cli.main(["models"]) == 0 and capsys.readouterr().out.strip() == str(tmp_path)
+    for name in ("minilm", "smollm2"):
+        monkeypatch.setattr(models, f"get_{name}", lambda name=name: tmp_path / name)
+    assert cli.main(["models"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "minilm"), str(tmp_path / "smollm2")]
+    assert cli.main(["models", "minilm"]) == 0 and capsys.readouterr().out.split() == [str(tmp_path / "minilm")]
+    assert cli.main(["models", "gpt5"]) == 2
+    assert capsys.readouterr().err == "error: NAME must be one of minilm, smollm2, not 'gpt5'\n"
 
     def fail():
         raise models.ModelError("no network")

@@ -44,11 +44,13 @@ def jobs_with_lists():
 def test_descriptors_and_ids():
     jobs = jobs_with_lists()
     image = MemoryImage(TINY)
-    words, ids = pack_jobs(jobs, TINY, image)
+    items = pack_jobs(jobs, TINY, image)
+    words, ids = items["job"], items["ids"]
+    assert not len(items["layer"]) and not len(items["heads"])
     fields = [unpack(job_descriptor(TINY), int.from_bytes(row.tobytes(), "little")) for row in words]
     assert [field["list"] for field in fields] == [1, 0, 2, 1]
     assert [field["job_id"] for field in fields] == [0, 1, 2, 3]
-    entries = [unpack(job_id_entry(TINY), int(word)) for word in ids]
+    entries = [unpack(job_id_entry(TINY), int.from_bytes(word.tobytes(), "little")) for word in ids]
     assert [entry["id"] for entry in entries] == jobs[0].ids.tolist() + jobs[3].ids.tolist()
     assert [index for index, entry in enumerate(entries) if entry["last"]] == [len(jobs[0].ids) - 1, len(entries) - 1]
     for job, field in zip(jobs, fields, strict=True):
@@ -58,9 +60,10 @@ def test_descriptors_and_ids():
 
 def test_override_must_name_a_field():
     jobs = jobs_with_lists()
-    words, ids = pack_jobs(jobs, TINY, MemoryImage(TINY), {1: {"dim": 17}, 3: {"ids": [3, 3]}})
-    assert unpack(job_descriptor(TINY), int.from_bytes(words[1].tobytes(), "little"))["dim"] == 17
-    assert ids[-2:].tolist() == [3, 3 | 1 << 16]
+    items = pack_jobs(jobs, TINY, MemoryImage(TINY), {1: {"dim": 17}, 3: {"ids": [3, 3]}})
+    assert unpack(job_descriptor(TINY), int.from_bytes(items["job"][1].tobytes(), "little"))["dim"] == 17
+    entries = [unpack(job_id_entry(TINY), int.from_bytes(word.tobytes(), "little")) for word in items["ids"][-2:]]
+    assert [(entry["id"], entry["last"]) for entry in entries] == [(3, 0), (3, 1)]
     with pytest.raises(ValueError, match=r"override must name ids or one of job_id, dim, .*; not colour"):
         pack_jobs(jobs, TINY, MemoryImage(TINY), {0: {"colour": 1}})
 
@@ -69,33 +72,38 @@ def streams(job, config, job_id=0):
     """Items of the out and prob streams of a job, as good hardware may give them."""
     result = run_job(job, config)
     outs, lines = [], []
-    order = list(range(job.num_queries))
+    order = list(range(job.rows))
     random.Random(0).shuffle(order)
     for query in order:
         values = result.out[query].tolist()
         for start in range(0, job.dim, config.norm_lanes):
             outs.append({
-                "job_id": job_id, "query": query, "last": int(start + config.norm_lanes >= job.dim),
+                "job_id": job_id, "head": job.head, "query": query, "last": int(start + config.norm_lanes >= job.dim),
                 "second": int(result.flat[query]), "abs_sum": int(result.abs_sum[query]),
                 "values": (values[start : start + config.norm_lanes] + [0] * config.norm_lanes)[: config.norm_lanes],
             })  # fmt: skip
-        length = job.num_keys - job.num_queries + query + 1 if job.causal else job.num_keys
+        length = int(job.mask()[query].sum())
         for start in range(0, length, config.lanes):
             probs = result.probs[query, start : min(start + config.lanes, length)].tolist()
             lines.append({
-                "job_id": job_id, "start": start, "a_count": len(probs), "b_count": 0, "a_query": query, "b_query": 0,
+                "job_id": job_id, "head": job.head, "start": start, "a_count": len(probs), "b_count": 0,
+                "a_query": query, "b_query": 0,
                 "a_drop": 0, "b_drop": 0, "probs": (probs + [9] * config.lanes)[: config.lanes],
             })  # fmt: skip
     return outs, lines
 
 
 def collected(job, outs, lines, config=TINY, codes=(0,)):
-    return collect([job], codes, words_of(job_output(config), outs), words_of(job_probs(config), lines), config)
+    return collect(
+        [job], [(0, job.head)], codes, words_of(job_output(config), outs), words_of(job_probs(config), lines), config
+    )
 
 
 @pytest.mark.parametrize("kind", ["summarization", "causal", "generation"])
 def test_collect(kind):
-    job = random_job(TINY, random.Random(2), kind=kind, queries=3, keys=7, dim=48)
+    job = random_job(
+        TINY, random.Random(2), kind=kind, queries=3, keys=7, dim=48, group=1 if kind == "generation" else 2
+    )
     outs, lines = streams(job, TINY)
     lines.append(dict(lines[0], a_drop=1))
     (result,) = collected(job, outs, lines)
@@ -105,7 +113,7 @@ def test_collect(kind):
 
 
 def test_collect_tells_wrong_items():
-    job = random_job(TINY, random.Random(3), kind="summarization", queries=3, keys=7, dim=48, listed=False)
+    job = random_job(TINY, random.Random(3), kind="summarization", queries=3, keys=7, dim=48, listed=False, group=1)
     outs, lines = streams(job, TINY)
     padded = [dict(out) for out in outs]
     last = next(out for out in padded if out["last"])
