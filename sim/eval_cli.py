@@ -115,6 +115,7 @@ def _evaluate(context: typer.Context, read: Callable[[Config], Task]) -> None:
     """What both commands do; all that the user may have to put right is checked before the long work."""
     from golden.models import ModelError
     from sim.cli import UserError, load_config
+    from sim.evaluate import WorkerError
     from sim.options import UserError as OptionError
 
     config = load_config(context.params["preset"])
@@ -123,7 +124,7 @@ def _evaluate(context: typer.Context, read: Callable[[Config], Task]) -> None:
             _run(context, config, read, stack)
     except (OptionError, ModelError) as error:
         raise UserError(str(error)) from None
-    except RuntimeError as error:
+    except WorkerError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -316,16 +317,17 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 
 def _check_writable(option: str, path: Path) -> None:
+    """UserError if the file cannot be put there, with its folders; nothing is left behind."""
     from sim.options import UserError
 
+    if not path.name or (path.is_dir() and option != "--plot"):
+        raise UserError(f"{option} must be a file, not the folder {str(path)!r}")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise UserError(f"{option} must be a writable file, not {str(path)!r}: {error.strerror}") from None
-    if path.is_dir() and option != "--plot":
-        raise UserError(f"{option} must be a file, not the folder {str(path)!r}")
 
 
 def _provenance() -> dict[str, Any]:

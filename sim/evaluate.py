@@ -46,6 +46,7 @@ __all__ = [
     "SentenceTask",
     "Task",
     "Unit",
+    "WorkerError",
     "compute",
     "compute_here",
     "evaluate",
@@ -113,13 +114,17 @@ Run = Callable[[Sequence[Unit]], Iterable[tuple[Unit, Answer]]]
 """Computes units in any order, here or on other processes."""
 
 
+class WorkerError(RuntimeError):
+    """A process that computes is not like the one that asks, or is gone."""
+
+
 def compute(unit: Unit) -> Answer:
-    """The unit's answer; RuntimeError if this process is not like the one that asks."""
+    """The unit's answer; WorkerError if this process has another model or other sources than the one that asks."""
     begin = time.perf_counter()
     model, digest = _load(unit.task, unit.model)
     if (digest, _sources()) != (unit.model_digest, unit.sources):
         what = "sources" if digest == unit.model_digest else f"weights of {unit.model!r}"
-        raise RuntimeError(f"a worker has other {what} than this process")
+        raise WorkerError(f"a worker has other {what} than this process")
     counts, session = _LayerCounts(unit.task.CAUSAL), None
     if unit.algorithm is not None:
         session = Session(unit.algorithm, unit.config, on_layer=lambda trace: counts.add(trace, tokens()))

@@ -8,13 +8,13 @@ import math
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from sim.record import PLANES, LayerView, RunRecord, Word, words_of
+from sim.record import INVISIBLE, PLANES, LayerView, RunRecord, Word, words_of
 
 __all__ = ["page_of", "write_page"]
 
@@ -25,8 +25,9 @@ MAX_COLUMNS = 256
 MAX_LABELLED = 64
 """Columns that have the room for the text of their token."""
 MAX_TEXTS = 8
-"""Layers whose text is shown, if the model has more than MAX_SHALLOW."""
+"""Layers whose text is shown, if the model is not shallow."""
 MAX_SHALLOW = 12
+"""Layers that have room for all."""
 MAX_LABEL = 14
 """Letters of a column's label."""
 
@@ -42,7 +43,13 @@ TECHNIQUES = {
     "passes": "Prompt in parts",
     "quantization": "Quantization",
 }
-PLANE_NAMES = {"query": "Q", "key": "K", "key_lsb": "K, LSBs of flat rows", "value": "V"}
+PLANE_STYLES = {
+    "query": ("c0", "Q"),
+    "key": ("c4", "K"),
+    "key_lsb": ("c1", "K, LSBs of flat rows"),
+    "value": ("c2", "V"),
+}
+"""Colour in the template, and name."""
 STAGES = {
     "qk_beats": "Q×K at work",
     "qk_stall_key": "waits for K",
@@ -75,6 +82,7 @@ def page_of(record: RunRecord) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, **options)
     scene = _Scene(record)
     sections = {
+        "text": " ".join(record.text.split()).translate(INVISIBLE),
         "figures": list(_figures(scene)),
         "texts": _texts(scene),
         "token_table": list(_token_table(scene)),
@@ -82,6 +90,9 @@ def page_of(record: RunRecord) -> str:
         "head_map": _head_map(scene),
         "techniques": _techniques(record),
         "stages": list(_traffic(record)),
+        "planes": [
+            style for plane, style in PLANE_STYLES.items() if any(view.bytes.get(plane) for view in record.layers)
+        ],
         "cycles": _cycles(record),
         "flat": list(_flat(record)),
         "steps": _steps(record),
@@ -155,7 +166,7 @@ def _figures(scene: _Scene) -> Iterator[dict[str, Any]]:
     of_layers = f"mean of {len(scene.views)} layers"
     flat, rows = (sum(getattr(view, name) for view in record.layers) for name in ("flat_rows", "rows"))
     cycles = [view.cycles for view in record.layers]
-    yield _figure("Less DRAM traffic", f"{record.dram_reduction:.1f}×", "than dense attention in fp32")
+    yield _figure("Less DRAM traffic", f"{record.dram_reduction:.1f}×", f"than dense attention in fp32{_where(record)}")
     yield _figure(
         "Tokens kept",
         _share(scene.tokens_kept),
@@ -381,6 +392,13 @@ def _round_step(least: float) -> int:
 # Traffic -------------------------------------------------------------------------------------------------------
 
 
+def _where(record: RunRecord) -> str:
+    """Whether the record's reduction is that of generation alone, as the paper counts it for GPT."""
+    generation = [view for view in record.layers if view.step]
+    dense, read = sum(view.dense_bytes for view in generation), sum(view.bytes_read for view in generation)
+    return ", in generation" if generation and math.isclose(dense, record.dram_reduction * read, rel_tol=1e-3) else ""
+
+
 def _techniques(record: RunRecord) -> dict[str, Any] | None:
     """What is left of the bytes of fp32 dense attention after one technique after the other."""
     if not record.factors:
@@ -395,7 +413,7 @@ def _techniques(record: RunRecord) -> dict[str, Any] | None:
         change = {"removed": max(0.0, before - left), "added": max(0.0, left - before)}
         rows.append({"name": label, "factor": factor, "left": left, **change})
     most = max(row["left"] + row["removed"] for row in rows)
-    return {"rows": rows, "most": most, "adds": any(row["added"] for row in rows)}
+    return {"rows": rows, "most": most, "adds": any(row["added"] for row in rows), "where": _where(record)}
 
 
 def _traffic(record: RunRecord) -> Iterator[dict[str, Any]]:
@@ -415,8 +433,8 @@ def _stage(name: str, views: list[LayerView]) -> dict[str, Any]:
         "dense": _bytes(dense),
         "reduction": dense / max(1.0, total),
         "planes": [
-            {"name": PLANE_NAMES[plane], "bytes": _bytes(size), "share": size / max(1.0, total)}
-            for plane, size in read.items()
+            {"style": style, "name": label, "bytes": _bytes(read[plane]), "share": read[plane] / max(1.0, total)}
+            for plane, (style, label) in PLANE_STYLES.items()
         ],
     }
 
@@ -479,26 +497,26 @@ def _layer_table(scene: _Scene) -> Iterator[list[str]]:
 
 
 def _steps(record: RunRecord) -> dict[str, Any] | None:
-    """Tokens attended in each step, of the layers the fewest, the mean and the most, as SVG paths in 100 × 100."""
-    if record.last_step < 1:
+    """Tokens attended in each step, of the layers the fewest, the mean and the most, as SVG points in 100 × 100."""
+    last = record.last_step
+    if last < 1:
         return None
-    steps = range(record.last_step + 1)
     rows = []
-    for step in steps:
+    for step in range(last + 1):
         tokens = [view.tokens for view in record.step(step)]
         rows.append((step, record.num_tokens(step), min(tokens), statistics.fmean(tokens), max(tokens)))
     most = rows[-1][1]
 
-    def path(column: int, order: Callable[[list[tuple[Any, ...]]], Iterable[tuple[Any, ...]]] = iter) -> str:
-        return " ".join(f"{100 * row[0] / steps[-1]:.2f},{100 - 100 * row[column] / most:.2f}" for row in order(rows))
-
+    known, least, mean, greatest = (
+        [f"{100 * row[0] / last:.2f},{100 - 100 * row[column] / most:.2f}" for row in rows] for column in range(1, 5)
+    )
     return {
         "rows": rows,
         "most": most,
-        "last": steps[-1],
-        "dense": path(1),
-        "mean": path(3),
-        "band": f"{path(2)} {path(4, reversed)}",
+        "last": last,
+        "dense": " ".join(known),
+        "mean": " ".join(mean),
+        "band": " ".join(least + greatest[::-1]),
     }
 
 

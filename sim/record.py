@@ -10,7 +10,7 @@ from typing import Any
 
 from golden.session import LayerTrace, TableTrace
 
-__all__ = ["PLANES", "LayerView", "RunRecord", "TableView", "Word", "record_of", "words_of"]
+__all__ = ["INVISIBLE", "PLANES", "LayerView", "RunRecord", "TableView", "Word", "record_of", "words_of"]
 
 PLANES = ("query", "key", "key_lsb", "value")
 """Tensor planes, in the order in which a row needs them."""
@@ -95,6 +95,8 @@ class RunRecord:
     mismatches: int = 0
     values_compared: int = 0
     """with the golden model; 0 if it ran alone"""
+    embedding_cosine: float | None = None
+    """of an encoder's sentence embedding with that of its own attention"""
     tokens: list[str]
     """of the prompt, as the tokenizer names them"""
     generated: list[str] = dataclasses.field(default_factory=list)
@@ -194,7 +196,7 @@ class Word:
 _CLOSING, _OPENING, _BETWEEN = set(".,;:!?)]}%’”"), set("([{“"), set("'-")
 """Punctuation that WordPiece cuts off its word, and the text has no space before, behind, or around."""
 
-_INVISIBLE = (
+INVISIBLE = (
     {code: 0x2400 + code for code in range(32)} | {127: 0x2421} | {code: 0xFFFD for code in range(0xD800, 0xE000)}
 )
 """Control characters to their pictures; halves of surrogate pairs, which no file can hold."""
@@ -253,4 +255,4 @@ def _decoded(tokens: Sequence[bytes]) -> list[Word]:
 
 
 def _visible(text: str) -> str:
-    return text.replace("\n", "↵").translate(_INVISIBLE) or "·"
+    return text.replace("\n", "↵").translate(INVISIBLE) or "·"

@@ -10,12 +10,13 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from golden.algorithm import Algorithm
 from golden.quantize import AttentionSettings
-from sim.evaluate import Answer, Run, Unit, compute, forget_model
+from sim.evaluate import Answer, Run, Unit, WorkerError, compute, forget_model
 from sim.options import UserError, parse_ratios, parse_split
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def on_cluster(client: Client) -> Run:
 
 
 def _submit(client: Client, units: Sequence[Unit]) -> Iterator[tuple[Unit, Answer]]:
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     # The answer depends on the unit, and a journal keeps it: dask shall not keep it, too.
     futures = {client.submit(compute, unit, pure=False): unit for unit in units}
@@ -232,6 +233,10 @@ def _submit(client: Client, units: Sequence[Unit]) -> Iterator[tuple[Unit, Answe
         for future, answer in as_completed(futures, with_results=True):
             yield futures.pop(future), answer
             future.release()
+    except KilledWorker:
+        raise WorkerError("workers end while they compute (is there enough memory?)") from None
+    except CancelledError:
+        raise WorkerError("the scheduler is gone") from None
     finally:
         client.cancel(list(futures))
 

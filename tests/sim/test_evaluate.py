@@ -19,7 +19,7 @@ from golden.quantize import AttentionSettings
 from golden.session import Session
 from hdl.config import PRESETS
 from sim import cli, evaluate
-from sim.evaluate import Item, Journal, PerplexityTask, SentenceTask, Task, compute_here
+from sim.evaluate import Item, Journal, PerplexityTask, SentenceTask, Task, WorkerError, compute_here
 from tests.golden.tiny_models import save_tiny_bert, save_tiny_causal
 
 TINY = PRESETS["tiny"]
@@ -256,7 +256,7 @@ def test_changed_sources_do_not_take_old_results(folder, tmp_path, units, monkey
 
 def test_another_model_of_the_same_name(folder, tmp_path):
     task = dataclasses.replace(ppl_task(folder), model_digest="other")
-    with pytest.raises(RuntimeError, match=r"a worker has other weights of '.*llama' than this process"):
+    with pytest.raises(WorkerError, match=r"a worker has other weights of '.*llama' than this process"):
         results(task, [STATIC], tmp_path)
 
 
@@ -332,7 +332,9 @@ BAD_PPL = [
     (["--vary", "scope"], "--vary must be field=value,value,…, not 'scope'"),
     (["--json", "taken/x"], "--json must be a writable file, not 'taken/x'"),
     (["--csv", "."], "--csv must be a file, not the folder '.'"),
+    (["--json", "new/taken/", "--part", "third"], "--part must be one of"),
     (["--plot", "x"], "--plot needs several settings"),
+    (["--vary", "decay=1,2", "--plot", "."], "--plot must be a file, not the folder '.'"),
     (["--sweep", "nowhere"], "--sweep file 'nowhere' cannot be read: No such file"),
     (["--scheduler", "nonsense://x"], "--scheduler 'nonsense://x' cannot be reached: "),
 ]
@@ -405,7 +407,7 @@ def test_models_of_the_wrong_kind(folder, capsys):
 
 def test_a_worker_that_differs_is_told(folder, capsys, monkeypatch):
     def compute(unit):
-        raise RuntimeError("a worker has other sources than this process")
+        raise WorkerError("a worker has other sources than this process")
 
     monkeypatch.setattr(evaluate, "compute", compute)
     assert cli.main(ppl_arguments(folder)) == 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from golden.algorithm import ALGORITHMS, Schedule
 from hdl.config import PRESETS
 from sim import cli, evaluate, sweep
-from sim.evaluate import PerplexityTask
+from sim.evaluate import PerplexityTask, WorkerError
 from sim.options import UserError
 from sim.sweep import FIELDS, Curve, draw, on_cores, pareto, points_of, read_fields
 from tests.golden.tiny_models import save_tiny_causal
@@ -259,7 +259,7 @@ def test_a_running_scheduler(folder, tmp_path, cluster):
 
 def test_what_goes_wrong_on_a_worker_is_told(folder, cluster, capsys, monkeypatch):
     def compute(unit):
-        raise RuntimeError("a worker has other sources than this process")
+        raise WorkerError("a worker has other sources than this process")
 
     monkeypatch.setattr(sweep, "compute", compute)
     assert cli.main(arguments(folder, *VARIED, "--scheduler", cluster.scheduler_address)) == 1
