@@ -68,6 +68,11 @@ class Job:
     """rank of the first of them among the surviving heads of the layer"""
     accumulate: bool = False
     """adds to the importance of tokens and heads"""
+    skew: int = 0
+    """memory channel of row 0 of each plane; row r lies in the r-th channel behind it"""
+    pair: int = 0
+    """1, 2: first and second of two consecutive generation jobs whose K rows lie together, side by side, and are read
+    at once (the LSB planes lie apart); both attend the same rows of equal shape, width and skew. 0: alone"""
     name: str = ""
     """For reports, such as ``layer 3 head 7``."""
 

@@ -49,7 +49,17 @@ class Config:
     max_tokens: int = 1024
     """Most keys, and most queries, of a job."""
     buffer_dim: int = 64
-    """Each half of the K (V) buffer holds ``max_tokens * buffer_dim`` elements."""
+    """The K (V) region of a job holds at most ``max_tokens * buffer_dim`` elements."""
+    key_rows: int = 2048
+    """Rows of ``buffer_dim`` elements in the K buffer."""
+    value_rows: int = 2048
+    """Rows of ``buffer_dim`` elements in the V buffer."""
+    key_pages: int = 16
+    """Pages of the K buffer; a job's region is a run of whole pages."""
+    value_pages: int = 16
+    """Pages of the V buffer."""
+    banks_per_lane: int = 1
+    """Banks of the K buffer for each lane: K slices that one lane can take in a cycle."""
     num_channels: int = 16
     """Read-only memory ports."""
     channel_width: int = 256
@@ -67,6 +77,8 @@ class Config:
     """Slices waiting per channel before the crossbar."""
     contexts: int = 4
     """Jobs in flight."""
+    loads: int = 4
+    """Loads of K, gathered rows of V, and planes of Q that can be in flight (of each)."""
     max_heads: int = 32
     """Most query heads of a layer."""
     max_group: int = 8
@@ -89,6 +101,8 @@ class Config:
             "topk_parallelism",
             "norm_lanes",
             "contexts",
+            "loads",
+            "banks_per_lane",
         )
         for name in powers:
             if not _is_pow2(getattr(self, name)):
@@ -112,12 +126,27 @@ class Config:
             raise ConfigError(
                 f"buffer_dim must make max_tokens * buffer_dim a multiple of num_multipliers, not {self.buffer_dim!r}"
             )
+        for what, rows, pages in (
+            ("key", self.key_rows, self.key_pages),
+            ("value", self.value_rows, self.value_pages),
+        ):
+            if rows < self.max_tokens:
+                raise ConfigError(f"{what}_rows must be at least max_tokens ({self.max_tokens}), not {rows!r}")
+            slots, least = rows * self.buffer_dim // self.lane_width, max(self.key_banks, self.max_slices)
+            size = slots // pages
+            if size * pages != slots or size < least or not _is_pow2(size) or rows * self.buffer_dim % self.lane_width:
+                raise ConfigError(
+                    f"{what}_pages must cut the buffer's {slots} slices in pages of a power of two of slices, at least "
+                    f"{least}; not {pages!r}"
+                )
+        if not 2 <= self.loads <= 16:
+            raise ConfigError(f"loads must be from 2 to 16, not {self.loads!r}")
         if not 4 <= self.address_width <= 32:
             raise ConfigError(f"address_width must be from 4 to 32, not {self.address_width!r}")
         if self.norm_lanes > self.max_dim:
             raise ConfigError(f"norm_lanes must be at most max_dim ({self.max_dim}), not {self.norm_lanes!r}")
-        if not 4 <= self.contexts <= 16:
-            raise ConfigError(f"contexts must be from 4 to 16, not {self.contexts!r}")
+        if not 4 <= self.contexts <= 32:
+            raise ConfigError(f"contexts must be from 4 to 32, not {self.contexts!r}")
         if not 1 <= self.max_heads <= 128:
             raise ConfigError(f"max_heads must be from 1 to 128, not {self.max_heads!r}")
         if not 1 <= self.max_group <= min(16, self.max_heads):
@@ -171,12 +200,12 @@ class Config:
 
     @property
     def buffer_depth(self) -> int:
-        """Words (of lanes * lane_width elements) of half a K or V buffer."""
+        """Words (of lanes * lane_width elements) of the largest region of a job."""
         return self.max_tokens * self.buffer_dim // self.num_multipliers
 
     @property
     def buffer_slots(self) -> int:
-        """Slices of half a K or V buffer."""
+        """Slices of the largest region of a job."""
         return self.buffer_depth * self.lanes
 
     def packs(self, dim: int, n: int) -> bool:
@@ -233,8 +262,47 @@ class Config:
 
     @property
     def slot_width(self) -> int:
-        """Bits of a slice index in half a buffer."""
-        return _ceil_log2(self.buffer_slots + 1)
+        """Bits of a slice index in the K or V buffer."""
+        return _ceil_log2(max(self.key_slots, self.value_slots))
+
+    @property
+    def key_slots(self) -> int:
+        """Slices of the K buffer."""
+        return self.key_rows * self.buffer_dim // self.lane_width
+
+    @property
+    def value_slots(self) -> int:
+        """Slices of the V buffer."""
+        return self.value_rows * self.buffer_dim // self.lane_width
+
+    @property
+    def key_banks(self) -> int:
+        return self.lanes * self.banks_per_lane
+
+    @property
+    def key_page_slots(self) -> int:
+        """Slices of a page of the K buffer."""
+        return self.key_slots // self.key_pages
+
+    @property
+    def value_page_slots(self) -> int:
+        """Slices of a page of the V buffer."""
+        return self.value_slots // self.value_pages
+
+    @property
+    def load_width(self) -> int:
+        """Bits of the index of a load of one kind."""
+        return _ceil_log2(self.loads)
+
+    @property
+    def seq_width(self) -> int:
+        """Bits of a sequence number of loaded rows, compared modulo; all jobs in flight take less than half of it."""
+        return 1 + _ceil_log2(self.contexts * (self.max_tokens + self.lanes) + 1)
+
+    @property
+    def channel_bits(self) -> int:
+        """Bits of a channel's number; at least 1."""
+        return max(1, _ceil_log2(self.num_channels))
 
     @property
     def context_width(self) -> int:
@@ -290,6 +358,10 @@ PRESETS: dict[str, Config] = {
             dims=(16, 32, 48, 64),
             max_tokens=64,
             buffer_dim=32,
+            key_rows=128,
+            value_rows=128,
+            key_pages=16,
+            value_pages=16,
             num_channels=2,
             channel_width=64,
             address_width=16,
@@ -329,7 +401,19 @@ PRESETS: dict[str, Config] = {
             norm_lanes=4,
             line_queue=1025,
         ),
-        Config(name="paper", query_queue=16),
+        Config(
+            name="paper",
+            key_rows=3072,
+            value_rows=1024,
+            key_pages=24,
+            value_pages=32,
+            banks_per_lane=2,
+            contexts=32,
+            loads=8,
+            query_queue=32,
+            num_topk_engines=4,
+            outstanding=128,
+        ),
     )
 }
 """The presets: smallest with every block, ULX3S-85F board, the paper's 1/8 (Table III), the paper's Table I."""

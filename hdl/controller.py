@@ -8,9 +8,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl import layouts
-from hdl.config import LSB_BITS, Config
+from hdl.config import Config
+from hdl.key_loader import KeyLoader, plane_fields_of
 from hdl.stream_fork import StreamFork
 from hdl.stream_queue import StreamQueue
+from hdl.value_loader import ValueLoader
 
 __all__ = ["Controller"]
 
@@ -35,13 +37,10 @@ def _row_index(config: Config) -> data.StructLayout:
 class Controller(wiring.Component):
     """Keeps up to ``config.contexts`` jobs in flight, and launches each step of them as soon as its resources are free.
 
-    A context's number gives its halves: context c uses half c mod 2 of the K buffer from its key command until all of
-    its rows are final (not flat), and the same half of the V buffer until all of its V lines are accumulated. Contexts
-    are taken, loaded and queried in the order of the jobs; second passes of flat rows go before first passes.
-
-    A generation job has one row, and gives its half of the K buffer away as soon as that row has been read, so that the
-    next load need not wait for softmax. If the row turns out flat, it takes the half back: its K is loaded again, and
-    so is, later, that of the context which had it meanwhile (whose query waits until the older row is final).
+    A job has a region of the K buffer from its load until its rows are final (not flat), in generation until the row
+    has been read with all its bits or is known not to be flat; and a region of the V buffer until all of its V lines
+    are accumulated. Contexts are taken, loaded and queried in the order of the jobs; second passes of flat rows go
+    before first passes.
 
     Members
     -------
@@ -49,24 +48,28 @@ class Controller(wiring.Component):
     list_free : Out(2)                                  this id list, and the importance of tokens, may be written
     accumulate : Out(contexts)                          the job adds to the importance of tokens and heads
     key, key_lsb, value, gather_command : Out(stream.Signature(fetch_command))
+    key_lsb_done : In(1)                                pulse: the oldest LSB load not told yet is complete
     query_request : Out(stream.Signature(query_request))
     query_elements : In(stream.Signature(elements))     Q rows in the order of the requests
     query : Out(stream.Signature(query_row))            to QKMultiply
-    key_lsb_ready : In(2 counts)                        all ones: LSB plane loaded
     row : In(stream.Signature(started_row))             rows in the order in which QKMultiply took them
     softmax_row, prune_row : Out                        parameters of these rows
     gather_row : In(stream.Signature(row_tag))          generation: a row whose survivors follow
-    row_read : In(1), row_read_context : In(n)          QKMultiply has read all keys of a row
+    row_read, row_read_context, row_read_low : In       QKMultiply has read all keys of a row (with all their bits)
     decided, decided_tag, decided_flat : In             a row's exp sum is known
     value_done, value_done_tag : In                     a row's V lines are accumulated
-    values_commanded : Out(4)                           the V load of this context has begun (its ready count counts)
+    values_commanded : Out(contexts)                    V of this context is being loaded or gathered,
+    value_slot, value_seq : Out(contexts)               to this region
     output : In(1), output_context : In(n)              the last output beat of a row has left
     probs : In(1), probs_context : In(n)                all final probabilities of a row have left
-    record : Out(job_record).array(contexts)                   the context table
+    record : Out(job_record).array(contexts)            the context table
     status : Out(stream.Signature(job_status))          completed jobs that the host gave
     layer_done : Out(1)                                 pulse: a job of the layer walker is complete
     active : Out(1)                                     a job is in flight
     """
+
+    REDO_DEPTH = 128
+    """Rows of first passes whose second pass is possible or due."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -82,22 +85,25 @@ class Controller(wiring.Component):
                 "key_lsb": command,
                 "value": command,
                 "gather_command": command,
+                "key_lsb_done": In(1),
                 "query_request": Out(stream.Signature(layouts.query_request(config))),
                 "query_elements": In(stream.Signature(elements)),
                 "query": Out(stream.Signature(layouts.query_row(config))),
-                "key_lsb_ready": In(data.ArrayLayout(config.count_width, 2)),
                 "row": In(stream.Signature(layouts.started_row(config))),
                 "softmax_row": Out(stream.Signature(layouts.softmax_row(config))),
                 "prune_row": Out(stream.Signature(layouts.prune_row(config))),
                 "gather_row": In(stream.Signature(tag)),
                 "row_read": In(1),
                 "row_read_context": In(config.context_width),
+                "row_read_low": In(1),
                 "decided": In(1),
                 "decided_tag": In(tag),
                 "decided_flat": In(1),
                 "value_done": In(1),
                 "value_done_tag": In(tag),
                 "values_commanded": Out(config.contexts),
+                "value_slot": Out(config.slot_width).array(config.contexts),
+                "value_seq": Out(config.seq_width).array(config.contexts),
                 "output": In(1),
                 "output_context": In(config.context_width),
                 "probs": In(1),
@@ -112,21 +118,24 @@ class Controller(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         contexts = range(self.config.contexts)
+        m.submodules.keys = self._keys = KeyLoader(self.config)
+        m.submodules.values = self._values = ValueLoader(self.config)
         self._words = Array(Value.cast(record) for record in self.record)
         self._valid = Signal(self.config.contexts)
-        self._keyed = Signal(self.config.contexts)  # key command given
-        self._read = Signal(self.config.contexts)  # generation: the row has been read
+        self._entering = Signal(self.config.contexts)  # taken by a new job in this cycle
+        self._generation = Cat(record.generation for record in self.record)
         self._head = Signal(self.config.context_width)  # oldest context
-        self._claimed = Signal(self.config.contexts)  # half of the V buffer taken
-        self._keys_final = Signal(self.config.contexts)  # all rows final: half of the K buffer released
-        self._values_done = Signal(self.config.contexts)  # half of the V buffer released
+        self._keys_final = Signal(self.config.contexts)  # K is not read any more
+        self._values_done = Signal(self.config.contexts)  # V is not read any more
         self._lsb_needed = Signal(self.config.contexts)
         self._lsb_issued = Signal(self.config.contexts)
+        self._lsb_loaded = Signal(self.config.contexts)
+        self._lsb_due = Signal(self.config.contexts)  # an LSB load is about to be commanded, or under way
+        self._read_once = Signal(self.config.contexts)  # generation: the first pass has read all keys
         self._redo_kept = Signal(self.config.contexts)  # generation: the row is flat, and to be computed again
         self._asked = Signal(self.config.contexts)  # first passes of all queries issued
         self._allocate(m)
-        self._load_keys(m)
-        self._load_values(m)
+        self._load_planes(m)
         self._load_lsbs(m)
         self._issue_queries(m)
         self._join_queries(m)
@@ -145,156 +154,118 @@ class Controller(wiring.Component):
         m.d.comb += self.job.ready.eq(~self._valid.bit_select(tail, 1))
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += tail.eq(tail + 1)
+            m.d.comb += self._entering.eq(1 << tail)
             for index, record in enumerate(self.record):
                 with m.If(tail == index):
                     m.d.sync += [record.eq(self.job.payload), self._valid[index].eq(1)]
                     for flags in (
-                        self._keyed,
-                        self._read,
-                        self._claimed,
                         self._keys_final,
                         self._values_done,
                         self._lsb_needed,
                         self._lsb_issued,
+                        self._lsb_loaded,
+                        self._read_once,
                         self._asked,
                         self._redo_kept,
-                        self.values_commanded,
                     ):
                         m.d.sync += flags[index].eq(0)
 
     def _lookup(self, record, context):
         return Value.cast(record).eq(self._words[context])
 
-    def _age(self, context):
-        """How many contexts in flight are older than ``context``."""
-        return (context - self._head)[: self.config.context_width]
-
-    def _free(self, released):
-        """Contexts whose halves are free: the job before the last, if it is still in flight, has released its half."""
-        contexts = range(self.config.contexts)
-        return Cat((self._age(Const(c, 4)) < 2) | released[c - 2] for c in contexts)
-
-    def _command(self, m, port, context, tensor):
-        """Fields of a fetch command for a plane of a job."""
-        config = self.config
-        record = Signal(layouts.job_record(config), name=f"{tensor}_record")
-        command = port.payload
-        lsb = tensor == "key_lsb"
-        if tensor == "value":
-            shift = config.operand_width - record.value_bits
-        else:
-            shift = 0 if lsb else Mux(record.progressive, LSB_BITS, 0)
+    def _load_planes(self, m):
+        """K and V by their loaders; what they need to know of the contexts."""
+        keys, values = self._keys, self._values
+        wiring.connect(m, keys.command, wiring.flipped(self.key))
+        wiring.connect(m, values.command, wiring.flipped(self.value))
+        wiring.connect(m, values.gather_command, wiring.flipped(self.gather_command))
+        wiring.connect(m, wiring.flipped(self.gather_row), values.gather_row)
         m.d.comb += [
-            self._lookup(record, context),
-            command.plane.base.eq(record[f"{tensor}_base"]),
-            command.plane.width.eq(LSB_BITS if lsb else record[f"{tensor}_bits"]),
-            command.plane.dim.eq(record.dim),
-            command.plane.log_slices.eq(record.log_slices),
-            command.half.eq(context[0]),
-            command.count.eq(record.num_keys),
-            command.repeat.eq(record.repeat),
-            command.listed.eq(record.listed),
-            command.list.eq(record.list),
-            command.shift.eq(shift),
+            self._lookup(keys.record, keys.context),
+            keys.valid.eq(self._valid),
+            keys.clear.eq(self._entering),
+            # LSBs fetched ahead must not come into a region that has been given away.
+            keys.final.eq(self._keys_final & ~self._lsb_due),
+            keys.paired.eq(Cat(record.pair == 1 for record in self.record)),
+            self._lookup(values.record, values.context),
+            values.valid.eq(self._valid),
+            values.generation.eq(self._generation),
+            values.keyed.eq(keys.keyed),
+            values.clear.eq(self._entering),
+            values.done.eq(self._values_done),
+            self.values_commanded.eq(values.commanded),
+            *(self.value_slot[c].eq(slot) for c, slot in enumerate(values.slot)),
+            *(self.value_seq[c].eq(seq) for c, seq in enumerate(values.seq)),
         ]
-        return record
-
-    def _load_keys(self, m):
-        """Offers the oldest context without K whose half of the buffer is free."""
-        contexts = range(self.config.contexts)
-        context = Signal(self.config.context_width)
-        offered = Signal()
-        cancelled = Signal()  # an older context wants the half back before this command is taken
-        generation = Cat(record.generation for record in self.record)
-        released = self._keyed & (self._keys_final | (generation & self._read))
-        pending = self._valid & ~self._keyed & self._free(released)
-        self._command(m, self.key, context, "key")
-        m.d.comb += self.key.valid.eq(offered)
-        taken_back = self.decided & self.decided_flat & generation.bit_select(self.decided_tag.context, 1)
-        # In the cycle in which a half is taken back, `pending` does not know it yet.
-        with m.If(~offered & ~taken_back):
-            m.d.sync += offered.eq(pending.any())
-            for age in reversed(contexts):
-                candidate = (self._head + age)[: self.config.context_width]
-                with m.If(pending.bit_select(candidate, 1)):
-                    m.d.sync += context.eq(candidate)
-        loser = Signal(self.config.context_width)
-        m.d.comb += loser.eq(self.decided_tag.context + 2)
-        with m.If(self.key.valid & self.key.ready):
-            m.d.sync += [offered.eq(0), cancelled.eq(0), self._keyed.bit_select(context, 1).eq(~cancelled)]
-        with m.If(self.row_read & generation.bit_select(self.row_read_context, 1)):
-            m.d.sync += self._read.bit_select(self.row_read_context, 1).eq(1)
-        with m.If(taken_back):
-            m.d.sync += [
-                self._keyed.bit_select(self.decided_tag.context, 1).eq(0),
-                self._read.bit_select(self.decided_tag.context, 1).eq(0),
-            ]
-            with m.If(self._age(loser) >= 2):  # not a wrap to the oldest
-                m.d.sync += self._keyed.bit_select(loser, 1).eq(0)
-            with m.If(offered & (context == loser) & ~self.key.ready):
-                m.d.sync += cancelled.eq(1)
-
-    def _load_values(self, m):
-        """Claims a half of the V buffer for each job in order; summarization jobs load all of V."""
-        pointer = Signal(self.config.context_width)
-        record = self._command(m, self.value, pointer, "value")
-        pending = self._valid.bit_select(pointer, 1) & self._keyed.bit_select(pointer, 1)
-        free = pending & ~self._claimed.bit_select(pointer, 1)
-        free = free & self._free(self._values_done).bit_select(pointer, 1)
-        m.d.comb += self.value.valid.eq(free & ~record.generation)
-        with m.If(free & (record.generation | self.value.ready)):
-            m.d.sync += [
-                self._claimed.bit_select(pointer, 1).eq(1),
-                self.values_commanded.bit_select(pointer, 1).eq(~record.generation),
-                pointer.eq(pointer + 1),
-            ]
-        gather = self.gather_row.payload.context
-        self._command(m, self.gather_command, gather, "value")
-        claimed = self._claimed.bit_select(gather, 1)
-        m.d.comb += [
-            self.gather_command.valid.eq(self.gather_row.valid & claimed),
-            self.gather_row.ready.eq(self.gather_command.ready & claimed),
-        ]
-        with m.If(self.gather_command.valid & self.gather_command.ready):
-            m.d.sync += self.values_commanded.bit_select(gather, 1).eq(1)
 
     def _load_lsbs(self, m):
-        """The LSB plane of a job is fetched once, at its first flat row."""
-        context = Signal(self.config.context_width)
-        wanted = self._lsb_needed & ~self._lsb_issued & self._keyed
+        """The LSB plane of a job is fetched once, at its first flat row.
+
+        In generation the heads of a layer are mostly flat together: if the last first pass was flat, the LSBs of the
+        next one are fetched while softmax decides. Needed LSBs go first.
+        """
+        config = self.config
+        context = Signal(config.context_width)
+        expected = Signal()  # the last first pass in generation was flat
+        progressive = Cat(record.progressive for record in self.record)
+        tag = self.decided_tag
+        first = self.decided & ~tag.second & (self._generation & progressive).bit_select(tag.context, 1)
+        with m.If(first):
+            m.d.sync += expected.eq(self.decided_flat)
+        ahead = self._read_once & progressive & ~self._keys_final & expected.replicate(config.contexts)
+        wanted = (self._lsb_needed | ahead) & self._valid & ~self._lsb_issued
         offered = Signal()
+        m.d.comb += self._lsb_due.eq((self._lsb_issued & ~self._lsb_loaded) | (offered << context))
+        record = Signal(layouts.job_record(config), name="key_lsb_record")
+        m.submodules.lsb_loads = loads = StreamQueue(config.context_width, depth=4)
         with m.If(~offered):
-            for index in reversed(range(self.config.contexts)):
-                with m.If(wanted[index]):
-                    m.d.sync += [context.eq(index), offered.eq(1)]
-        self._command(m, self.key_lsb, context, "key_lsb")
-        m.d.comb += self.key_lsb.valid.eq(offered)
-        with m.If(offered & self.key_lsb.ready):
+            for candidates in (wanted, wanted & self._lsb_needed):
+                for index in reversed(range(config.contexts)):
+                    with m.If(candidates[index]):
+                        m.d.sync += [context.eq(index), offered.eq(1)]
+        command = self.key_lsb.payload
+        m.d.comb += [
+            self._lookup(record, context),
+            *plane_fields_of(command, record, "key_lsb"),
+            command.plane.dim.eq(record.dim),
+            command.slot.eq(Array(self._keys.slot)[context]),
+            command.count.eq(record.num_keys),
+            command.repeat.eq(record.repeat),
+            self.key_lsb.valid.eq(offered & loads.i.ready),
+            loads.i.valid.eq(offered & self.key_lsb.ready),
+            loads.i.payload.eq(context),
+            loads.o.ready.eq(self.key_lsb_done),
+        ]
+        with m.If(self.key_lsb.valid & self.key_lsb.ready):
             m.d.sync += [offered.eq(0), self._lsb_issued.bit_select(context, 1).eq(1)]
+        with m.If(self.key_lsb_done):
+            m.d.sync += self._lsb_loaded.bit_select(loads.o.payload, 1).eq(1)
 
     def _issue_queries(self, m):
         """Requests Q rows: flat rows again, once their LSBs are on chip, before first passes in order."""
         config = self.config
-        self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=2 * config.max_tokens + 1)
+        self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=self.REDO_DEPTH)
         self._issue = m.submodules.issue = StreamQueue(_query_issue(config), depth=3)
         pointer = Signal(self.config.context_width)
         row = Signal(config.count_width)  # of the job
         query, group = Signal(config.count_width), Signal(config.group_width)  # the same as query of a head
         redo = self._redo.o
-        loaded = self._lsb_loaded().bit_select(redo.payload.context, 1)
-        second = Signal()
+        second, first = Signal(), Signal()
         context = Signal(self.config.context_width)
         record = Signal(layouts.job_record(config))
         index = Signal(config.position_width)
         place = Signal(config.group_width)  # of the query head in its group
         issue = self._issue.i
+        self._first_of_job = row == 0
+        may_ask = self._may_ask(m, first & issue.ready, pointer)
         m.d.comb += [
-            second.eq(redo.valid & loaded),
+            second.eq(redo.valid & self._lsb_loaded.bit_select(redo.payload.context, 1)),
+            first.eq(~second & may_ask),
             context.eq(Mux(second, redo.payload.context, pointer)),
             index.eq(Mux(second, redo.payload.query, row)),
             place.eq(Mux(second, redo.payload.group, group)),
             self._lookup(record, context),
-            issue.valid.eq(second | (self._valid & self._keyed & ~self._asked).bit_select(pointer, 1)),
+            issue.valid.eq(second | may_ask),
             redo.ready.eq(second & issue.ready),
         ]
         request, meta = issue.payload.request, issue.payload.meta
@@ -304,6 +275,7 @@ class Controller(wiring.Component):
             request.plane.width.eq(record.query_bits),
             request.plane.dim.eq(record.dim),
             request.plane.log_slices.eq(record.log_slices),
+            request.plane.skew.eq(record.skew),
             request.row.eq(index),
             meta.tag.context.eq(context),
             meta.tag.query.eq(index),
@@ -312,7 +284,8 @@ class Controller(wiring.Component):
             meta.length.eq(Mux(record.causal, causal_length, record.num_keys)),
             meta.log_slices.eq(record.log_slices),
             meta.pack.eq(record.pack),
-            meta.half.eq(context[0]),
+            meta.slot.eq(Array(self._keys.slot)[context]),
+            meta.seq.eq(Array(self._keys.seq)[context]),
             meta.low.eq(~record.progressive | second),
         ]
         with m.If(issue.valid & issue.ready & ~second):
@@ -322,6 +295,34 @@ class Controller(wiring.Component):
             with m.If(row == record.rows - 1):
                 m.d.sync += [row.eq(0), query.eq(0), group.eq(0)]
                 m.d.sync += [self._asked.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+
+    def _may_ask(self, m, asked, pointer):
+        """Whether the next first pass of context ``pointer`` may be issued; ``asked``: it is.
+
+        A row in flight must never wait for a buffer that a row behind it holds: K is given in order; a summarization
+        job's V is given before its first query; a generation row, whose region comes later, waits until all rows of
+        older summarization jobs are final, second passes too. And every row that can turn out flat has a place in
+        the queue of second passes.
+        """
+        progressive = Cat(record.progressive for record in self.record)
+        generation = self._generation.bit_select(pointer, 1)
+        ready = self._valid & self._keys.keyed & ~self._asked
+        unsettled = Signal(range(self.REDO_DEPTH + 1))  # rows that are, or may turn out, flat
+        open_jobs = Signal(range(self.config.contexts + 1))  # summarization jobs with rows that are not final
+        tag = self.decided_tag
+        counts = ~self._generation & progressive
+        settled = self.decided & ~self.decided_flat & ~tag.second & counts.bit_select(tag.context, 1)
+        risky = counts.bit_select(pointer, 1)
+        done = self._redo.o.valid & self._redo.o.ready
+        m.d.sync += unsettled.eq(unsettled + (asked & risky) - settled - done)
+        self._settled_jobs = Signal()  # all rows of a summarization job are final (at most one a cycle)
+        opened = asked & ~generation & self._first_of_job
+        m.d.sync += open_jobs.eq(open_jobs + opened - self._settled_jobs)
+        return ready.bit_select(pointer, 1) & Mux(
+            generation,
+            open_jobs == 0,
+            self._values.commanded.bit_select(pointer, 1) & (~risky | (unsettled != self.REDO_DEPTH)),
+        )
 
     def _first_row(self, record, place):
         """Row of the job at which the queries of a group's head begin; no multiplier for so few bits."""
@@ -341,10 +342,7 @@ class Controller(wiring.Component):
             meta.i.valid.eq(fork.o[1].valid),
             fork.o[1].ready.eq(meta.i.ready),
         ]
-        # K of this context is being loaded, and the context before it in the same half is done with its own.
-        clear = self._keyed & self._free(self._keys_final)
-        clear = clear.bit_select(meta.o.payload.tag.context, 1)
-        fetched = self.query_elements.valid & meta.o.valid & clear
+        fetched = self.query_elements.valid & meta.o.valid
         offer, kept = self._keep_queries(m, fetched & self.query.ready)
         row = self.query.payload
         m.d.comb += [row[name].eq(meta.o.payload[name]) for name in _query_meta(config).members]
@@ -356,11 +354,6 @@ class Controller(wiring.Component):
         ]
         with m.If(offer):
             m.d.comb += Value.cast(row).eq(kept)
-
-    def _lsb_loaded(self):
-        """Contexts whose MSB plane is being loaded again or still there, and whose LSB plane is on chip."""
-        ready = Cat(self.key_lsb_ready[c % 2].all() for c in range(self.config.contexts))
-        return self._keyed & self._lsb_issued & ready
 
     def _keep_queries(self, m, taken):
         """Keeps the Q row of each generation job, and offers it again when it turned out flat and its LSBs are loaded.
@@ -374,7 +367,7 @@ class Controller(wiring.Component):
         write, read = memory.write_port(), memory.read_port()
         row = Signal(shape)
         context = Signal(self.config.context_width)
-        loaded = self._redo_kept & self._lsb_loaded()
+        loaded = self._redo_kept & self._lsb_loaded
         fetched = self.query.payload
         offer = Signal()
         m.d.comb += [
@@ -428,7 +421,6 @@ class Controller(wiring.Component):
             prune.prune.eq(record.value_keep < fork.o[1].payload.length),
             prune.k.eq(record.value_keep),
             prune.gather.eq(record.generation),
-            prune.half.eq(tag.context[0]),
             prune.log_slices.eq(record.log_slices),
             prune.dim.eq(record.dim),
         ]
@@ -437,7 +429,11 @@ class Controller(wiring.Component):
         """Counts the rows of each context through the stages; releases buffers, and answers complete jobs."""
         config = self.config
         redo = self._redo.i
-        generation = Cat(record.generation for record in self.record).bit_select(self.decided_tag.context, 1)
+        generation = self._generation.bit_select(self.decided_tag.context, 1)
+        with m.If(self.row_read & self._generation.bit_select(self.row_read_context, 1)):
+            m.d.sync += self._read_once.bit_select(self.row_read_context, 1).eq(1)
+            with m.If(self.row_read_low):
+                m.d.sync += self._keys_final.bit_select(self.row_read_context, 1).eq(1)
         with m.If(self.decided & self.decided_flat & generation):
             m.d.sync += self._redo_kept.bit_select(self.decided_tag.context, 1).eq(1)
         m.d.comb += [
@@ -447,6 +443,8 @@ class Controller(wiring.Component):
             redo.payload.group.eq(self.decided_tag.group),
         ]
         complete = Signal(config.contexts)
+        settled = Signal(config.contexts)
+        m.d.comb += self._settled_jobs.eq(settled.any())
         for index, record in enumerate(self.record):
             final, outputs, probs = (
                 Signal(config.count_width, name=f"{what}_{index}") for what in ("final", "outputs", "probs")
@@ -466,10 +464,13 @@ class Controller(wiring.Component):
             with m.If(self._valid[index]):
                 with m.If(final == record.rows):
                     m.d.sync += self._keys_final[index].eq(1)
+                    m.d.comb += settled[index].eq(~self._keys_final[index] & ~record.generation)
                     with m.If(undone == 0):
                         m.d.sync += self._values_done[index].eq(1)
             m.d.comb += complete[index].eq(
-                self._valid[index] & self._values_done[index] & (outputs == record.rows) & (probs == record.rows)
+                (self._valid & self._keys.released & self._values.released)[index]
+                & (outputs == record.rows)
+                & (probs == record.rows)
             )
             with m.If(~self._valid[index]):
                 m.d.sync += [final.eq(0), outputs.eq(0), probs.eq(0), undone.eq(self.job.payload.rows)]

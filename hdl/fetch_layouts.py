@@ -11,8 +11,8 @@ from hdl.layouts import bits_for_count
 
 S = data.StructLayout
 
-NUM_BUFFER_LOADS = 6
-"""Loads 2 * kind + half of KEY, KEY_LSB and VALUE; behind them a load per Q row in flight."""
+LSB_LOADS = 2
+"""KEY_LSB loads that can be in flight."""
 
 
 def granule(config: Config) -> int:
@@ -49,11 +49,18 @@ def words_per_slice(config: Config) -> int:
 
 
 def num_loads(config: Config) -> int:
-    return NUM_BUFFER_LOADS + config.query_queue
+    """Entries of the table of loads, those of a kind together."""
+    return 4 * config.loads
 
 
 def load_width(config: Config) -> int:
-    return bits_for_count(num_loads(config) - 1)
+    """Bits of a load's name, ``Cat(index, kind)``: its place in the table."""
+    return config.load_width + 2
+
+
+def kind_of(load):
+    """KEY, KEY_LSB, VALUE or QUERY."""
+    return load[-2:]
 
 
 def local_rows(config: Config) -> int:
@@ -67,23 +74,28 @@ def local_width(config: Config) -> int:
 
 
 def load_info(config: Config) -> S:
-    """What the channels must know of a load; constant from its start to its end."""
+    """What must be known of a load; constant from its start to its end."""
     units = bits_for_count(config.row_bits_max // unit_bits(config))
     return S(
         {
             "base": config.address_width,  # word address of the plane
             "row_units": units,  # memory units of a row
-            "full_units": units,  # of a slice that is not the row's last
-            "tail_units": units,  # of the row's last slice
-            "last_slice": bits_for_count(real_slices(config) - 1),  # index of the row's last slice that is not padding
+            "full_units": units,  # of a slice that is not the last of its D elements
+            "tail_units": units,  # of the last slice
+            "last_slice": bits_for_count(real_slices(config) - 1),  # index of the last slice that is not padding
             "tail_granules": bits_for_count(slice_elements(config) // granule(config)),  # granules of that slice
             "log_slices": 3,
             "width": 5,  # bits of an element
-            "shift": 4,
+            "skew": config.channel_bits,
+            "slot": config.slot_width,  # these as in fetch_command
+            "seq": config.seq_width,
             "count": config.count_width,
             "repeat": layouts.lane_count(config),
+            "pair": 1,
+            "pair_offset": config.slot_width,
             "listed": 1,
             "list": 1,
+            "shift": 4,
         }
     )
 
@@ -96,12 +108,15 @@ def small_product(a, b):
     return parts[0]
 
 
-def plane_fields(config: Config, plane) -> dict[str, ValueLike]:
-    """Fields of :func:`load_info` that follow from a plane: two small products and shifts."""
+def plane_fields(config: Config, plane, pair: ValueLike = 0) -> dict[str, ValueLike]:
+    """Fields of :func:`load_info` that follow from a plane: two small products and shifts.
+
+    A row of a pair is cut in slices like two rows of D elements, which have whole slices only.
+    """
     log_granule = granule(config).bit_length() - 1
     log_full = (config.lane_width // granule(config)).bit_length() - 1
     granules = plane.dim[log_granule:]
-    last = granules - 1
+    last = Mux(pair, granules >> 1, granules) - 1
     half_width = plane.width[1:]
     tail = last[:log_full] + 1 if log_full else 1
     return {
@@ -113,7 +128,18 @@ def plane_fields(config: Config, plane) -> dict[str, ValueLike]:
         "tail_granules": tail,
         "log_slices": plane.log_slices,
         "width": plane.width,
+        "skew": plane.skew,
     }
+
+
+def place_width(config: Config) -> int:
+    """Bits of a position in a load, or of a place in QueryStore."""
+    return max(config.count_width, (config.query_queue - 1).bit_length())
+
+
+def load_start(config: Config) -> S:
+    """A load that is to be walked."""
+    return S({"load": load_width(config), "skew": config.channel_bits})
 
 
 def local_row(config: Config) -> S:
@@ -122,14 +148,11 @@ def local_row(config: Config) -> S:
         {
             "load": load_width(config),
             "index": local_width(config),  # row // num_channels
-            "position": config.count_width,  # in the buffer half
+            "position": place_width(config),  # of a Q row: its place in QueryStore
+            "partial": 1,  # K and V loads: the row ends within a word
             "end": 1,  # not a row: the channel's part of the load ends here
         }
     )
-
-
-def query_local_row(config: Config) -> S:
-    return S({"load": load_width(config), "index": local_width(config)})
 
 
 def row_slot(config: Config) -> S:
@@ -137,7 +160,7 @@ def row_slot(config: Config) -> S:
     return S(
         {
             "load": load_width(config),
-            "position": config.count_width,
+            "position": place_width(config),
             "offset": (units_per_word(config) - 1).bit_length(),  # unit of its first word at which it starts
             "reuse": 1,  # its first word is the last one of the row before
             "end": 1,
@@ -150,11 +173,10 @@ def slice_tag(config: Config) -> S:
     return S(
         {
             "load": load_width(config),
-            "position": config.count_width,  # of its row
-            "slot": config.slot_width,  # in the buffer half; of a Q row: index of the slice
-            "units": bits_for_count(
-                slice_units(config)
-            ),  # memory units that are used up with it; 0 if it is sent again
+            "mark": max(config.seq_width, place_width(config)),  # sequence number of its row; end: of the next load;
+            # of a Q row: its place
+            "slot": config.slot_width,  # in the buffer; of a Q row: index of the slice
+            "units": bits_for_count(slice_units(config)),  # memory units used up with it; 0 if it is sent again
             "low": 1,  # the lower 4 bits of its words are written too
             "row_last": 1,  # the row is complete with this slice
             "end": 1,  # not a slice: the channel's part of the load ends here
@@ -205,6 +227,6 @@ def add_modulo(value, step, modulus: int):
 
 
 def channel_position(config: Config, channel: int, index):
-    """Row ``index`` of a dense load in this channel: ``index * num_channels + channel``."""
+    """Row ``index`` of a dense load in this class: ``index * num_channels + channel``."""
     log_channels = config.num_channels.bit_length() - 1
     return Cat(Const(channel, log_channels), index) if log_channels else index

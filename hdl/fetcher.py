@@ -10,12 +10,15 @@ from hdl import layouts
 from hdl.channel_fetcher import ChannelFetcher
 from hdl.config import Config
 from hdl.crossbar import SliceCrossbar
-from hdl.fetch_layouts import local_row
+from hdl.fetch_layouts import LSB_LOADS, kind_of, local_row
 from hdl.gather import Gather, sum_bits
+from hdl.id_list import IdSpread
 from hdl.layouts import KEY, KEY_LSB, QUERY, VALUE, bits_for_count
 from hdl.load_table import LoadTable
 from hdl.query_store import QueryStore
 from hdl.ready_count import ReadyCount
+from hdl.row_router import RowRouter
+from hdl.row_walker import ClassWalker
 from hdl.stream_queue import StreamQueue
 
 __all__ = ["Fetcher"]
@@ -24,22 +27,24 @@ __all__ = ["Fetcher"]
 class Fetcher(wiring.Component):
     """Fetch K, V and Q rows from all channels at once (paper section IV-B; see docs/fetcher.md).
 
-    Commands load rows of a plane to the positions of a buffer half; gather lines load chosen V rows; requests bring Q
-    rows. Only rows asked for are read, and a word that two neighbouring rows of a load share is read once. Channels
-    do not wait for each other. A command for a half that is still being loaded waits until that load is complete.
+    Commands load rows of a plane to the positions of a region of a buffer; gather lines load chosen V rows; requests
+    bring Q rows. Only rows asked for are read, and a word that two neighbouring rows of a load share is read once.
+    Channels do not wait for each other. Loads of a kind are complete in the order of their commands.
 
     Members
     -------
     key, key_lsb, value : In(stream.Signature(fetch_command))
-    gather_command : In(stream.Signature(fetch_command))    one per gathered row, before its lines
+    gather_command : In(stream.Signature(fetch_command))    one per gathered row, in the order of their lines
     gather : In(stream.Signature(gather_line))
     query_request : In(stream.Signature(query_request))
     query : Out(stream.Signature(ArrayLayout(signed(operand_width), max_dim)))    in the order of the requests
-    ids : In(stream.Signature(id_write))    always ready; in force for commands from the next cycle on
+    ids : In(stream.Signature(id_write))    in force for commands from the next cycle on
     memory : Out(MemoryPort).array(num_channels)    responses are always accepted
-    key_write, value_write : Out(BufferWrite).array(lanes)
-    key_ready, key_lsb_ready, value_ready : Out(ArrayLayout(count_width, 2))
-        positions 0…n-1 of the half can be read; 0 from the cycle behind the command's, all ones when complete
+    key_write : Out(BufferWrite).array(key_banks)
+    value_write : Out(BufferWrite).array(lanes)
+    key_ready, value_ready : Out(seq_width)
+        rows with sequence numbers before this one, compared modulo, can be read from the next cycle on
+    key_lsb_done : Out(1)    pulse: the oldest LSB load not told yet is complete, and can be read from the next cycle on
     read_words : Out(ArrayLayout(n, 4))    word requests accepted in the cycle before, by kind; gather is VALUE
     channel_busy : Out(n)    channels with words requested or in flight, in the cycle before
     idle : Out(1)    no load, no gathered row and no Q row is in progress
@@ -48,7 +53,6 @@ class Fetcher(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         command = In(stream.Signature(layouts.fetch_command(config)))
-        ready = Out(data.ArrayLayout(config.count_width, 2))
         count = bits_for_count(config.num_channels)
         super().__init__(
             {
@@ -58,9 +62,11 @@ class Fetcher(wiring.Component):
                 "query": Out(stream.Signature(data.ArrayLayout(signed(config.operand_width), config.max_dim))),
                 "ids": In(stream.Signature(layouts.id_write(config))),
                 "memory": Out(layouts.MemoryPort(config)).array(config.num_channels),
-                "key_write": Out(layouts.BufferWrite(config)).array(config.lanes),
+                "key_write": Out(layouts.BufferWrite(config)).array(config.key_banks),
                 "value_write": Out(layouts.BufferWrite(config)).array(config.lanes),
-                **{name: ready for name in ("key_ready", "key_lsb_ready", "value_ready")},
+                "key_ready": Out(config.seq_width),
+                "value_ready": Out(config.seq_width),
+                "key_lsb_done": Out(1),
                 "read_words": Out(data.ArrayLayout(count, 4)),
                 "channel_busy": Out(count),
                 "idle": Out(1),
@@ -73,6 +79,7 @@ class Fetcher(wiring.Component):
         m.submodules.table = table = LoadTable(config)
         m.submodules.queries = queries = QueryStore(config)
         m.submodules.gather = gather = Gather(config)
+        m.submodules.spread = spread = IdSpread(config)
         m.submodules.ready_count = ready_count = ReadyCount(config)
         m.submodules.crossbar = crossbar = SliceCrossbar(config)
         connect(m, flipped(self.key), table.key)
@@ -82,55 +89,81 @@ class Fetcher(wiring.Component):
         connect(m, flipped(self.gather), gather.line)
         connect(m, flipped(self.query_request), queries.request)
         connect(m, queries.o, flipped(self.query))
-        connect(m, table.clear, ready_count.clear)
+        connect(m, flipped(self.ids), spread.i)
         connect(m, table.gather_start, gather.start)
-        m.d.comb += [
-            self.ids.ready.eq(1),
-            gather.info.eq(table.info),
-            table.busy.eq(ready_count.busy),
-            table.gather_busy.eq(gather.busy),
-            self.idle.eq(~(ready_count.busy.any() | gather.busy | queries.busy)),
-            Cat(self.key_ready, self.key_lsb_ready, self.value_ready).eq(ready_count.ready),
+        m.d.sync += [
+            # A gathered row's first line is read later than that.
+            gather.ids.valid.eq(self.ids.valid & self.ids.ready),
+            gather.ids.payload.eq(self.ids.payload),
+            self.key_lsb_done.eq(ready_count.done[KEY_LSB]),
         ]
-        self.add_channels(m, table, queries, gather, ready_count, crossbar)
+        written = Signal()  # the list that the last ids were for
+        with m.If(self.ids.valid & self.ids.ready):
+            m.d.sync += written.eq(self.ids.payload.list)
+        m.d.comb += [
+            gather.info.eq(table.info[VALUE * config.loads :]),
+            table.list_busy.eq(Cat(spread.busy & ~written, spread.busy & written)),
+            table.done.eq(ready_count.done),
+            self.idle.eq(~(table.busy | gather.busy | queries.busy)),
+            self.key_ready.eq(ready_count.key_ready),
+            self.value_ready.eq(ready_count.value_ready),
+        ]
+        for head, watched in zip(crossbar.heads, ready_count.heads, strict=True):
+            connect(m, head, watched)
+        loads = Cat(table.info, queries.info)
+        bulk, lsb = self.add_walkers(m, table, spread, loads)
+        self.add_channels(m, loads, bulk, lsb, queries, gather, crossbar)
         self.add_targets(m, crossbar, queries)
         return m
 
-    def add_channels(self, m, table, queries, gather, ready_count, crossbar):
+    def add_walkers(self, m, table, spread, loads):
+        """Rows of K and V loads and of KEY_LSB loads, by channel."""
         config = self.config
-        ids_valid = Signal()
-        ids = Signal(layouts.id_write(config), reset_less=True)
-        m.d.sync += [ids_valid.eq(self.ids.valid), ids.eq(self.ids.payload)]
-        m.d.comb += [gather.ids.valid.eq(ids_valid), gather.ids.payload.eq(ids)]
-        loads = Cat(table.info, queries.info)
+        m.submodules.bulk = bulk = RowRouter(config, depth=self.row_depth, loads=2 * config.loads)
+        m.submodules.lsb = lsb = RowRouter(config, depth=4, loads=LSB_LOADS)
+        for router, start in ((bulk, table.start), (lsb, table.start_lsb)):
+            m.d.comb += [router.start.valid.eq(start.valid), router.start.payload.eq(start.payload)]
+        for k in range(config.num_channels):
+            m.submodules[f"class_{k}"] = walker = ClassWalker(config, channel=k)
+            connect(m, spread.o[k], walker.ids)
+            connect(m, walker.bulk, bulk.i[k])
+            connect(m, walker.lsb, lsb.i[k])
+            m.d.comb += [
+                walker.table.as_value().eq(loads),
+                walker.start.valid.eq(table.start.valid),
+                walker.start.payload.eq(table.start.payload),
+                walker.start_lsb.valid.eq(table.start_lsb.valid),
+                walker.start_lsb.payload.eq(table.start_lsb.payload),
+            ]
+        return bulk, lsb
+
+    def add_channels(self, m, loads, bulk, lsb, queries, gather, crossbar):
+        config = self.config
         accepted, busy = [], []
         self._channels = []
         for c in range(config.num_channels):
-            m.submodules[f"channel_{c}"] = channel = ChannelFetcher(config, channel=c)
+            m.submodules[f"channel_{c}"] = channel = ChannelFetcher(config)
             self._channels.append(channel)
             m.submodules[f"gather_queue_{c}"] = queue = StreamQueue(local_row(config), depth=self.gather_depth)
             connect(m, gather.rows[c], queue.i)
             connect(m, queue.o, channel.gather)
             connect(m, queries.rows[c], channel.query)
+            connect(m, bulk.o[c], channel.bulk)
+            connect(m, lsb.o[c], channel.lsb)
             connect(m, channel.memory, flipped(self.memory[c]))
             connect(m, channel.o, crossbar.channels[c])
             request = self.memory[c].request
-            m.d.comb += [
-                channel.table.as_value().eq(loads),
-                channel.start.valid.eq(table.start.valid),
-                channel.start.payload.eq(table.start.payload),
-                channel.ids.valid.eq(ids_valid),
-                channel.ids.payload.eq(ids),
-                ready_count.heads[c].valid.eq(channel.o.valid),
-                ready_count.heads[c].payload.tag.eq(channel.o.payload.tag),
-                ready_count.heads[c].payload.accepted.eq(channel.o.ready),
-            ]
-            accepted.append((request.valid & request.ready, channel.load[1:]))
+            m.d.comb += channel.table.as_value().eq(loads)
+            accepted.append((request.valid & request.ready, kind_of(channel.load)))
             busy.append(channel.busy)
-        for kind in (KEY, KEY_LSB, VALUE):
-            m.d.sync += self.read_words[kind].eq(sum_bits(take & (load == kind) for take, load in accepted))
-        m.d.sync += self.read_words[QUERY].eq(sum_bits(take & (load >= QUERY) for take, load in accepted))
+        for kind in (KEY, KEY_LSB, VALUE, QUERY):
+            m.d.sync += self.read_words[kind].eq(sum_bits(take & (asked == kind) for take, asked in accepted))
         m.d.sync += self.channel_busy.eq(sum_bits(busy))
+
+    @property
+    def row_depth(self) -> int:
+        """Rows of K and V loads that wait per channel: a load's rows spread unevenly over the channels."""
+        return max(16, self.config.outstanding // 2)
 
     @property
     def gather_depth(self) -> int:
@@ -138,15 +171,14 @@ class Fetcher(wiring.Component):
         return max(8, self.config.outstanding // 2)
 
     def add_targets(self, m, crossbar, queries):
-        log_lanes = self.config.lanes.bit_length() - 1
         for slices, writes in ((crossbar.keys, self.key_write), (crossbar.values, self.value_write)):
+            log_banks = len(writes).bit_length() - 1
             for target, write in zip(slices, writes, strict=True):
                 tag = target.payload.tag
                 m.d.comb += [
                     write.en.eq(target.valid),
-                    write.half.eq(tag.load[0]),
-                    write.addr.eq(tag.slot >> log_lanes),
-                    write.high.eq(tag.load[1:3] != KEY_LSB),
+                    write.addr.eq(tag.slot >> log_banks),
+                    write.high.eq(kind_of(tag.load) != KEY_LSB),
                     write.low.eq(tag.low),
                     # A lane wider than any row is filled up with zeros.
                     write.data.as_value().eq(target.payload.words.as_value()),
@@ -155,6 +187,7 @@ class Fetcher(wiring.Component):
         m.d.comb += [
             queries.slice_valid.eq(crossbar.query.valid),
             queries.slice_load.eq(tag.load),
+            queries.slice_place.eq(tag.mark),
             queries.slice_index.eq(tag.slot),
             queries.slice_last.eq(tag.row_last),
             queries.slice_words.as_value().eq(crossbar.query.payload.words.as_value()),

@@ -21,8 +21,9 @@ class LayerWalker(wiring.Component):
     First the checker takes the token list, then the heads are read: those of equal ``kv_head`` are a group, and each
     complete group is sent as a job, while nothing is wrong. When all jobs are done or refused, the selection is
     commanded, and the layer gets one status. Its code is that of the first thing wrong in the order descriptor, list,
-    heads, where the refusal of a job comes before what is wrong with the heads behind it. 4 cycles and one more for
-    each further query head a job, and one for each K/V head passed over; all of it hides behind the checker.
+    heads, where the refusal of a job comes before what is wrong with the heads behind it. The rows of K/V head k begin
+    k channels behind those of head 0. 4 cycles and one more for each further query head a job, and one for each K/V
+    head passed over; all of it hides behind the checker.
 
     Members
     -------
@@ -120,10 +121,14 @@ class LayerWalker(wiring.Component):
         return m
 
     def _step_bases(self, m):
-        """Multiples of the strides by repeated addition: K/V heads ascend, so the bases go on from the last group's."""
+        """Multiples of the strides by repeated addition: K/V heads ascend, so the bases go on from the last group's.
+
+        Heads begin in channels of their own, lest all of them wait for the same channel.
+        """
         layer, job = self._layer, self._layer.job
         with m.If(self._position != self._kv_head):
             m.d.sync += self._position.eq(self._position + 1)
+            m.d.sync += job.skew.eq((job.skew + 1) & (self.config.num_channels - 1))
             for name in _PLANES:
                 base = job[f"{name}_base"]
                 total = Signal(len(base) + 1, name=f"{name}_total")
@@ -157,6 +162,8 @@ class LayerWalker(wiring.Component):
             m.d.sync += [self._fail(layouts.BAD_HEADS), layer.job.dim.eq(0)]
         with m.Elif(layer.select & ((layer.token_keep == 0) | no_heads)):
             m.d.sync += [self._fail(layouts.BAD_SELECT), layer.job.dim.eq(0)]
+        with m.Elif(layer.job.pair != 0):
+            m.d.sync += [self._fail(layouts.BAD_PAIR), layer.job.dim.eq(0)]
         m.next = "LIST"
 
     def _take_answer(self, m):

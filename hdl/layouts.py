@@ -69,7 +69,8 @@ def query_row(config: Config) -> S:
             "length": config.count_width,  # keys that this query attends, 1…max_tokens (causal: fewer than n)
             "log_slices": 3,  # log2 slices per key row
             "pack": 1,  # lines may hold the end of one row and the start of the next (same job)
-            "half": 1,  # half of the K buffer
+            "slot": config.slot_width,  # first slot of the job's region of the K buffer, a multiple of lanes
+            "seq": config.seq_width,  # sequence number of its first row
             "low": 1,  # use the lower 4 bits of the K words (else 0): static split, or second pass
             "elements": A(signed(config.operand_width), config.max_dim),  # zero beyond D
         }
@@ -169,7 +170,7 @@ def selection(config: Config, score_width: int | None = None) -> S:
 
 
 def value_line(config: Config) -> S:
-    """Weights of V rows start, start+1, … of half a V buffer; pruned lanes have weight 0."""
+    """Weights of V rows start, start+1, … of the job's region; pruned lanes have weight 0."""
     return S(
         {
             **line_shape(config),
@@ -186,9 +187,19 @@ def value_row(config: Config) -> S:
             "recip": N.RECIP_WIDTH,
             "pe": 4,
             "drop": 1,  # flat: no output
-            "half": 1,  # half of the V buffer
             "log_slices": 3,
             "dim": 8,  # D
+        }
+    )
+
+
+def placed_row(config: Config) -> S:
+    """A row for prob×V whose V rows have been asked for."""
+    return S(
+        {
+            **value_row(config).members,
+            "slot": config.slot_width,  # first slot of its region of the V buffer, a multiple of lanes
+            "seq": config.seq_width,  # sequence number of its first V row
         }
     )
 
@@ -227,7 +238,6 @@ def prune_row(config: Config) -> S:
             "prune": 1,  # 0: keep all (k >= length)
             "k": config.count_width,  # V rows to keep, 1…length-1, if prune
             "gather": 1,  # generation: fetch the survivors' V rows; else V is on chip
-            "half": 1,  # half of the V buffer
             "log_slices": 3,
             "dim": 8,
         }
@@ -255,7 +265,6 @@ def BufferRead(config: Config) -> wiring.Signature:
     return wiring.Signature(
         {
             "en": Out(1),
-            "half": Out(1),
             "first": Out(config.slot_width),  # first slice of the window
             "data": In(A(A(signed(config.operand_width), config.lane_width), config.lanes)),  # by bank
         }
@@ -267,8 +276,7 @@ def BufferWrite(config: Config) -> wiring.Signature:
     return wiring.Signature(
         {
             "en": Out(1),
-            "half": Out(1),
-            "addr": Out(bits_for_count(config.buffer_depth - 1)),
+            "addr": Out(config.slot_width),  # slice // banks
             "high": Out(1),  # write the upper operand_width-4 bits of the words
             "low": Out(1),  # write the lower 4 bits
             "data": Out(A(signed(config.operand_width), config.lane_width)),
@@ -282,25 +290,29 @@ KEY, KEY_LSB, VALUE, QUERY = 0, 1, 2, 3
 
 
 def plane(config: Config) -> S:
-    """Where the rows of a tensor plane lie: row r is in channel r mod C, packed, at bit (r // C) * D * width."""
+    """Where the rows of a tensor plane lie: row r is in channel (r + skew) mod C, at bit (r // C) * D * width."""
     return S(
         {
             "base": config.address_width,  # word address of the plane in every channel
             "width": 5,  # bits of an element
-            "dim": 8,  # D
-            "log_slices": 3,
+            "dim": 8,  # D; 2·D of a pair
+            "log_slices": 3,  # of D elements
+            "skew": config.channel_bits,
         }
     )
 
 
 def fetch_command(config: Config) -> S:
-    """Load the rows of a plane into half a buffer, at positions 0…n-1 (and repeat the first ``repeat`` behind them)."""
+    """Load the rows of a plane into a region, at positions 0…n-1 (and repeat the first ``repeat`` behind them)."""
     return S(
         {
             "plane": plane(config),
-            "half": 1,  # half of the buffer; its ready count restarts at 0 when the command is taken
-            "count": config.count_width,  # n rows, 1…max_tokens
+            "slot": config.slot_width,  # first slot of the region, a multiple of lanes
+            "seq": config.seq_width,  # sequence number of position 0; position p has seq + p (K and V each their own)
+            "count": config.count_width,  # n rows, 1…max_tokens; of a gathered row: survivors
             "repeat": lane_count(config),  # keys repeated at positions n, n+1, … for packed lines
+            "pair": 1,  # rows of 2·D elements: the last D go to a second region,
+            "pair_offset": config.slot_width,  # which begins so many slots behind the first
             "listed": 1,  # row of position p: ids[p] of the list, else p itself
             "list": 1,  # which id list
             "shift": 4,  # K: LSB bits below an MSB word; V: left-justification
@@ -323,13 +335,15 @@ def gather_line(config: Config) -> S:
 
 
 def id_write(config: Config) -> S:
-    """One entry of an id list: key position p holds row ``id`` of the K and V planes. Strictly ascending ids."""
+    """Entries of an id list: key position p holds row ``ids[p mod lanes]`` of the planes. Strictly ascending ids."""
     return S(
         {
             "list": 1,
-            "position": config.position_width,  # 0, 1, 2, …; position 0 clears the list first
-            "id": config.position_width,
-            "importance": N.IMPORTANCE_WIDTH,  # UQ16.16, kept in TokenImportance
+            "first": 1,  # clears the list first
+            "word": config.position_width,  # positions word * lanes … word * lanes + lanes - 1
+            "mask": config.lanes,  # those of them that are written, one run
+            "ids": A(config.position_width, config.lanes),
+            "importance": A(N.IMPORTANCE_WIDTH, config.lanes),  # UQ16.16, kept in TokenImportance
         }
     )
 
@@ -359,6 +373,8 @@ def job_descriptor(config: Config) -> S:
             "causal": 1,  # query q attends the first n - num_queries + q + 1 keys
             "generation": 1,  # one query; only the survivors' V rows are fetched
             "list": 2,  # 0: key p is row p; 1: ids follow on the ids stream; 2: those of the last job with 1
+            "skew": 8,  # row r of each plane lies in channel (r + skew) mod C; below C. A layer adds its K/V head
+            "pair": 2,  # generation: K rows of this job (1) and of the next (2) lie together, 2·D elements a row
             "value_keep": 16,  # V rows kept per query, 1…n
             "query_base": config.address_width,  # word address of the plane in every channel
             "key_base": config.address_width,
@@ -376,8 +392,15 @@ def job_descriptor(config: Config) -> S:
 
 
 def job_id_entry(config: Config) -> S:
-    """One id of a job's list, strictly ascending, below num_rows, with its importance so far."""
-    return S({"id": 16, "importance": N.IMPORTANCE_WIDTH, "last": 1})
+    """Ids of a job's list, strictly ascending, below num_rows, with their importance so far; lanes ids but the last."""
+    return S(
+        {
+            "ids": A(16, config.lanes),
+            "importance": A(N.IMPORTANCE_WIDTH, config.lanes),
+            "count": lane_count(config),  # 1…lanes; lanes unless last
+            "last": 1,
+        }
+    )
 
 
 def job_request(config: Config) -> S:
@@ -471,11 +494,12 @@ STATUS = {
     8: "scale or shift is zero",
     9: "heads or group are out of range, or not as many as announced",
     10: "number of tokens or heads to keep is zero",
+    11: "job is not the partner of the pair, or cannot be one",
 }
 """Codes on the status stream: 0 when all results of a job are out, else the job was refused and left no trace."""
 
 OK, BAD_DIM, BAD_COUNT, BAD_KEEP, BAD_WIDTH, BAD_WINDOW, BAD_IDS, BAD_CAPACITY, BAD_SCALE = range(9)
-BAD_HEADS, BAD_SELECT = range(9, 11)
+BAD_HEADS, BAD_SELECT, BAD_PAIR = range(9, 12)
 
 
 def job_status(config: Config) -> S:
@@ -537,6 +561,8 @@ def job_record(config: Config) -> S:
             "repeat": lane_count(config),  # keys stored again behind the last (pack)
             "listed": 1,
             "list": 1,  # which id list
+            "skew": config.channel_bits,
+            "pair": 2,
             "value_keep": config.count_width,
             "query_base": config.address_width,
             "key_base": config.address_width,

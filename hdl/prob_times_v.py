@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hdl import numerics as N
 from hdl.config import Config
 from hdl.lane_reducer import LaneReducer
-from hdl.layouts import BufferRead, output_beat, row_tag, value_line, value_row
+from hdl.layouts import BufferRead, output_beat, placed_row, row_tag, value_line
 from hdl.normalizer import Normalizer
 from hdl.stream_queue import StreamQueue
 
@@ -21,8 +21,8 @@ def _joined_line(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "line": value_line(config),
-            "row": value_row(config),
-            "end": config.count_width,  # position behind the last valid one
+            "row": placed_row(config),
+            "end": config.seq_width,  # sequence number behind that of the last valid position
             "first": config.slot_width,  # slot of lane 0 in beat 0
         }
     )
@@ -32,7 +32,7 @@ def _beat(config: Config) -> data.StructLayout:
     """What a beat carries beside its data."""
     return data.StructLayout(
         {
-            "row": value_row(config),  # of row A
+            "row": placed_row(config),  # of row A
             "group": range(max(2, config.max_beats)),  # beat of the line
             "fresh": 1,  # nothing is accumulated for row A yet
             "last": 1,  # row A is complete with this beat
@@ -57,9 +57,9 @@ class ProbTimesV(wiring.Component):
     Members
     -------
     line : In(stream.Signature(value_line))   weights UQ1.16; lanes beyond the counts are ignored
-    row : In(stream.Signature(value_row))     one per row, at the latest with the row's first line; up to 4 wait inside
+    row : In(stream.Signature(placed_row))    one per row, at the latest with the row's first line; up to 8 wait inside
     read : Out(BufferRead)                    V buffer, operand_width bit signed words
-    ready : In(ArrayLayout(count_width, 2))   V rows 0…ready-1 of each half may be read; falls only for a new load
+    ready : In(seq_width)                     V rows with sequence numbers before it may be read (modulo comparison)
     o : Out(stream.Signature(output_beat))    Q(operand_width).8
     done : Out(1)                             pulse: all V rows of row ``done_tag`` were read and accumulated (dropped
                                               rows as well); its output may still be inside
@@ -75,9 +75,9 @@ class ProbTimesV(wiring.Component):
         super().__init__(
             {
                 "line": In(stream.Signature(value_line(config))),
-                "row": In(stream.Signature(value_row(config))),
+                "row": In(stream.Signature(placed_row(config))),
                 "read": Out(BufferRead(config)),
-                "ready": In(data.ArrayLayout(config.count_width, 2)),
+                "ready": In(config.seq_width),
                 "o": Out(stream.Signature(output_beat(config))),
                 "done": Out(1),
                 "done_tag": Out(row_tag(config)),
@@ -121,7 +121,7 @@ class ProbTimesV(wiring.Component):
     def _join(self, m: Module) -> tuple[Signal, Signal, Signal]:
         """Put lines and rows together: (valid, line with its row, taken)."""
         m.submodules.line_queue = lines = StreamQueue(value_line(self.config), depth=4)
-        m.submodules.row_queue = rows = StreamQueue(value_row(self.config), depth=4)
+        m.submodules.row_queue = rows = StreamQueue(placed_row(self.config), depth=8)
         wiring.connect(m, wiring.flipped(self.line), lines.i)
         wiring.connect(m, wiring.flipped(self.row), rows.i)
         valid = Signal(name="joined_valid")
@@ -139,8 +139,8 @@ class ProbTimesV(wiring.Component):
                 valid.eq(lines.o.valid & rows.o.valid),
                 joined.line.eq(line),
                 joined.row.eq(row),
-                joined.end.eq(line.start + line.a_count + line.b_count),
-                joined.first.eq(line.start << row.log_slices),
+                joined.end.eq(row.seq + (line.start + line.a_count + line.b_count)),
+                joined.first.eq(row.slot + (line.start << row.log_slices)),
             ]
         return valid, joined, taken
 
@@ -151,11 +151,10 @@ class ProbTimesV(wiring.Component):
         group, last_group = Signal.like(beat.group, name="group"), Signal.like(beat.group, name="last_group")
         present = Signal()
         m.d.comb += [
-            present.eq(joined.end <= self.ready[row.half]),
+            present.eq((self.ready - joined.end)[: self.config.seq_width].as_signed() >= 0),
             self._valid[0].eq(valid & present),
             taken.eq(self._valid[0] & self._en & (group == last_group)),
             self.read.en.eq(self._valid[0] & self._en),
-            self.read.half.eq(row.half),
             self.read.first.eq(joined.first | (group << lane_bits)),
             beat.row.eq(row),
             beat.group.eq(group),

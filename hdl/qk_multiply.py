@@ -60,13 +60,13 @@ class _LineControl(wiring.Component):
     ready : In              as QKMultiply
     credit : In(1)          the line may be issued
     issue : Out(1)          a beat is issued this cycle
-    half, first : Out       window of the K buffer that the beat reads
+    first : Out             window of the K buffer that the beat reads
     beat : Out(_beat)       its line, valid with ``issue``
     lanes : Out(_lane_select[lanes])    combinational; for the operands of the next cycle
     shift_next : Out(1)     the next row's registers take the newest query
     shift_current : Out(1)  the current row's registers take the next row
     row_done : Out(1)       the last beat of a row is issued
-    context : Out(n)        context of the current row
+    context, low : Out      of the current row
     idle : Out(1)           no query
     wait : Out(1)           a query, but its keys are not loaded
     """
@@ -76,10 +76,9 @@ class _LineControl(wiring.Component):
         super().__init__(
             {
                 "query": In(stream.Signature(_header(config))),
-                "ready": In(data.ArrayLayout(config.count_width, 2)),
+                "ready": In(config.seq_width),
                 "credit": In(1),
                 "issue": Out(1),
-                "half": Out(1),
                 "first": Out(config.slot_width),
                 "beat": Out(_beat(config)),
                 "lanes": Out(data.ArrayLayout(_lane_select(config), config.lanes)),
@@ -87,6 +86,7 @@ class _LineControl(wiring.Component):
                 "shift_current": Out(1),
                 "row_done": Out(1),
                 "context": Out(config.context_width),
+                "low": Out(1),
                 "idle": Out(1),
                 "wait": Out(1),
             }
@@ -102,6 +102,8 @@ class _LineControl(wiring.Component):
         # Position of the current line, worked out one line ahead: no adder in front of the comparison with `ready`.
         self._start = Signal(config.count_width, reset_less=True)
         self._end = Signal(config.count_width, reset_less=True)  # start + S
+        self._end_seq = Signal(config.seq_width, reset_less=True)  # sequence number of that position
+        self._length_seq = Signal(config.seq_width, reset_less=True)  # … and of the one behind the row's last
         self._last = Signal(reset_less=True)  # the row ends in this line
         self._first = Signal(config.slot_width, reset_less=True)
         self._beat = Signal(range(max(2, config.max_beats)), reset_less=True)
@@ -118,9 +120,7 @@ class _LineControl(wiring.Component):
         current, follower, line = self._current, self._next, self.beat
         same = (current.context == follower.context) & (current.length == follower.length)
         m.d.comb += [
-            self._pack.eq(
-                self._last & self._next_valid & current.pack & follower.pack & same & (current.half == follower.half)
-            ),
+            self._pack.eq(self._last & self._next_valid & current.pack & follower.pack & same),
             line.start.eq(self._start),
             line.a_last.eq(self._last),
             line.a_count.eq(Mux(self._last, current.length - self._start, self._end - self._start)),
@@ -136,19 +136,20 @@ class _LineControl(wiring.Component):
                     m.d.comb += line.last.eq(self._beat == beats - 1)
 
     def _decide(self, m: Module) -> None:
-        loaded = Signal(self.config.count_width)
         keys_ready = Signal()
+        ahead = [
+            (self.ready - seq)[: self.config.seq_width].as_signed() for seq in (self._length_seq, self._end_seq)
+        ]  # positions ready behind those that the line needs
         short = self._last & ~self._pack
         m.d.comb += [
-            loaded.eq(self.ready[self._current.half]),
-            keys_ready.eq(Mux(short, self._current.length <= loaded, self._end <= loaded)),
+            keys_ready.eq(Mux(short, ahead[0] >= 0, ahead[1] >= 0)),
             self.issue.eq(self._current_valid & keys_ready & self.credit),
             self._line_done.eq(self.issue & self.beat.last),
             self.row_done.eq(self._line_done & self._last),
             self.context.eq(self._current.context),
+            self.low.eq(self._current.low),
             self.idle.eq(~self._current_valid),
             self.wait.eq(self._current_valid & ~keys_ready),
-            self.half.eq(self._current.half),
             self.first.eq(self._first),
         ]
 
@@ -187,8 +188,11 @@ class _LineControl(wiring.Component):
             m.d.sync += [
                 self._start.eq(start),
                 self._end.eq(end),
+                self._end_seq.eq(follower.seq + end),
+                self._length_seq.eq(follower.seq + follower.length),
                 self._last.eq(end >= follower.length),
-                self._first.eq(start << follower.log_slices),
+                # The region begins at a multiple of lanes, and the line's first slot in it is below lanes.
+                self._first.eq(follower.slot | (start << follower.log_slices)),
                 self._beat.eq(0),
             ]
         with m.Elif(self.issue):
@@ -198,6 +202,7 @@ class _LineControl(wiring.Component):
                 m.d.sync += [
                     self._start.eq(self._end),
                     self._end.eq(later),
+                    self._end_seq.eq(self._end_seq + self._scores_per_line(self._current.log_slices)),
                     self._last.eq(later >= self._current.length),
                     self._beat.eq(0),
                 ]
@@ -321,9 +326,9 @@ class QKMultiply(wiring.Component):
     """Scores of each query against its keys: ``score = Q·K``, one beat of ``lanes`` slices a cycle.
 
     A query of ``length`` keys gives ``ceil(length / S)`` lines, ``S = scores_per_line``, of ``beats(dim)`` beats each.
-    Where the query and the one behind it have ``pack`` and agree in context, length and half, and the next one has
-    arrived, the last line also holds the first keys of the next row. A beat is issued when all keys of its line are
-    below ``ready[half]`` and the output queue has room. The multipliers then run without a stall: the output queue
+    Where the query and the one behind it have ``pack`` and agree in context and length, and the next one has
+    arrived, the last line also holds the first keys of the next row. A beat is issued when the sequence numbers of all
+    keys of its line lie before ``ready`` and the output queue has room. The multipliers then run without a stall: it
     holds all that is under way. The lower 4 bits of a K word count only if the row's query has ``low``.
 
     Initiation interval 1 across lines and queries. A line appears :attr:`latency` cycles after the issue of its last
@@ -334,7 +339,7 @@ class QKMultiply(wiring.Component):
     -------
     query : In(stream(query_row))    in row order
     read : Out(BufferRead)           K buffer
-    ready : In(count_width[2])       positions of a half that are loaded, repeated keys included
+    ready : In(seq_width)            sequence number before which all keys are loaded (modulo comparison)
     line : Out(stream(score_line))
     row : Out(stream(started_row))   one per query, not later than its first line
     busy : Out(1)                    a beat is issued in this cycle; else one of the next three
@@ -344,6 +349,7 @@ class QKMultiply(wiring.Component):
     useful : Out(n)                  scores of the line whose last beat is issued in this cycle, else 0
     row_read : Out(1)                the keys of a whole row have been read (registered)
     row_read_context : Out(n)        of this context
+    row_read_low : Out(1)            with the lower bits of its keys: they are not needed again for it
     """
 
     def __init__(self, config: Config):
@@ -352,11 +358,12 @@ class QKMultiply(wiring.Component):
             {
                 "query": In(stream.Signature(query_row(config))),
                 "read": Out(BufferRead(config)),
-                "ready": In(data.ArrayLayout(config.count_width, 2)),
+                "ready": In(config.seq_width),
                 "line": Out(stream.Signature(score_line(config))),
                 "row": Out(stream.Signature(started_row(config))),
                 "row_read": Out(1),
                 "row_read_context": Out(config.context_width),
+                "row_read_low": Out(1),
                 "busy": Out(1),
                 "stall_query": Out(1),
                 "stall_key": Out(1),
@@ -393,7 +400,6 @@ class QKMultiply(wiring.Component):
         m.d.comb += [
             control.ready.eq(self.ready),
             self.read.en.eq(control.issue),
-            self.read.half.eq(control.half),
             self.read.first.eq(control.first),
             array.shift_next.eq(control.shift_next),
             array.shift_current.eq(control.shift_current),
@@ -491,7 +497,11 @@ class QKMultiply(wiring.Component):
 
     def _count(self, m: Module, control: _LineControl, rows: StreamQueue) -> None:
         blocked = Signal()
-        m.d.sync += [self.row_read.eq(control.row_done), self.row_read_context.eq(control.context)]
+        m.d.sync += [
+            self.row_read.eq(control.row_done),
+            self.row_read_context.eq(control.context),
+            self.row_read_low.eq(control.low),
+        ]
         m.d.comb += [
             blocked.eq(control.idle & self.query.valid & ~rows.i.ready),
             self.busy.eq(control.issue),

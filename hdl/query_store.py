@@ -10,15 +10,16 @@ from amaranth.lib.wiring import In, Out
 from hdl import layouts
 from hdl.config import Config
 from hdl.fetch_layouts import (
-    NUM_BUFFER_LOADS,
     add_modulo,
     load_info,
+    load_width,
+    local_row,
+    place_width,
     plane_fields,
-    query_local_row,
     real_slices,
     slice_elements,
 )
-from hdl.layouts import bits_for_count
+from hdl.layouts import QUERY, bits_for_count
 
 __all__ = ["QueryStore"]
 
@@ -26,15 +27,17 @@ __all__ = ["QueryStore"]
 class QueryStore(wiring.Component):
     """Hand out Q rows to the channels and bring them back in the order of the requests (paper section IV-B).
 
-    A request gets one of ``query_queue`` places before any word of it is asked for, so slices never wait here. Two
-    cycles from a request to the channels, and from a row's last slice to the row; one row a cycle.
+    A request gets one of ``query_queue`` places before any word of it is asked for, so slices never wait here. Requests
+    for the same plane, one behind the other, share an entry of the table of loads; another plane gets the next entry,
+    as soon as no row of the entry's plane before is in flight. Two cycles from a request to the channels, and from a
+    row's last slice to the row; one row a cycle.
 
     Members
     -------
     request : In(stream.Signature(query_request))
-    info : Out(ArrayLayout(load_info, query_queue))    parameters of the rows in flight
-    rows : Out(stream.Signature(query_local_row)).array(num_channels)    to the channels
-    slice_valid, slice_load, slice_index, slice_last, slice_words : In    converted slices
+    info : Out(ArrayLayout(load_info, loads))    the planes of the rows in flight
+    rows : Out(stream.Signature(local_row)).array(num_channels)    to the channels
+    slice_valid, slice_load, slice_place, slice_index, slice_last, slice_words : In    converted slices
     o : Out(stream.Signature(ArrayLayout(signed(operand_width), max_dim)))    zero beyond D
     busy : Out(1)
     """
@@ -42,14 +45,14 @@ class QueryStore(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         word = data.ArrayLayout(signed(config.operand_width), config.lane_width)
-        row = query_local_row(config)
         super().__init__(
             {
                 "request": In(stream.Signature(layouts.query_request(config))),
-                "info": Out(data.ArrayLayout(load_info(config), config.query_queue)),
-                "rows": Out(stream.Signature(row)).array(config.num_channels),
+                "info": Out(data.ArrayLayout(load_info(config), config.loads)),
+                "rows": Out(stream.Signature(local_row(config))).array(config.num_channels),
                 "slice_valid": In(1),
-                "slice_load": In(row["load"].shape),
+                "slice_load": In(load_width(config)),
+                "slice_place": In(place_width(config)),
                 "slice_index": In(bits_for_count(real_slices(config) - 1)),
                 "slice_last": In(1),
                 "slice_words": In(word),
@@ -66,16 +69,14 @@ class QueryStore(wiring.Component):
         head = Signal(range(max(2, places)))
         read = Signal()
         taken = self.send(m, used)
-        place = Signal(range(max(2, places)))
-        m.d.comb += place.eq(self.slice_load - NUM_BUFFER_LOADS)
-        self.store(m, place, head, read)
+        self.store(m, head, read)
         m.d.comb += [
             read.eq(complete.bit_select(head, 1) & (~self.o.valid | self.o.ready)),
             self.busy.eq((used != 0) | self.o.valid),
         ]
         m.d.sync += used.eq(used + taken - read)
         with m.If(self.slice_valid & self.slice_last):
-            m.d.sync += complete.bit_select(place, 1).eq(1)
+            m.d.sync += complete.bit_select(self.slice_place, 1).eq(1)
         with m.If(read):
             m.d.sync += [complete.bit_select(head, 1).eq(0), head.eq(add_modulo(head, 1, places))]
         with m.If(~self.o.valid | self.o.ready):
@@ -87,55 +88,77 @@ class QueryStore(wiring.Component):
         config = self.config
         log_channels = config.num_channels.bit_length() - 1
         request = Signal(layouts.query_request(config), reset_less=True)
-        place = [Signal(range(max(2, config.query_queue)), name=f"place_{i}") for i in range(2)]
+        same = Signal(reset_less=True)  # the plane is that of the request before
+        place, next_place = (Signal(range(max(2, config.query_queue)), name=name) for name in ("place", "next_place"))
         valid = [Signal(name=f"valid_{i}") for i in range(2)]
-        row = Signal(query_local_row(config), reset_less=True)
-        channel = Signal(max(1, log_channels), reset_less=True)  # a single channel: always 0
-        moved = Signal()
+        row = Signal(local_row(config), reset_less=True)
+        channel = Signal(config.channel_bits, reset_less=True)
         ready = Array(port.ready for port in self.rows)[channel] if log_channels else self.rows[0].ready
         taken = self.request.valid & self.request.ready
+        moved, passed, entry_free = Signal(), Signal(), Signal()
+        entry = self.entries(m, passed, same, entry_free)
         m.d.comb += [
             moved.eq(~valid[1] | ready),
-            self.request.ready.eq((used != config.query_queue) & (~valid[0] | moved)),
+            passed.eq(moved & valid[0] & (same | entry_free)),
+            self.request.ready.eq((used != config.query_queue) & (~valid[0] | passed)),
         ]
         for c, port in enumerate(self.rows):
-            m.d.comb += [port.valid.eq(valid[1] & (channel == c)), port.payload.eq(row)]
+            m.d.comb += [port.valid.eq(valid[1] & ((channel == c) if log_channels else 1)), port.payload.eq(row)]
         with m.If(moved):
             m.d.sync += [
-                valid[1].eq(valid[0]),
-                place[1].eq(place[0]),
-                row.load.eq(NUM_BUFFER_LOADS + place[0]),
+                valid[1].eq(passed),
+                row.eq(0),
+                row.load.eq(Cat(entry, Const(QUERY, 2))),
+                row.position.eq(place),
                 row.index.eq(request.row >> log_channels),
-                channel.eq(request.row[:log_channels]),
+                channel.eq(request.row[:log_channels] + request.plane.skew),
             ]
-            for i in range(config.query_queue):
-                with m.If(valid[0] & (place[0] == i)):
-                    m.d.sync += [self.info[i][k].eq(v) for k, v in plane_fields(config, request.plane).items()]
-                    m.d.sync += [self.info[i][k].eq(0) for k in ("shift", "count", "repeat", "listed", "list")]
-        with m.If(moved | ~valid[0]):
+        for i in range(config.loads):
+            with m.If(passed & (entry == i)):
+                m.d.sync += [self.info[i][k].eq(v) for k, v in plane_fields(config, request.plane).items()]
+        with m.If(passed | ~valid[0]):
             m.d.sync += valid[0].eq(taken)
         with m.If(taken):
-            m.d.sync += request.eq(self.request.payload)
-        next_place = Signal(range(max(2, config.query_queue)))
-        with m.If(taken):
-            m.d.sync += [next_place.eq(add_modulo(next_place, 1, config.query_queue)), place[0].eq(next_place)]
+            m.d.sync += [
+                request.eq(self.request.payload),
+                same.eq(self.request.payload.plane.as_value() == request.plane.as_value()),
+                place.eq(next_place),
+                next_place.eq(add_modulo(next_place, 1, config.query_queue)),
+            ]
         return taken
 
-    def store(self, m, place, head, read):
+    def entries(self, m, passed, same, free):
+        """Rows in flight by entry; returns the entry of the request that waits."""
+        config = self.config
+        current, entry = Signal(config.load_width, init=-1), Signal(config.load_width)
+        done = self.slice_valid & self.slice_last
+        counts = [Signal(bits_for_count(config.query_queue), name=f"rows_{i}") for i in range(config.loads)]
+        m.d.comb += [
+            entry.eq(Mux(same, current, current + 1)),
+            free.eq(Cat(count == 0 for count in counts).bit_select((current + 1)[: config.load_width], 1)),
+        ]
+        for i, count in enumerate(counts):
+            begun, ended = passed & (entry == i), done & (self.slice_load[: config.load_width] == i)
+            m.d.sync += count.eq(count + begun - ended)
+        with m.If(passed):
+            m.d.sync += current.eq(entry)
+        return entry
+
+    def store(self, m, head, read):
         """A memory per slice of a row; its output register is the payload of ``o``."""
         config = self.config
         size = slice_elements(config)
         bits = size * config.operand_width
+        last_slice = self.last_slice(m, head)
         row = []
         for index in range(real_slices(config)):
             memory = Memory(shape=bits, depth=max(2, config.query_queue), init=[])
             m.submodules[f"slice_{index}"] = memory
             write_port, read_port = memory.write_port(), memory.read_port()
             filled = Signal(name=f"filled_{index}", reset_less=True)
-            last_slice = Array(self.info[i].last_slice for i in range(config.query_queue))[head]
             m.d.comb += [
                 write_port.en.eq(self.slice_valid & (self.slice_index == index)),
-                write_port.addr.eq(place),
+                write_port.addr.eq(self.slice_place),
                 write_port.data.eq(self.slice_words.as_value()[:bits]),
                 read_port.en.eq(read),
                 read_port.addr.eq(head),
@@ -144,3 +167,13 @@ class QueryStore(wiring.Component):
                 m.d.sync += filled.eq(last_slice >= index)
             row.append(Mux(filled, read_port.data, Const(0, bits)))
         m.d.comb += self.o.payload.as_value().eq(Cat(row))
+
+    def last_slice(self, m, head):
+        """Index of the last slice of the row at place ``head``."""
+        indexes = []
+        for i in range(self.config.query_queue):
+            index = Signal.like(self.slice_index, name=f"last_{i}", reset_less=True)
+            with m.If(self.slice_valid & self.slice_last & (self.slice_place == i)):
+                m.d.sync += index.eq(self.slice_index)
+            indexes.append(index)
+        return Array(indexes)[head]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import Config
 from hdl.fetch_layouts import (
-    NUM_BUFFER_LOADS,
+    kind_of,
     load_info,
     local_row,
     num_loads,
@@ -16,7 +16,7 @@ from hdl.fetch_layouts import (
     row_slot,
     units_per_word,
 )
-from hdl.layouts import bits_for_count
+from hdl.layouts import QUERY, bits_for_count
 
 __all__ = ["RowIssuer"]
 
@@ -25,7 +25,8 @@ class RowIssuer(wiring.Component):
     """Compute the words of each row and request them, one a cycle; at most ``outstanding`` words are in flight.
 
     A row whose first word is the last word requested for the row before of the same load shares that word (packed
-    neighbours). Words are never shared between loads, because memory may have changed meanwhile. Latency 4.
+    neighbours). Words are never shared between loads, because memory may have changed meanwhile. An end mark passes
+    while words of the row before it are requested: it costs no cycle if these are two or more. Latency 4.
 
     Members
     -------
@@ -104,13 +105,14 @@ class RowIssuer(wiring.Component):
         left = Signal(len(extra) + 1)
         credit = Signal(bits_for_count(config.outstanding), init=config.outstanding)
         accepted = self.request.valid & self.request.ready
-        reuse = sharable & (first == last) & (row.load == last_load) & ~row.end
-        take = valid & self.row.ready & ((left == 0) | ((left == 1) & accepted))
+        reuse = sharable & (first == last) & (row.load == last_load)
+        free = row.end | (left == 0) | ((left == 1) & accepted)
+        take = valid & free & self.row.ready
         tag = self.row.payload
         m.d.comb += [
             enable.eq(~valid | take),
-            # The row queue takes the row when its first request can go out; nothing else decides its valid.
-            self.row.valid.eq(valid & ((left == 0) | ((left == 1) & accepted))),
+            # The row queue takes a row when its first request can go out; nothing else decides its valid.
+            self.row.valid.eq(valid & free),
             tag.load.eq(row.load),
             tag.position.eq(row.position),
             tag.offset.eq(offset),
@@ -124,11 +126,14 @@ class RowIssuer(wiring.Component):
         m.d.sync += credit.eq(credit + self.returned - accepted)
         with m.If(accepted):
             m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
-        with m.If(take):
+        with m.If(take & ~row.end):
             m.d.sync += [
-                left.eq(Mux(row.end, 0, extra + 1 - reuse)),
+                left.eq(extra + 1 - reuse),
                 address.eq(first + reuse),
                 last.eq(first + extra),
                 last_load.eq(row.load),
-                sharable.eq(~row.end & (row.load < NUM_BUFFER_LOADS)),
+                sharable.eq(kind_of(row.load) != QUERY),
             ]
+        # The load's name may come again.
+        with m.If(take & row.end & (row.load == last_load)):
+            m.d.sync += sharable.eq(0)

@@ -10,6 +10,7 @@ from hdl.config import Config
 from hdl.fetch_layouts import (
     add_modulo,
     granule,
+    kind_of,
     load_info,
     num_loads,
     packed_slice,
@@ -21,7 +22,7 @@ from hdl.fetch_layouts import (
     units_per_word,
     words_per_slice,
 )
-from hdl.layouts import KEY, KEY_LSB, bits_for_count
+from hdl.layouts import KEY, KEY_LSB, QUERY, bits_for_count
 
 __all__ = ["SliceAssembler"]
 
@@ -31,7 +32,7 @@ class SliceAssembler(wiring.Component):
 
     Words lie in a ring of registers, one more than a slice can touch: the last word of a row stays until the next row
     has told whether it starts in it. Rows at positions below ``repeat`` are sent a second time, behind the last row.
-    Latency 4 from the row (its words being there).
+    A row of a pair goes to two regions, one half of it to each. Latency 4 from the row (its words being there).
 
     Members
     -------
@@ -57,6 +58,7 @@ class SliceAssembler(wiring.Component):
         self.cut_shape = data.StructLayout(
             {
                 "tag": slice_tag(config),
+                "row_slots": config.slot_width,  # to be added to the slot: those of the rows before this one
                 "width": 5,
                 "signed": 1,
                 "shift": 4,
@@ -86,14 +88,15 @@ class SliceAssembler(wiring.Component):
         log_units = units_per_word(config).bit_length() - 1
         row, valid = Signal(row_slot(config), reset_less=True), Signal()
         info = Signal(load_info(config), reset_less=True)
-        index = Signal.like(info.last_slice)
+        index, second = Signal.like(info.last_slice), Signal()  # slice of D elements; the last D of a pair's row
         again, begun = Signal(), Signal()  # second time of a repeated slice; not the row's first slice
         offset = Signal(log_units, reset_less=True)
         repeated = row.position < info.repeat
         tail = index == info.last_slice
+        last = tail & (second | ~info.pair)
         units = Mux(tail, info.tail_units, info.full_units)
         step = ~repeated | again
-        done = row.end | (tail & step)
+        done = row.end | (last & step)
         enable = ~cut_valid | fire
         words = Signal(range(self.ring_size))
         start = self.load_row(m, row, valid, info, enable & done, offset)
@@ -101,26 +104,32 @@ class SliceAssembler(wiring.Component):
         behind = (offset + units) >> log_units
         m.d.comb += words.eq(((offset + units - 1)[:-1] >> log_units) + 1)
         with m.If(start):
-            m.d.sync += [index.eq(0), again.eq(0), begun.eq(0)]
+            m.d.sync += [index.eq(0), second.eq(0), again.eq(0), begun.eq(0)]
         with m.Elif(enable & valid):
-            m.d.sync += [again.eq(repeated & ~again), begun.eq(1), index.eq(index + step)]
+            m.d.sync += [again.eq(repeated & ~again), begun.eq(1)]
             with m.If(step):
-                m.d.sync += offset.eq((offset + units)[:log_units])
+                m.d.sync += [
+                    offset.eq((offset + units)[:log_units]),
+                    index.eq(Mux(tail, 0, index + 1)),
+                    second.eq(second | tail),
+                ]
         with m.If(enable):
+            is_query = kind_of(row.load) == QUERY
             position = row.position + Mux(again, info.count, 0)
             m.d.sync += [
                 cut_valid.eq(valid),
                 cut.fresh.eq(fresh & ~row.end),
                 cut.need.eq(Mux(row.end, 0, fresh + words)),
-                cut.free.eq(Mux(row.end, 0, fresh + Mux(step, Mux(tail, words - 1, behind), 0))),
+                cut.free.eq(Mux(row.end, 0, fresh + Mux(step, Mux(last, words - 1, behind), 0))),
                 cut.offset.eq(offset),
                 cut.tag.load.eq(row.load),
-                cut.tag.position.eq(row.position),
-                cut.tag.slot.eq((position << info.log_slices) + index),
+                cut.tag.mark.eq(info.seq + Mux(row.end, info.count + info.repeat, row.position)),
+                cut.tag.slot.eq(info.slot + index + Mux(second, info.pair_offset, 0)),
+                cut.row_slots.eq(Mux(is_query, 0, position << info.log_slices)),
                 cut.tag.units.eq(Mux(step & ~row.end, units, 0)),
-                cut.tag.low.eq((row.load[1:] != KEY) | (info.shift == 0)),
+                cut.tag.low.eq((kind_of(row.load) != KEY) | (info.shift == 0)),
                 cut.width.eq(info.width),
-                cut.signed.eq(row.load[1:] != KEY_LSB),
+                cut.signed.eq(kind_of(row.load) != KEY_LSB),
                 cut.shift.eq(info.shift),
                 cut.granules.eq(Mux(tail, info.tail_granules, slice_elements(config) // granule(config))),
                 cut.tag.row_last.eq(done),
@@ -163,6 +172,7 @@ class SliceAssembler(wiring.Component):
         with m.If(fire):
             m.d.sync += [head.eq(add_modulo(head, cut.free, size)), offset.eq(cut.offset)]
             m.d.sync += [self.o.payload[name].eq(cut[name]) for name in ("tag", "width", "signed", "shift", "granules")]
+            m.d.sync += self.o.payload.tag.slot.eq(cut.tag.slot + cut.row_slots)
             with m.Switch(add_modulo(head, cut.fresh, size)):
                 for i in range(size):
                     with m.Case(i):

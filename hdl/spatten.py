@@ -78,8 +78,10 @@ class SpAtten(wiring.Component):
         m.submodules.walker = self._walker = LayerWalker(config)
         m.submodules.controller = self._controller = Controller(config)
         m.submodules.fetcher = self._fetcher = Fetcher(config)
-        m.submodules.key_buffer = self._key_buffer = KVBuffer(config)
-        m.submodules.value_buffer = self._value_buffer = KVBuffer(config)
+        m.submodules.key_buffer = self._key_buffer = KVBuffer(
+            config, slots=config.key_slots, banks_per_lane=config.banks_per_lane
+        )
+        m.submodules.value_buffer = self._value_buffer = KVBuffer(config, slots=config.value_slots, banks_per_lane=1)
         m.submodules.qk = self._qk = QKMultiply(config)
         m.submodules.softmax = self._softmax = Softmax(config)
         m.submodules.pruner = self._pruner = ValuePruner(config)
@@ -149,7 +151,7 @@ class SpAtten(wiring.Component):
             checker.survivors.eq(select.num_survivors),
             checker.last_id.eq(select.last_id),
             # A new list begins anew.
-            heads.clear.eq(walker.void | (checker.id_write.valid & (checker.id_write.payload.position == 0))),
+            heads.clear.eq(walker.void | (checker.id_write.valid & checker.id_write.payload.first)),
             heads.update.eq(select.update),
             heads.count.eq(select.head_count),
             select.head_busy.eq(heads.busy),
@@ -160,8 +162,8 @@ class SpAtten(wiring.Component):
             tokens.fold.eq(select.fold),
             select.token_busy.eq(tokens.busy),
             tokens.read_en.eq(select.token_read_en),
-            tokens.read_position.eq(select.token_position),
-            select.token_id.eq(tokens.id),
+            tokens.read_word.eq(select.token_word),
+            select.token_ids.eq(tokens.ids),
             select.token_importance.eq(tokens.importance),
             tokens.accumulate.eq(controller.accumulate),
             # Checker and selection never write at the same time.
@@ -181,13 +183,13 @@ class SpAtten(wiring.Component):
             connect(m, getattr(controller, name), getattr(fetcher, name))
         connect(m, fetcher.query, controller.query_elements)
         connect(m, self._pruner.gather, fetcher.gather)
-        for lane in range(self.config.lanes):
-            connect(m, fetcher.key_write[lane], self._key_buffer.write[lane])
-            connect(m, fetcher.value_write[lane], self._value_buffer.write[lane])
+        for writes, buffer in ((fetcher.key_write, self._key_buffer), (fetcher.value_write, self._value_buffer)):
+            for bank, write in enumerate(writes):
+                connect(m, write, buffer.write[bank])
         for channel, port in enumerate(self.memory):
             connect(m, fetcher.memory[channel], flipped(port))
         m.d.comb += [
-            controller.key_lsb_ready.eq(fetcher.key_lsb_ready),
+            controller.key_lsb_done.eq(fetcher.key_lsb_done),
             self._qk.ready.eq(fetcher.key_ready),
             self._pv.ready.eq(fetcher.value_ready),
         ]
@@ -208,10 +210,16 @@ class SpAtten(wiring.Component):
         connect(m, softmax.row_out, pruner.row)
         connect(m, pruner.gather_row, controller.gather_row)
         connect(m, pruner.value_line, pv.line)
-        # Until V of this job is commanded, the buffer half's ready count is that of an older job.
-        commanded = controller.values_commanded.bit_select(pruner.value_row.payload.tag.context, 1)
+        # Only when V of the job is commanded, its region is known.
+        context = pruner.value_row.payload.tag.context
+        commanded = controller.values_commanded.bit_select(context, 1)
         m.d.comb += [
-            pv.row.payload.eq(pruner.value_row.payload),
+            *(
+                pv.row.payload[name].eq(pruner.value_row.payload[name])
+                for name in pruner.value_row.payload.shape().members
+            ),
+            pv.row.payload.slot.eq(Array(controller.value_slot)[context]),
+            pv.row.payload.seq.eq(Array(controller.value_seq)[context]),
             pv.row.valid.eq(pruner.value_row.valid & commanded),
             pruner.value_row.ready.eq(pv.row.ready & commanded),
         ]
@@ -219,6 +227,7 @@ class SpAtten(wiring.Component):
         m.d.comb += [
             controller.row_read.eq(qk.row_read),
             controller.row_read_context.eq(qk.row_read_context),
+            controller.row_read_low.eq(qk.row_read_low),
             controller.decided.eq(pruner.decided),
             controller.decided_tag.eq(pruner.decided_tag),
             controller.decided_flat.eq(pruner.decided_flat),

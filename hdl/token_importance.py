@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -102,20 +102,21 @@ class TokenImportance(wiring.Component):
 
     Position p is word p // lanes of bank p mod lanes. Row B of a packed line may need banks that row A needs, too; its
     lanes, the first positions of the list, are summed in registers until ``fold`` adds them to the banks. Then it is
-    bit-exact with :func:`golden.cascade.accumulate`. Entries hold rubbish until they are written; a write of position
-    0 begins a new list and clears the registers.
+    bit-exact with :func:`golden.cascade.accumulate`. Entries hold rubbish until they are written; a write with
+    ``first`` begins a new list and clears the registers.
 
     Members
     -------
     probs : In(stream.Signature(prob_line(config), always_ready=True))    of dropped rows nothing is added
     accumulate : In(contexts)     whether the lines of a job in flight are added, by ``a_tag.context``
-    write : In(stream.Signature(id_write(config), always_ready=True))     set an entry, only while not ``busy``;
-                                  ``list`` is not read
+    write : In(stream.Signature(id_write(config), always_ready=True))     set entries of a word, only while not
+                                  ``busy``; ``list`` is not read
     fold : In(1)                  pulse: add the sums of row B's lanes, in the first cycle behind it without a line
-    busy : Out(1)                 lines inside, or folding; from the cycle behind line or pulse on
-    read_en, read_position : In   read an entry, only while not ``busy``; also in the cycle behind its write
-    id : Out(position_width)      of the entry, one enabled cycle later; holds until the next read or line
-    importance : Out(32)          UQ16.16
+    busy : Out(1)                 lines inside that are added, or folding; from the cycle behind line or pulse on
+    read_en, read_word : In       read a word of entries, only while not ``busy``; also in the cycle behind its write
+    ids : Out(ArrayLayout(position_width, lanes))    of the entries, one enabled cycle later; hold until the next read
+                                  or line
+    importance : Out(ArrayLayout(32, lanes))    UQ16.16
     """
 
     def __init__(self, config: Config):
@@ -130,9 +131,9 @@ class TokenImportance(wiring.Component):
                 "fold": In(1),
                 "busy": Out(1),
                 "read_en": In(1),
-                "read_position": In(config.position_width),
-                "id": Out(config.position_width),
-                "importance": Out(N.IMPORTANCE_WIDTH),
+                "read_word": In(self.word_width),
+                "ids": Out(data.ArrayLayout(config.position_width, config.lanes)),
+                "importance": Out(data.ArrayLayout(N.IMPORTANCE_WIDTH, config.lanes)),
             }
         )
 
@@ -147,13 +148,12 @@ class TokenImportance(wiring.Component):
         sums = self.repeated_keys(m, line, b_count, folding)
 
         probs, en = self.by_bank(line.start, line.probs), self.by_bank(line.start, a_mask)
-        banks = []
         for number in range(self.config.lanes):
             prob = Signal(N.EXP_WIDTH, name=f"prob_{number}", reset_less=True)
             m.d.sync += prob.eq(probs[number])
             addend = Mux(folding, sums[number], prob) if number < len(sums) else prob
-            banks.append(self.bank(m, number, line.start, en[number], addend))
-        self.read(m, banks)
+            self.bank(m, number, line.start, en[number], addend)
+        self.keep_ids(m)
         return m
 
     def take(self, m: Module, line, a_mask: Signal, b_count: Signal, fold: Signal) -> None:
@@ -170,7 +170,8 @@ class TokenImportance(wiring.Component):
             line.eq(new),
             a_mask.eq(Mux(counts & ~new.a_drop, Cat(lanes_below(new.a_count, lanes)), 0)),
             b_count.eq(Mux(counts & ~new.b_drop, new.b_count, 0)),
-            inside.eq(Cat(self.probs.valid | step, inside)),
+            # Lines that add nothing do not count: else a list could not be written while rows of other jobs pass.
+            inside.eq(Cat(counts | step, inside)),
             fold.eq(step),
         ]
         if lanes > 1:
@@ -197,14 +198,14 @@ class TokenImportance(wiring.Component):
             prob = Signal(N.EXP_WIDTH, name=f"b_prob_{position}", reset_less=True)
             en = Signal(name=f"b_en_{position}")
             m.d.sync += [prob.eq(items[position]), en.eq(position < b_count)]
-            with m.If(folding | (self.write.valid & (self.write.payload.position == 0))):
+            with m.If(folding | (self.write.valid & self.write.payload.first)):
                 m.d.sync += total.eq(0)
             with m.Elif(en):
                 m.d.sync += total.eq(saturated(total + prob, N.IMPORTANCE_WIDTH))
             sums.append(total)
         return sums
 
-    def bank(self, m: Module, number: int, start: Value, en: Value, addend: Value) -> SumMemory:
+    def bank(self, m: Module, number: int, start: Value, en: Value, addend: Value) -> None:
         """One bank; the line from ``start`` on has its positions in one word, or in that and the next."""
         bank = SumMemory(width=N.IMPORTANCE_WIDTH, addr_width=self.word_width, addend_width=len(addend))
         m.submodules[f"bank_{number}"] = bank
@@ -213,29 +214,26 @@ class TokenImportance(wiring.Component):
             bank.add_en.eq(en),
             bank.add_addr.eq((start >> self.log_lanes) + (start[: self.log_lanes] > number)),
             bank.addend.eq(addend),
-            bank.write_en.eq(self.write.valid & (entry.position[: self.log_lanes] == number)),
-            bank.write_addr.eq(entry.position >> self.log_lanes),
-            bank.write_data.eq(entry.importance),
+            bank.write_en.eq(self.write.valid & entry.mask[number]),
+            bank.write_addr.eq(entry.word),
+            bank.write_data.eq(entry.importance[number]),
             bank.read_en.eq(self.read_en),
-            bank.read_addr.eq(self.read_position >> self.log_lanes),
+            bank.read_addr.eq(self.read_word),
+            self.importance[number].eq(bank.data),
         ]
-        return bank
 
-    def read(self, m: Module, banks: list[SumMemory]) -> None:
-        """Memory of ids, and the entry that was read."""
-        m.submodules.ids = ids = Memory(
-            shape=self.config.position_width, depth=1 << self.config.position_width, init=[]
-        )
-        write, read = ids.write_port(), ids.read_port()
-        number = Signal(max(1, self.log_lanes), reset_less=True)
-        with m.If(self.read_en):
-            m.d.sync += number.eq(self.read_position[: self.log_lanes])
-        m.d.comb += [
-            write.en.eq(self.write.valid),
-            write.addr.eq(self.write.payload.position),
-            write.data.eq(self.write.payload.id),
-            read.en.eq(self.read_en),
-            read.addr.eq(self.read_position),
-            self.id.eq(read.data),
-            self.importance.eq(Array([bank.data for bank in banks])[number]),
-        ]
+    def keep_ids(self, m: Module) -> None:
+        """Memories of the ids, by bank."""
+        entry = self.write.payload
+        for number in range(self.config.lanes):
+            memory = Memory(shape=self.config.position_width, depth=1 << self.word_width, init=[])
+            m.submodules[f"ids_{number}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.en.eq(self.write.valid & entry.mask[number]),
+                write.addr.eq(entry.word),
+                write.data.eq(entry.ids[number]),
+                read.en.eq(self.read_en),
+                read.addr.eq(self.read_word),
+                self.ids[number].eq(read.data),
+            ]

@@ -53,7 +53,7 @@ class ValuePruner(wiring.Component):
     """Rows between their parameters and their sum and threshold: covers softmax's latency with rows of one line."""
     LATENCY = 2 + LineFilter.LATENCY + 2
     PROB_LATENCY = LATENCY + Probability.LATENCY
-    _ROW_QUEUE = 4
+    _ROW_QUEUE = 8
 
     def __init__(self, config: Config):
         self.config = config
@@ -149,7 +149,7 @@ class ValuePruner(wiring.Component):
         wiring.connect(m, gather_rows.o, wiring.flipped(self.gather_row))
         entry = value_rows.i.payload
         m.d.comb += [entry[name].eq(row_sum[name]) for name in ("tag", "recip", "pe")]
-        m.d.comb += [entry[name].eq(fact[name]) for name in ("half", "log_slices", "dim")]
+        m.d.comb += [entry[name].eq(fact[name]) for name in ("log_slices", "dim")]
         m.d.comb += [
             entry.drop.eq(row_sum.flat),
             value_rows.i.valid.eq(step & ~(fact.gather & row_sum.flat)),
@@ -164,7 +164,7 @@ class ValuePruner(wiring.Component):
         m.submodules.compactor = compactor = ValueCompactor(self.config)
         m.submodules.probs = probs = StreamQueue(self.prob.payload.shape(), depth=4)
         m.submodules.values = values = StreamQueue(self.value_line.payload.shape(), depth=self.value_depth)
-        m.submodules.masks = masks = StreamQueue(self.gather.payload.shape(), depth=8)
+        m.submodules.masks = masks = StreamQueue(self.gather.payload.shape(), depth=16)
         wiring.connect(m, probability.o, probs.i)
         wiring.connect(m, probs.o, wiring.flipped(self.prob))
         wiring.connect(m, values.o, wiring.flipped(self.value_line))

@@ -83,6 +83,8 @@ def _job(
 
 def _measure(config: Config, jobs: list[Job]):
     """Cycles and counters of jobs on the Verilator model; every output is compared with golden."""
+    for index, job in enumerate(jobs):
+        job.skew = index % config.num_channels
     with make_engine("verilator", config, timing=MemoryTiming()) as engine:
         run = engine.run(jobs)
     results = [run_job(job, config) for job in jobs]
@@ -264,7 +266,19 @@ def _beginning(path: Path, tokens: int) -> str:
     return " ".join(words[:count])
 
 
-BENCHES: dict[str, Callable[[], Iterator[Record]]] = {"core": bench_core, "accuracy": bench_accuracy}
+def _bench_workloads() -> Iterator[Record]:
+    from sim.bench_workloads import bench_workloads
+
+    yield from bench_workloads()
+
+
+BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
+    "core": bench_core,
+    "workloads": _bench_workloads,
+    "accuracy": bench_accuracy,
+}
+NEED_DATA = ("workloads", "accuracy")
+"""Benches that read the folder SPATTEN_DATA."""
 
 
 def bench_command(names: list[str]) -> None:
@@ -273,9 +287,11 @@ def bench_command(names: list[str]) -> None:
     if unknown:
         raise ValueError(f"NAME must be one of {', '.join(BENCHES)}, not {unknown[0]!r}")
     console = Console()
-    if not names and "SPATTEN_DATA" not in os.environ and "accuracy" in BENCHES:
-        console.print("accuracy is left out: SPATTEN_DATA names no folder of texts")
-        names = [name for name in BENCHES if name != "accuracy"]
+    if not names and "SPATTEN_DATA" not in os.environ:
+        left_out = [name for name in NEED_DATA if name in BENCHES]
+        if left_out:
+            console.print(f"{' and '.join(left_out)} left out: SPATTEN_DATA names no folder of texts and workloads")
+        names = [name for name in BENCHES if name not in left_out]
     for name in names or list(BENCHES):
         table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")
         records = []

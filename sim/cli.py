@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.eval_cli import eval_app
+from sim.reproduce_cli import reproduce
+from sim.workload_cli import workload
 
 __all__ = ["UserError", "app", "load_config", "main"]
 
@@ -27,6 +29,8 @@ app = typer.Typer(
 )
 
 app.add_typer(eval_app, name="eval")
+app.command()(workload)
+app.command()(reproduce)
 
 Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")]
 
@@ -93,8 +97,11 @@ def run(
     ] = None,
     pin_first: Annotated[int | None, typer.Option("--pin-first", help="First tokens that are never pruned.")] = None,
     pin_last: Annotated[int | None, typer.Option("--pin-last", help="Last tokens that are not.")] = None,
-    memory_latency: Annotated[int, typer.Option("--memory-latency", help="Cycles.")] = 20,
-    memory_stall: Annotated[float, typer.Option("--memory-stall", help="Chance of a stalled cycle, 0 to 1.")] = 0.0,
+    memory: Annotated[str, typer.Option("--memory", help="ideal (fixed latency) or hbm2.")] = "ideal",
+    memory_latency: Annotated[int, typer.Option("--memory-latency", help="Cycles; of ideal.")] = 20,
+    memory_stall: Annotated[
+        float, typer.Option("--memory-stall", help="Chance of a stalled cycle, 0 to 1; of ideal.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the stalls.")] = 0,
     layers: Annotated[int | None, typer.Option("--layers", help="Layers that run on the engine; default all.")] = None,
     max_cycles: Annotated[int | None, typer.Option("--max-cycles", help="Most cycles of a layer.")] = None,
@@ -127,6 +134,7 @@ def run(
         preset=preset,
         algorithm=algorithm,
         settings=settings,
+        memory=memory,
         memory_latency=memory_latency,
         memory_stall=memory_stall,
         seed=seed,

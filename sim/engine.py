@@ -14,12 +14,14 @@ from golden.job import Job, JobResult
 from golden.layer import LayerJob, Selection
 from hdl.config import Config
 from hdl.layouts import STATUS, job_status
+from sim.hbm2 import HBM2, HBM2Timing
 from sim.jobs import HOST_STREAMS, ResultError, Unpacker, collect, collect_selections, pack_jobs, pack_layers
 from sim.memory import MemoryImage
 
 __all__ = [
     "ENGINES",
     "HOST_STREAMS",
+    "MEMORY_MODES",
     "Engine",
     "EngineError",
     "LayerRun",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 ENGINES = ("verilator", "pysim")
+MEMORY_MODES = ("ideal", "hbm2")
 
 # Streams of random stalls; channel c has request stalls 9 + 2 * c and response stalls 10 + 2 * c.
 SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_SKEW, SALT_LAYER, SALT_HEAD, SALT_SURVIVOR = range(9)
@@ -63,8 +66,11 @@ def willing(seed: int, salt: int, cycle: int, threshold: int) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MemoryTiming:
-    """Memory channels and host of a run."""
+    """Memory channels and host of a run (docs/memory.md)."""
 
+    mode: str = "ideal"
+    """ideal: ``latency`` … ``queue`` hold, and a word comes each cycle. hbm2: ``hbm2`` holds, and they do not."""
+    hbm2: HBM2Timing = HBM2
     latency: int = 20
     """Cycles from the request to the first chance of its response, at least 1."""
     stall: float = 0.0
@@ -84,6 +90,12 @@ class MemoryTiming:
         for name in ("stall", "host_stall"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, not {getattr(self, name)!r}")
+        if self.mode not in MEMORY_MODES:
+            raise ValueError(f"mode must be one of {', '.join(MEMORY_MODES)}, not {self.mode!r}")
+        idle = ("latency", "stall", "skew", "queue") if self.mode == "hbm2" else ("hbm2",)
+        for name in idle:
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ValueError(f"{name} must be left as it is with mode {self.mode}, not {getattr(self, name)!r}")
 
     @property
     def depth(self) -> int:
@@ -108,6 +120,8 @@ class RawRun:
     """Fields of the ``counters`` port at the end."""
     words_read: list[int]
     """Memory words read, by channel."""
+    addresses: list[np.ndarray] | None
+    """Their word addresses, by channel, in order, uint32; None: not recorded."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -125,6 +139,10 @@ class RunResult:
     counters: dict[str, int]
     words_read: list[int]
     """Memory words read, by channel."""
+    memory: str = "none"
+    """Mode of the memory that was simulated."""
+    addresses: list[np.ndarray] | None = None
+    """Addresses of the words read, by channel, in order, uint32, of an engine made with ``record_addresses``."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -141,13 +159,16 @@ class LayerRun:
     cycles: int
     counters: dict[str, int]
     words_read: list[int]
+    memory: str = "none"
+    addresses: list[np.ndarray] | None = None
 
 
 class Engine(abc.ABC):
     """A simulator of one accelerator. Every run starts with an empty memory, and from reset if it is not resumed.
 
     watchdog: cycles without any transfer after which the hardware counts as stuck.
-    max_cycles: most cycles of a run. trace: waveform file (VCD) to write, or None.
+    max_cycles: most cycles of a run. trace: waveform file (VCD) to write, or None. record_addresses: keep the
+    addresses of the words read.
     """
 
     name: str
@@ -160,9 +181,13 @@ class Engine(abc.ABC):
         watchdog: int = 20_000,
         max_cycles: int = 2_000_000_000,
         trace: Path | None = None,
+        record_addresses: bool = False,
     ):
         self.config = config
         self.timing = timing or MemoryTiming()
+        if self.timing.mode == "hbm2":
+            self.timing.hbm2.check_word(config.channel_width)
+        self.record_addresses = record_addresses
         self.watchdog = watchdog
         self.max_cycles = max_cycles
         self.trace = trace
@@ -218,6 +243,8 @@ class Engine(abc.ABC):
             cycles=max(finished),
             counters=raw.counters,
             words_read=raw.words_read,
+            memory=self.timing.mode,
+            addresses=raw.addresses,
         )
 
     def run_layers(
@@ -257,6 +284,8 @@ class Engine(abc.ABC):
             cycles=max(finished),
             counters=raw.counters,
             words_read=raw.words_read,
+            memory=self.timing.mode,
+            addresses=raw.addresses,
         )
 
     def _statuses(

@@ -13,7 +13,6 @@ import math
 import os
 import platform
 import shlex
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -196,6 +195,7 @@ class _Report:
 
     def __init__(self, context: typer.Context, points: Sequence[Point]):
         from sim.evaluate import EVAL_DIR
+        from sim.files import check_writable
         from sim.options import UserError
 
         options = context.params
@@ -210,20 +210,21 @@ class _Report:
             raise UserError(f"--plot needs several settings (--vary or --sweep), not one, to draw {str(self.plot)!r}")
         for option, path in (("--json", self.json_path), ("--csv", self.csv_path), ("--plot", self.plot)):
             if path is not None:
-                _check_writable(option, path)
+                check_writable(option, path, prefix=option == "--plot")
         self.entries: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.curve: dict[str, list[Any]] = {"reduction": [], "loss": [], "labels": []}
 
     def begin(self, task: Task) -> None:
-        from sim.evaluate import write_text
+        from sim.files import write_text
 
         self.task, self.provenance = task, {"command": self.command, **_provenance()}
         if self.sweep:
             write_text(self.json_path, "")
 
     def add(self, point: Point, result: dict[str, Any]) -> None:
-        from sim.evaluate import Journal, write_text
+        from sim.evaluate import Journal
+        from sim.files import write_text
 
         settings = {"algorithm": self.algorithm, "varied": point.texts, "settings": dataclasses.asdict(point.algorithm)}
         entry = {**self.task.meta, **settings, **result, **self.provenance}
@@ -314,20 +315,6 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
-
-
-def _check_writable(option: str, path: Path) -> None:
-    """UserError if the file cannot be put there, with its folders; nothing is left behind."""
-    from sim.options import UserError
-
-    if not path.name or (path.is_dir() and option != "--plot"):
-        raise UserError(f"{option} must be a file, not the folder {str(path)!r}")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{option} must be a writable file, not {str(path)!r}: {error.strerror}") from None
 
 
 def _provenance() -> dict[str, Any]:

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from golden.layer import Traffic
 from golden.models import CausalModel, SentenceModel
 from golden.session import LayerTrace, Session, Totals
 from hdl.config import Config
+from sim.files import write_text
 from sim.options import UserError
 
 __all__ = [
@@ -51,7 +51,6 @@ __all__ = [
     "compute_here",
     "evaluate",
     "forget_model",
-    "write_text",
 ]
 
 EVAL_DIR = Path("build/eval")
@@ -605,20 +604,6 @@ class Journal:
 
     def replace(self, entries: Iterable[dict[str, Any]]) -> None:
         write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in entries))
-
-
-def write_text(path: Path, text: str) -> None:
-    """``path`` is at any time the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 class _Point:

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "hbm2.hpp"
 #include "spatten_ports.h"
 #include "verilated.h"
 #ifdef SPATTEN_TRACE
@@ -72,38 +73,33 @@ enum Salt : uint64_t {
     SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_SKEW, SALT_LAYER, SALT_HEAD, SALT_SURVIVOR, SALT_CHANNEL
 };
 
-// One memory channel. A timing model replaces this class: it decides in which cycle a request is taken and a response
-// given; responses come in the order of the requests, and an offered response stays until it is taken.
-class MemoryChannel {
+// Fixed latency, a word each cycle, random stalls.
+class IdealChannel final : public MemoryChannel {
 public:
     struct Timing {
-        uint32_t latency = 1;
-        uint32_t depth = 1;
+        uint32_t latency;
+        uint32_t depth;
         Stalls stalls;
-        uint64_t salt = SALT_CHANNEL;
+        uint64_t salt;
     };
 
-    void configure(const Timing& timing) {
-        timing_ = timing;
-        pending_.clear();
-        offered_ = false;
-    }
+    explicit IdealChannel(const Timing& timing) : timing_(timing) {}
 
-    // Asked once a cycle, before the edge.
-    bool takes_request(uint64_t cycle) const {
+    bool takes_request(uint64_t cycle) override {
         return pending_.size() < timing_.depth && timing_.stalls.willing(timing_.salt, cycle);
     }
-    bool offers_response(uint64_t cycle) {
+    bool offers_response(uint64_t cycle) override {
         if (!offered_ && !pending_.empty() && pending_.front().due <= cycle) {
             offered_ = timing_.stalls.willing(timing_.salt + 1, cycle);
         }
         return offered_;
     }
-    uint64_t response_address() const { return pending_.front().address; }
+    uint64_t response_address() const override { return pending_.front().address; }
 
-    // Told at the edge.
-    void request(uint64_t cycle, uint64_t address) { pending_.push_back({address, cycle + timing_.latency}); }
-    void response_taken() {
+    void request(uint64_t cycle, uint64_t address, bool) override {
+        pending_.push_back({address, cycle + timing_.latency});
+    }
+    void response_taken() override {
         pending_.pop_front();
         offered_ = false;
     }
@@ -162,6 +158,7 @@ public:
         memory_.resize(pins_.size());
         shown_.resize(pins_.size());
         words_read_.resize(pins_.size());
+        addresses_.resize(pins_.size());
 #ifdef SPATTEN_TRACE
         if (trace_path) {
             context_->traceEverOn(true);
@@ -181,9 +178,21 @@ public:
         top_->final();
     }
 
-    void set_timing(int channel, uint32_t latency, uint32_t depth, uint64_t threshold, uint64_t seed) {
-        channels_[channel].configure({latency, depth, {seed, threshold}, SALT_CHANNEL + 2 * uint64_t(channel)});
+    // Each run needs the channels anew: they begin with nothing in flight.
+    void set_ideal(int channel, uint32_t latency, uint32_t depth, uint64_t threshold, uint64_t seed) {
+        const uint64_t salt = SALT_CHANNEL + 2 * uint64_t(channel);
+        channels_[channel].reset(new IdealChannel({latency, depth, {seed, threshold}, salt}));
     }
+
+    // A word is 32 · 2ⁿ bits: its port has no byte more.
+    bool set_hbm2(int channel, const uint32_t* values, size_t count) {
+        hbm2::Timing timing;
+        if (!timing.assign(values, count)) return false;
+        channels_[channel].reset(new hbm2::Channel(timing, channel, sizeof(Word)));
+        return true;
+    }
+
+    void record_addresses(bool record) { record_ = record; }
 
     void set_host(uint64_t threshold, uint64_t seed, uint64_t watchdog) {
         host_ = {seed, threshold};
@@ -215,6 +224,7 @@ public:
         survivor_.clear();
         status_cycles_.clear();
         words_read_.assign(words_read_.size(), 0);
+        for (auto& addresses : addresses_) addresses.clear();
         shown_.assign(shown_.size(), false);
         cycle_ = last_transfer_ = 0;
         state_ = RUNNING;
@@ -226,7 +236,9 @@ public:
         for (auto& pins : pins_) *pins.request_ready = *pins.response_valid = 0;
         top_->rst = reset;
         for (int i = 0; i < 4; ++i) clock();
-        top_->rst = top_->counters_clear = 0;
+        top_->rst = 0;
+        clock();  // as in sim/pysim.py: what counters see of the state after reset is not counted
+        top_->counters_clear = 0;
     }
 
     // At most `cycles` cycles; returns the state.
@@ -256,6 +268,7 @@ public:
     }
     const std::vector<uint64_t>& status_cycles() const { return status_cycles_; }
     uint64_t words_read(int channel) const { return words_read_[channel]; }
+    const uint32_t* addresses(int channel) const { return addresses_[channel].data(); }
     uint64_t cycle() const { return cycle_; }
     int fault_channel() const { return fault_channel_; }
     uint64_t fault_address() const { return fault_address_; }
@@ -302,9 +315,11 @@ private:
         top_->prob_ready = host_.willing(SALT_PROB, cycle_);
         top_->survivor_ready = host_.willing(SALT_SURVIVOR, cycle_);
         for (size_t c = 0; c < pins_.size(); ++c) {
-            *pins_[c].request_ready = channels_[c].takes_request(cycle_);
-            const bool offers = channels_[c].offers_response(cycle_);
-            if (offers && !shown_[c]) put_word(c, channels_[c].response_address());
+            MemoryChannel& channel = *channels_[c];
+            channel.advance(cycle_);
+            *pins_[c].request_ready = channel.takes_request(cycle_);
+            const bool offers = channel.offers_response(cycle_);
+            if (offers && !shown_[c]) put_word(c, channel.response_address());
             shown_[c] = offers;
             *pins_[c].response_valid = offers;
         }
@@ -337,7 +352,7 @@ private:
         for (size_t c = 0; c < pins_.size(); ++c) {
             const ChannelPins& pins = pins_[c];
             if (*pins.response_valid && *pins.response_ready) {
-                channels_[c].response_taken();
+                channels_[c]->response_taken();
                 shown_[c] = false;  // the next response is a new word
                 moved = true;
             }
@@ -350,8 +365,9 @@ private:
     }
 
     void accept(size_t c, uint64_t address) {
-        channels_[c].request(cycle_, address);
+        channels_[c]->request(cycle_, address, false);
         ++words_read_[c];
+        if (record_) addresses_[c].push_back(static_cast<uint32_t>(address));
         if ((address < window_base_ || address >= window_limit_) && state_ != FAULT) {
             state_ = FAULT;
             fault_channel_ = static_cast<int>(c);
@@ -365,9 +381,11 @@ private:
     std::unique_ptr<VerilatedVcdC> trace_;
 #endif
     std::vector<ChannelPins> pins_;
-    std::vector<MemoryChannel> channels_;
+    std::vector<std::unique_ptr<MemoryChannel>> channels_;
     std::vector<std::vector<uint32_t>> memory_;
     std::vector<uint64_t> words_read_;
+    std::vector<std::vector<uint32_t>> addresses_;  // of the words read, by channel
+    bool record_ = false;
     std::vector<char> shown_;  // by channel: the payload pins hold the word that is offered
     Stalls host_;
     Source jobs_, layers_, heads_, ids_;
@@ -387,9 +405,15 @@ extern "C" {
 
 void* spatten_new(const char* trace_path) { return new Simulation(trace_path); }
 void spatten_free(void* s) { delete static_cast<Simulation*>(s); }
-void spatten_set_timing(void* s, int channel, uint32_t latency, uint32_t depth, uint64_t threshold, uint64_t seed) {
-    static_cast<Simulation*>(s)->set_timing(channel, latency, depth, threshold, seed);
+void spatten_set_ideal(void* s, int channel, uint32_t latency, uint32_t depth, uint64_t threshold, uint64_t seed) {
+    static_cast<Simulation*>(s)->set_ideal(channel, latency, depth, threshold, seed);
 }
+
+// The table of HBM2Timing in sim/hbm2.py; 0: it has another number of parameters here.
+int spatten_set_hbm2(void* s, int channel, const uint32_t* values, uint64_t count) {
+    return static_cast<Simulation*>(s)->set_hbm2(channel, values, count);
+}
+void spatten_record_addresses(void* s, int record) { static_cast<Simulation*>(s)->record_addresses(record); }
 void spatten_set_host(void* s, uint64_t threshold, uint64_t seed, uint64_t watchdog) {
     static_cast<Simulation*>(s)->set_host(threshold, seed, watchdog);
 }
@@ -407,6 +431,9 @@ void spatten_drain(void* s, uint64_t quiet) { static_cast<Simulation*>(s)->drain
 uint64_t spatten_cycle(void* s) { return static_cast<Simulation*>(s)->cycle(); }
 uint64_t spatten_answered(void* s) { return static_cast<Simulation*>(s)->status_cycles().size(); }
 uint64_t spatten_words_read(void* s, int channel) { return static_cast<Simulation*>(s)->words_read(channel); }
+
+// Of the words read, words_read of them; valid until the next start.
+const uint32_t* spatten_addresses(void* s, int channel) { return static_cast<Simulation*>(s)->addresses(channel); }
 int spatten_fault_channel(void* s) { return static_cast<Simulation*>(s)->fault_channel(); }
 uint64_t spatten_fault_address(void* s) { return static_cast<Simulation*>(s)->fault_address(); }
 const uint64_t* spatten_status_cycles(void* s) { return static_cast<Simulation*>(s)->status_cycles().data(); }

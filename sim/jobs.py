@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from amaranth.hdl import Shape
 from amaranth.lib import data
+from torch import Tensor
 
 from golden.job import Job, JobResult
 from golden.layer import LayerJob, Selection
@@ -76,6 +77,8 @@ def _describe(job: Job, job_id: int, id_list: int) -> dict[str, int]:
         "causal": int(job.causal),
         "generation": int(job.generation),
         "list": id_list,
+        "skew": job.skew,
+        "pair": job.pair,
         "value_keep": job.value_keep,
         "query_bits": job.query_bits,
         "key_bits": job.key_bits,
@@ -99,21 +102,59 @@ def _planes(job: Job) -> dict[str, tuple[Any, int, int, bool]]:
     return planes
 
 
-def _place(job: Job, image: MemoryImage) -> dict[str, int]:
+def _place(job: Job, partner: Job | None, image: MemoryImage) -> dict[str, int]:
     bases = {"key_lsb_base": 0}
     for name, (tensor, width, shift, signed) in _planes(job).items():
-        bases[f"{name}_base"] = image.place(tensor, width, shift=shift, signed=signed)
+        tensors = (tensor,)
+        if name == "key" and partner is not None:
+            tensors = (job.key, partner.key) if job.pair == 1 else (partner.key, job.key)
+        bases[f"{name}_base"] = image.place(*tensors, width=width, shift=shift, signed=signed, skew=job.skew)
     return bases
 
 
+def _partners(jobs: Sequence[Job]) -> list[Job | None]:
+    """The other job of each job's pair."""
+    partners: list[Job | None] = [None] * len(jobs)
+    for index, job in enumerate(jobs):
+        if job.pair not in (0, 1, 2):
+            raise ValueError(f"job {index}: pair must be 0, 1 or 2, not {job.pair!r}")
+        if job.pair == 2 and partners[index] is None:
+            raise ValueError(f"job {index}: pair must be 1 in the job before, if it is 2")
+        if job.pair == 1:
+            second = jobs[index + 1] if index + 1 < len(jobs) else None
+            if second is None or second.pair != 2:
+                raise ValueError(f"job {index}: pair must be 2 in the next job, if it is 1")
+            for name in ("dim", "num_keys", "num_rows", "key_bits", "key_lsb_bits", "skew"):
+                mine, other = getattr(job, name), getattr(second, name)
+                if mine != other:
+                    raise ValueError(f"job {index + 1}: {name} must be {mine}, as in its pair's first job, not {other}")
+            if not _same_ids(job.ids, second.ids):
+                raise ValueError(f"job {index + 1}: ids must be those of its pair's first job")
+            partners[index], partners[index + 1] = second, job
+    return partners
+
+
+def _same_ids(ids: Tensor | None, others: Tensor | None) -> bool:
+    """Jobs of a layer mostly share one tensor."""
+    return ids is others or (ids is not None and others is not None and torch.equal(ids, others))
+
+
 def _id_words(ids: Sequence[int], importance: Sequence[int], config: Config) -> np.ndarray:
-    """Items of the ids stream (ids, words), the last one marked."""
+    """Items of the ids stream (beats, words), the last one marked."""
     shape: Any = job_id_entry(config)
-    words = np.zeros((len(ids), word_count(shape.size)), dtype="<u4")
-    for index, (value, score) in enumerate(zip(ids, importance, strict=True)):
-        entry = {"id": value, "importance": score, "last": index == len(ids) - 1}
-        words[index] = to_words(pack(shape, entry), shape.size)
-    return words
+    lanes = config.lanes
+    words = []
+    for start in range(0, len(ids), lanes):
+        part, scores = list(ids[start : start + lanes]), list(importance[start : start + lanes])
+        rest = [0] * (lanes - len(part))
+        beat = {
+            "ids": part + rest,
+            "importance": scores + rest,
+            "count": len(part),
+            "last": start + lanes >= len(ids),
+        }
+        words.append(to_words(pack(shape, beat), shape.size))
+    return np.stack(words) if words else np.zeros((0, word_count(shape.size)), dtype="<u4")
 
 
 def _streams(config: Config, **items: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -140,13 +181,13 @@ def pack_jobs(
     """
     shape: Any = job_descriptor(config)
     descriptors, entries = [], []
-    previous: list[int] | None = None
-    for index, job in enumerate(jobs):
+    previous: Tensor | None = None
+    for index, (job, partner) in enumerate(zip(jobs, _partners(jobs), strict=True)):
         override = dict((overrides or {}).get(index, {}))
-        ids = None if job.ids is None else job.ids.tolist()
-        id_list = LIST_DENSE if ids is None else LIST_PREVIOUS if ids == previous else LIST_NEW
-        fields = _describe(job, index, id_list) | _place(job, image)
-        ids = override.pop("ids", ids)
+        known = job.pair == 2 or _same_ids(job.ids, previous)
+        id_list = LIST_DENSE if job.ids is None else LIST_PREVIOUS if known else LIST_NEW
+        fields = _describe(job, index, id_list) | _place(job, partner, image)
+        ids = override.pop("ids", None)
         unknown = sorted(set(override) - (set(fields) - {"job_id"}))
         if unknown:
             raise ValueError(f"override must name ids or one of {', '.join(fields)}; not {', '.join(unknown)}")
@@ -154,8 +195,10 @@ def pack_jobs(
         descriptors.append(to_words(pack(shape, fields), shape.size)[None])
         if fields["list"] == LIST_NEW:
             # A refused job's list is forgotten: the next job with the same ids brings them again.
-            previous = None if override else ids
-            entries.append(_id_words(ids or [], [0] * len(ids or []), config))
+            previous = None if override or ids is not None else job.ids
+            if ids is None:
+                ids = [] if job.ids is None else job.ids.tolist()
+            entries.append(_id_words(ids, [0] * len(ids), config))
     return _streams(config, job=descriptors, ids=entries)
 
 
@@ -192,13 +235,15 @@ def _describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str
     strides: dict[str, int] = dict.fromkeys(("query", "key", "key_lsb", "value"), 0)
     if layer.dense and layer.ids is not None and layer.jobs:
         raise ValueError(f"{layer.name}: a list must come in a layer of its own before dense jobs")
+    if any(job.pair or job.skew != layer.jobs[0].skew for job in layer.jobs):
+        raise ValueError(f"{layer.name}: pair must be 0, and skew the same in all jobs of a layer")
     if layer.jobs:
         job = _describe(layer.jobs[0], index, 0) | {"key_lsb_base": 0}
         for name in _planes(layer.jobs[0]):
             planes = [_planes(each)[name] for each in layer.jobs]
             _, width, shift, signed = planes[0]
             tensors = dict(zip(layer.kv_heads, (plane[0] for plane in planes), strict=True))
-            base, strides[name] = image.place_strided(tensors, width, shift=shift, signed=signed)
+            base, strides[name] = image.place_strided(tensors, width, shift=shift, signed=signed, skew=job["skew"])
             job[f"{name}_base"] = base
     else:  # list and selection only
         job = dict.fromkeys(job_descriptor(image.config).members, 0)

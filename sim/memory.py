@@ -48,7 +48,7 @@ class MemoryImage:
     def reset(self) -> None:
         """Forget every plane, such as between layers."""
         self._planes: list[np.ndarray] = []
-        self._places: dict[tuple, tuple[int, Tensor]] = {}
+        self._places: dict[tuple, tuple[int, tuple[Tensor, ...]]] = {}
         self._next = self.origin
 
     @property
@@ -66,8 +66,14 @@ class MemoryImage:
         rows = -(-num_rows // self.config.num_channels)
         return -(-rows * dim * width // self.config.channel_width)
 
-    def add(self, rows: Tensor, width: int, *, signed: bool = True) -> int:
-        """Place a plane of integer rows (R, D), two's complement or unsigned ``width`` bits; returns its base word."""
+    def add(self, rows: Tensor, width: int, *, signed: bool = True, skew: int = 0) -> int:
+        """Place a plane of integer rows (R, D), two's complement or unsigned ``width`` bits; returns its base word.
+
+        Row r goes to channel (r + skew) mod C.
+        """
+        channels = self.config.num_channels
+        if not 0 <= skew < channels:
+            raise ImageError(f"skew must be from 0 to {channels - 1}, not {skew!r}")
         if rows.ndim != 2 or not len(rows):
             raise ImageError(f"rows must have shape (rows, D) with at least one row, not {tuple(rows.shape)}")
         low, high = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)
@@ -79,30 +85,30 @@ class MemoryImage:
         if base + count > 1 << config.address_width:
             raise ImageError(f"memory of {1 << config.address_width} words a channel is full: {count} more at {base}")
         packed = pack_rows(rows, width)
-        plane = np.zeros((config.num_channels, count * config.channel_width // 32), dtype="<u4")
-        for channel in range(min(config.num_channels, len(packed))):
-            mine = packed[channel :: config.num_channels].reshape(-1)
-            plane[channel, : len(mine)] = mine
+        plane = np.zeros((channels, count * config.channel_width // 32), dtype="<u4")
+        for first in range(min(channels, len(packed))):
+            mine = packed[first::channels].reshape(-1)
+            plane[(first + skew) % channels, : len(mine)] = mine
         self._planes.append(plane)
         self._next = base + count
         return base
 
-    def place(self, tensor: Tensor, width: int, *, shift: int = 0, signed: bool = True) -> int:
-        """Like :meth:`add` for bits ``shift`` … ``shift + width - 1`` of a tensor; the same tensor is placed once."""
-        key = (id(tensor), width, shift, signed)
+    def place(self, *tensors: Tensor, width: int, shift: int = 0, signed: bool = True, skew: int = 0) -> int:
+        """Like :meth:`add` for bits ``shift`` … ``shift + width - 1`` of tensors (R, D) side by side, placed once."""
+        key = (*map(id, tensors), width, shift, signed, skew)
         if key not in self._places:
-            rows = tensor >> shift
+            rows = torch.cat(tensors, 1) >> shift
             rows = rows if signed else rows & ((1 << width) - 1)
-            # The tensor is kept so that its identity is not given to another one.
-            self._places[key] = (self.add(rows, width, signed=signed), tensor)
+            # The tensors are kept so that their identity is not given to others.
+            self._places[key] = (self.add(rows, width, signed=signed, skew=skew), tensors)
         return self._places[key][0]
 
     def place_strided(
-        self, tensors: dict[int, Tensor], width: int, *, shift: int = 0, signed: bool = True
+        self, tensors: dict[int, Tensor], width: int, *, shift: int = 0, signed: bool = True, skew: int = 0
     ) -> tuple[int, int]:
         """Place bits of tensors (R, D) by number at ``base + number * stride``; returns (base, stride).
 
-        Numbers that are missing leave their place unused, as pruned heads do.
+        The skew of number i is (skew + i) mod C. Numbers that are missing leave their place unused, as pruned heads do.
         """
         first = next(iter(tensors.values()))
         stride = self.plane_words(max(len(rows) for rows in tensors.values()), first.shape[1], width)
@@ -110,7 +116,8 @@ class MemoryImage:
         for number, tensor in tensors.items():
             rows = tensor >> shift
             self._skip(base + number * stride)
-            self.add(rows if signed else rows & ((1 << width) - 1), width, signed=signed)
+            mine = (skew + number) % self.config.num_channels
+            self.add(rows if signed else rows & ((1 << width) - 1), width, signed=signed, skew=mine)
         return base, stride
 
     def _skip(self, address: int) -> None:
@@ -119,16 +126,15 @@ class MemoryImage:
         self._planes.append(np.zeros((self.config.num_channels, words), dtype="<u4"))
         self._next = address
 
-    def read(self, base: int, num_rows: int, dim: int, width: int, *, signed: bool = True) -> Tensor:
+    def read(self, base: int, num_rows: int, dim: int, width: int, *, signed: bool = True, skew: int = 0) -> Tensor:
         """Rows of a plane as they stand in the channels, int64 (R, D)."""
-        config, words = self.config, dim * width // 32
-        start = base * config.channel_width // 32
+        channels, words = self.config.num_channels, dim * width // 32
+        start = base * self.config.channel_width // 32
+        image = self.channels()
         rows = np.zeros((num_rows, words), dtype="<u4")
-        for channel in range(min(config.num_channels, num_rows)):
-            mine = len(range(channel, num_rows, config.num_channels))
-            rows[channel :: config.num_channels] = self.channels()[channel, start : start + mine * words].reshape(
-                mine, words
-            )
+        for first in range(min(channels, num_rows)):
+            mine = len(range(first, num_rows, channels))
+            rows[first::channels] = image[(first + skew) % channels, start : start + mine * words].reshape(mine, words)
         return unpack_rows(rows, dim, width, signed=signed)
 
     def channels(self) -> np.ndarray:

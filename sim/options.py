@@ -44,7 +44,7 @@ UNCHANGED = Settings()
 _OF_ATTENTION = ("query_bits", "value_bits", "threshold", "value_keep")
 _FRONTS = {"token_keep": 0.15, "head_keep": 0.3}
 """Share of the layers that START:END leaves unpruned (paper section V-A)."""
-_OPTIONS = {"latency": "--memory-latency", "stall": "--memory-stall"}
+_OPTIONS = {"mode": "--memory", "latency": "--memory-latency", "stall": "--memory-stall"}
 """Options that do not have the name of the field that they set."""
 
 

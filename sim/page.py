@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import os
 import statistics
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from sim.files import write_text
 from sim.record import INVISIBLE, PLANES, LayerView, RunRecord, Word, words_of
 
 __all__ = ["page_of", "write_page"]
@@ -63,16 +62,7 @@ STAGES = {
 def write_page(record: RunRecord, path: Path | str) -> None:
     """Draw a record; ``path`` is at any time the old file or the whole new one."""
     path = Path(path)
-    page = page_of(record)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(page)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_text(path, page_of(record), errors="replace")
 
 
 def page_of(record: RunRecord) -> str:

@@ -30,6 +30,7 @@ from sim.engine import (
     stall_threshold,
     willing,
 )
+from sim.hbm2 import HBM2Channel
 from sim.jobs import to_words, word_count
 from sim.memory import MemoryImage
 from sim.packing import unpack
@@ -39,20 +40,19 @@ __all__ = ["PysimEngine"]
 _QUIET = 64
 
 
-class _Channel:
-    """One memory channel; the same rules as ``MemoryChannel`` in sim/harness.cpp."""
+class _IdealChannel:
+    """Fixed latency, a word each cycle, random stalls; the same rules as ``IdealChannel`` in sim/harness.cpp."""
 
-    def __init__(self, timing: MemoryTiming, channel: int, words: list[int], window: range):
+    def __init__(self, timing: MemoryTiming, channel: int):
         self.timing = timing
         self.latency = timing.channel_latency(channel)
         self.threshold = stall_threshold(timing.stall)
         self.salt = SALT_CHANNEL + 2 * channel
-        self.words = words
-        self.window = window
         self.pending: deque[tuple[int, int]] = deque()
         self.offered = False
-        self.words_read = 0
-        self.fault: int | None = None
+
+    def advance(self, cycle: int) -> None:
+        """Time needs nothing else."""
 
     def takes_request(self, cycle: int) -> bool:
         return len(self.pending) < self.timing.depth and willing(self.timing.seed, self.salt, cycle, self.threshold)
@@ -62,9 +62,8 @@ class _Channel:
             self.offered = willing(self.timing.seed, self.salt + 1, cycle, self.threshold)
         return self.offered
 
-    def response_word(self) -> int:
-        address = self.pending[0][0]
-        return self.words[address] if address < len(self.words) else 0
+    def response_address(self) -> int:
+        return self.pending[0][0]
 
     def response_taken(self) -> None:
         self.pending.popleft()
@@ -72,7 +71,31 @@ class _Channel:
 
     def request(self, cycle: int, address: int) -> None:
         self.pending.append((address, cycle + self.latency))
-        self.words_read += 1
+
+
+class _Memory:
+    """Words of one channel, and the timing of its port."""
+
+    def __init__(self, channel: _IdealChannel | HBM2Channel, words: list[int], window: range):
+        self.channel = channel
+        self.words = words
+        self.window = window
+        self.addresses: list[int] = []
+        """of the words read"""
+        self.fault: int | None = None
+        self.offered = False
+
+    def offers_response(self, cycle: int) -> bool:
+        self.offered = self.channel.offers_response(cycle)
+        return self.offered
+
+    def response_word(self) -> int:
+        address = self.channel.response_address()
+        return self.words[address] if address < len(self.words) else 0
+
+    def request(self, cycle: int, address: int) -> None:
+        self.channel.request(cycle, address)
+        self.addresses.append(address)
         if address not in self.window and self.fault is None:
             self.fault = address
 
@@ -118,12 +141,18 @@ class _Run:
         self.out, self.prob = _Sink(top.out, SALT_OUT), _Sink(top.prob, SALT_PROB)
         self.status, self.survivor = _Sink(top.status, SALT_STATUS), _Sink(top.survivor, SALT_SURVIVOR)
         self.sinks = (self.status, self.out, self.prob, self.survivor)
-        self.channels = [
-            _Channel(engine.timing, index, self._memory_words(words), range(image.base, image.limit))
+        self.memories = [
+            _Memory(self._channel(index), self._memory_words(words), range(image.base, image.limit))
             for index, words in enumerate(image.channels())
         ]
         self.counters: dict[str, int] = {}
         self.cycle = self.last_transfer = 0
+
+    def _channel(self, index: int) -> _IdealChannel | HBM2Channel:
+        timing = self.engine.timing
+        if timing.mode == "hbm2":
+            return HBM2Channel(timing.hbm2, index, self.engine.config.channel_width // 8)
+        return _IdealChannel(timing, index)
 
     def _memory_words(self, words: np.ndarray) -> list[int]:
         size = self.engine.config.channel_width // 8
@@ -139,13 +168,14 @@ class _Run:
                 ctx.set(Value.cast(source.port.payload), source.items[0])
         for sink in self.sinks:
             ctx.set(sink.port.ready, willing(self.seed, sink.salt, cycle, self.threshold))
-        for index, channel in enumerate(self.channels):
+        for index, memory in enumerate(self.memories):
             port = self.top.memory[index]
-            ctx.set(port.request.ready, channel.takes_request(cycle))
-            offers = channel.offers_response(cycle)
+            memory.channel.advance(cycle)
+            ctx.set(port.request.ready, memory.channel.takes_request(cycle))
+            offers = memory.offers_response(cycle)
             ctx.set(port.response.valid, offers)
             if offers:
-                ctx.set(Value.cast(port.response.payload), channel.response_word())
+                ctx.set(Value.cast(port.response.payload), memory.response_word())
 
     def _observe(self, ctx: Any) -> None:
         moved = False
@@ -158,13 +188,13 @@ class _Run:
                 sink.items.append(ctx.get(Value.cast(sink.port.payload)))
                 sink.cycles.append(self.cycle)
                 moved = True
-        for index, channel in enumerate(self.channels):
+        for index, memory in enumerate(self.memories):
             port = self.top.memory[index]
-            if channel.offered and ctx.get(port.response.ready):
-                channel.response_taken()
+            if memory.offered and ctx.get(port.response.ready):
+                memory.channel.response_taken()
                 moved = True
             if ctx.get(port.request.valid) and ctx.get(port.request.ready):
-                channel.request(self.cycle, ctx.get(port.request.payload))
+                memory.request(self.cycle, ctx.get(port.request.payload))
                 moved = True
         if moved:
             self.last_transfer = self.cycle
@@ -186,9 +216,9 @@ class _Run:
             if self.cycle >= engine.max_cycles:
                 raise engine._too_long(len(self.status.items), self.expected)
             await self._tick(ctx)
-            for index, channel in enumerate(self.channels):
-                if channel.fault is not None:
-                    raise engine._fault(index, channel.fault, self.image)
+            for index, memory in enumerate(self.memories):
+                if memory.fault is not None:
+                    raise engine._fault(index, memory.fault, self.image)
             if self.cycle - self.last_transfer > engine.watchdog:
                 raise engine._stuck(len(self.status.items), self.expected, self.cycle)
             if progress and self.cycle % 1000 == 0:
@@ -206,7 +236,10 @@ class _Run:
             survivor=self.survivor.words(),
             status_cycles=self.status.cycles,
             counters=self.counters,
-            words_read=[channel.words_read for channel in self.channels],
+            words_read=[len(memory.addresses) for memory in self.memories],
+            addresses=[np.array(memory.addresses, dtype="<u4") for memory in self.memories]
+            if self.engine.record_addresses
+            else None,
         )
 
 

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from golden.session import LayerTrace, Session
 from hdl.config import Config
 from sim.accelerator import Accelerator, Call
 from sim.engine import Engine, EngineError, MemoryTiming, make_engine
+from sim.files import write_text
 from sim.mismatch import Report
 from sim.options import UNCHANGED, Settings, UserError, algorithm_of, naming, option_of
 from sim.record import PLANES, RunRecord, record_of
@@ -313,6 +313,7 @@ def run_command(
     preset: str = "tiny",
     algorithm: str | None = None,
     settings: Settings = UNCHANGED,
+    memory: str = "ideal",
     memory_latency: int = 20,
     memory_stall: float = 0.0,
     seed: int = 0,
@@ -336,8 +337,11 @@ def run_command(
         with naming(["preset"], f"--preset {preset}"):
             config = Config.load(preset)
         chosen = algorithm_of(algorithm, settings, config)
-        with naming(["latency", "stall", "seed"]):
-            timing = MemoryTiming(latency=memory_latency, stall=memory_stall, seed=seed)
+        with naming(["mode", "latency", "stall", "seed"]):
+            timing = MemoryTiming(mode=memory, latency=memory_latency, stall=memory_stall, seed=seed)
+        if memory == "hbm2":
+            with naming([], f"--preset {preset}"):
+                timing.hbm2.check_word(config.channel_width)
         target = _writable("--json", METRICS if json_path is None else Path(json_path))
         page = _writable("--html", Path(html_path)) if html_path is not None else None
         sentence = read_text(text)
@@ -427,7 +431,8 @@ def _run_record(
     task: _Task, runner: _Runner, metrics: dict[str, Any], new: list[int], dense_new: list[int]
 ) -> RunRecord:
     timing = task.timing
-    memory = f"latency {timing.latency}, stall {timing.stall:g}, seed {timing.seed}"
+    ideal = f", latency {timing.latency}, stall {timing.stall:g}" if timing.mode == "ideal" else ""
+    memory = f"{timing.mode}{ideal}, seed {timing.seed}"
     record = record_of(
         runner.traces,
         tokens=task.tokens,
@@ -501,8 +506,9 @@ def _metrics(task: _Task, runner: _Runner) -> dict[str, Any]:
         "prob_error": total.prob_error,
         "out_error": total.out_error,
         "num_multipliers": config.num_multipliers,
-        "memory_latency": task.timing.latency,
-        "memory_stall": task.timing.stall,
+        "memory": "none" if task.engine == "golden" else task.timing.mode,
+        "memory_latency": task.timing.latency if task.timing.mode == "ideal" else None,
+        "memory_stall": task.timing.stall if task.timing.mode == "ideal" else None,
         "seed": task.timing.seed,
         "versions": _versions(),
         "git_revision": revision(),
@@ -516,7 +522,9 @@ def _header(task: _Task) -> Iterator[tuple[str, str]]:
     model, config, algorithm = task.model, task.config, task.algorithm
     shared = f" on {model.num_kv_heads}" if model.num_kv_heads != model.num_heads else ""
     text = task.text if len(task.text) <= 200 else task.text[:199] + "…"
-    memory = "" if task.engine == "golden" else f", memory latency {task.timing.latency}, seed {task.timing.seed}"
+    timing = task.timing
+    latency = f" latency {timing.latency}" if timing.mode == "ideal" else ""
+    memory = "" if task.engine == "golden" else f", memory {timing.mode}{latency}, seed {timing.seed}"
     yield "model", f"{model.name}: {model.num_layers} layers, {model.num_heads} heads{shared}, D = {model.dim}"
     yield "text", f"{text} ({len(task.tokens)} tokens)"
     yield "preset", f"{config.name}: 2 × {config.num_multipliers} multipliers, {config.lanes} lanes"
@@ -566,13 +574,4 @@ def _versions() -> dict[str, str | None]:
 
 def write_json(path: Path, data: Any) -> None:
     """Write ``data`` so that ``path`` is at any time the old file or the whole new one."""
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")

@@ -31,6 +31,8 @@ __all__ = ["BuildError", "VerilatorEngine", "available", "build", "missing_tools
 
 ROOT = Path(__file__).resolve().parent.parent
 HARNESS = Path(__file__).with_name("harness.cpp")
+HARNESS_SOURCES = (HARNESS, Path(__file__).with_name("hbm2.hpp"), Path(__file__))
+"""What a model depends on beside the hardware."""
 CACHE = ROOT / "build" / "verilator"
 OPTIMIZE = "-O2"
 """Of the C++ compiler. -O3 compiled longer and ran no faster (docs/simulation.md)."""
@@ -93,7 +95,8 @@ def _versions() -> str:
 
 def _key(config: Config, sources: list[str], trace: bool) -> str:
     """Hash of all that the model depends on."""
-    parts = [config.to_json(), OPTIMIZE, str(trace), _versions(), HARNESS.read_text(), Path(__file__).read_text()]
+    texts = [path.read_text() for path in HARNESS_SOURCES]
+    parts = [config.to_json(), OPTIMIZE, str(trace), _versions(), *texts]
     digest = hashlib.sha256()
     for part in [*parts, *sources]:
         digest.update(part.encode() + b"\0")
@@ -195,7 +198,9 @@ def build(
 _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "new": (ctypes.c_void_p, [ctypes.c_char_p]),
     "free": (None, [ctypes.c_void_p]),
-    "set_timing": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint32] + [ctypes.c_uint64] * 2),
+    "set_ideal": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint32] + [ctypes.c_uint64] * 2),
+    "set_hbm2": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]),
+    "record_addresses": (None, [ctypes.c_void_p, ctypes.c_int]),
     "set_host": (None, [ctypes.c_void_p] + [ctypes.c_uint64] * 3),
     "set_memory": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]),
     "set_items": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]),
@@ -205,6 +210,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "cycle": (ctypes.c_uint64, [ctypes.c_void_p]),
     "answered": (ctypes.c_uint64, [ctypes.c_void_p]),
     "words_read": (ctypes.c_uint64, [ctypes.c_void_p, ctypes.c_int]),
+    "addresses": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),
     "fault_channel": (ctypes.c_int, [ctypes.c_void_p]),
     "fault_address": (ctypes.c_uint64, [ctypes.c_void_p]),
     "status_cycles": (ctypes.c_void_p, [ctypes.c_void_p]),
@@ -271,11 +277,15 @@ class VerilatorEngine(Engine):
     def _configure(self, image: MemoryImage) -> None:
         library, timing = self._library, self.timing
         library.set_host(self._handle, stall_threshold(timing.host_stall), timing.seed, self.watchdog)
-        threshold = stall_threshold(timing.stall)
+        library.record_addresses(self._handle, self.record_addresses)
+        threshold, values = stall_threshold(timing.stall), timing.hbm2.values()
         for channel, words in enumerate(image.channels()):
-            latency = timing.channel_latency(channel)
-            library.set_timing(self._handle, channel, latency, timing.depth, threshold, timing.seed)
             library.set_memory(self._handle, channel, words.ctypes.data, len(words))
+            if timing.mode == "ideal":
+                latency = timing.channel_latency(channel)
+                library.set_ideal(self._handle, channel, latency, timing.depth, threshold, timing.seed)
+            elif not library.set_hbm2(self._handle, channel, values.ctypes.data, len(values)):
+                raise EngineError(f"sim/hbm2.hpp does not have the {len(values)} parameters of HBM2Timing")
 
     def _simulate(self, image, items, expected, resume, progress):
         if not self._handle:
@@ -316,7 +326,15 @@ class VerilatorEngine(Engine):
             status_cycles=_copied(library.status_cycles(handle), answered, "<u8").tolist(),
             counters={name: bits >> offset & ((1 << width) - 1) for name, (offset, width) in self._counters.items()},
             words_read=[library.words_read(handle, channel) for channel in range(config.num_channels)],
+            addresses=self._addresses() if self.record_addresses else None,
         )
+
+    def _addresses(self) -> list[np.ndarray]:
+        library, handle = self._library, self._handle
+        return [
+            _copied(library.addresses(handle, channel), library.words_read(handle, channel), "<u4")
+            for channel in range(self.config.num_channels)
+        ]
 
     def _items(self, which: int, width: int) -> np.ndarray:
         count = self._library.stream_words(self._handle, which)

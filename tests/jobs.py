@@ -49,7 +49,7 @@ def random_job(config: Config, rng: random.Random, *, max_keys: int | None = Non
     )
     spread = float(((query.double() @ key.double().T).std(correction=0) + 1) / rng.choice([0.2, 1, 3, 8]))
     scale, shift = scale_of(min(4.0, 1 / spread))
-    return Job(
+    job = Job(
         query=query,
         key=key,
         value=value,
@@ -66,6 +66,36 @@ def random_job(config: Config, rng: random.Random, *, max_keys: int | None = Non
         group=group,
         generation=kind == "generation",
     )
+    job.skew = choose("skew", range(config.num_channels))
+    return job
+
+
+def random_jobs(config: Config, rng: random.Random, number: int, *, pair: float = 0.3, **fixed) -> list[Job]:
+    """``number`` random jobs; ``pair``: share of draws that give a pair, where configuration and choices allow one."""
+    dims = [dim for dim in config.dims if dim % config.lane_width == 0 and 2 * dim <= config.max_dim]
+    dims = [dim for dim in dims if dim == fixed.get("dim", dim)]
+    able = dims and fixed.get("kind", "generation") == "generation"
+    jobs: list[Job] = []
+    while len(jobs) < number:
+        if able and len(jobs) + 2 <= number and rng.random() < pair:
+            jobs += _random_pair(config, rng, **{**fixed, "dim": rng.choice(dims), "kind": "generation"})
+        else:
+            jobs.append(random_job(config, rng, **fixed))
+    return jobs
+
+
+def _random_pair(config: Config, rng: random.Random, **fixed) -> list[Job]:
+    """Both K regions fit the buffer; the second job's rows are drawn from some of its own, to be as many."""
+    limit = min(config.max_tokens, config.key_slots // 2 // config.slices(fixed["dim"]))
+    fixed["max_keys"] = min(limit, fixed.get("max_keys", limit))
+    first = random_job(config, rng, **fixed)
+    split = (first.key_bits, first.key_lsb_bits)
+    same = {"keys": first.num_keys, "split": split, "skew": first.skew, "listed": False}
+    second = random_job(config, rng, **{**fixed, **same})
+    rows = torch.tensor([rng.randrange(second.num_rows) for _ in range(first.num_rows)])
+    second.key, second.value, second.ids = second.key[rows], second.value[rows], first.ids
+    first.pair, second.pair = 1, 2
+    return [first, second]
 
 
 def random_layers(config: Config, rng: random.Random, number: int, **fixed) -> tuple[list[LayerJob], list, list]:

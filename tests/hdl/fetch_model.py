@@ -15,7 +15,9 @@ class Plane:
     dim: int
     rows: list[list[int]]
     signed: bool
+    skew: int
     config: Config
+    pair: bool = False
 
     @property
     def fields(self) -> dict:
@@ -23,8 +25,12 @@ class Plane:
             "base": self.base,
             "width": self.width,
             "dim": self.dim,
-            "log_slices": self.config.log_slices(self.dim),
+            "log_slices": self.config.log_slices(self.dim // 2 if self.pair else self.dim),
+            "skew": self.skew,
         }
+
+    def channel(self, row: int) -> int:
+        return (row + self.skew) % self.config.num_channels
 
     def words(self, row: int) -> range:
         """Words of a row, in its channel."""
@@ -46,7 +52,10 @@ class Planes:
         self.config, self.rng = config, random.Random(seed)
         self.contents: list[list[int]] = [[] for _ in range(config.num_channels)]
 
-    def add(self, num_rows: int, dim: int, width: int, *, is_signed: bool = True) -> Plane:
+    def add(self, num_rows, dim, width, *, is_signed=True, skew=None, pair=False) -> Plane:
+        """``pair``: rows of twice ``dim`` elements. The skew is random unless it is given."""
+        dim = 2 * dim if pair else dim
+        skew = self.rng.randrange(self.config.num_channels) if skew is None else skew
         config, word = self.config, self.config.channel_width
         base = max(len(channel) for channel in self.contents) + self.rng.randrange(2)
         low, high = (-(1 << width >> 1), (1 << width >> 1) - 1) if is_signed else (0, (1 << width) - 1)
@@ -54,21 +63,20 @@ class Planes:
         for c, channel in enumerate(self.contents):
             channel.extend(0 for _ in range(base - len(channel)))
             packed, position = 0, 0
-            for row in rows[c :: config.num_channels]:
+            for row in rows[(c - skew) % config.num_channels :: config.num_channels]:
                 for value in row:
                     packed |= (value & ((1 << width) - 1)) << position
                     position += width
             packed |= self.rng.getrandbits(word) << position  # what lies behind must not matter
             channel.extend(packed >> i & ((1 << word) - 1) for i in range(0, position, word))
-        return Plane(base, width, dim, rows, is_signed, config)
+        return Plane(base, width, dim, rows, is_signed, skew, config, pair)
 
 
-def words_read(planes_rows, channel: int, num_channels: int) -> int:
-    """Words of a load in one channel if neighbours share words. planes_rows: (plane, rows ascending)."""
-    plane, rows = planes_rows
+def words_read(plane: Plane, rows: list[int], channel: int) -> int:
+    """Words of a load of ascending rows in one channel if neighbours share words."""
     count, last = 0, None
     for row in rows:
-        if row % num_channels == channel:
+        if plane.channel(row) == channel:
             words = plane.words(row)
             count += len(words) - (words[0] == last)
             last = words[-1]

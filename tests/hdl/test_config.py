@@ -31,8 +31,15 @@ from hdl.config import PRESETS, Config, ConfigError
         ({"address_width": 40}, "address_width must be from 4 to 32, not 40"),
         ({"norm_lanes": 256}, r"norm_lanes must be at most max_dim \(128\), not 256"),
         ({"contexts": 6}, "contexts must be a power of two, not 6"),
-        ({"contexts": 2}, "contexts must be from 4 to 16, not 2"),
+        ({"contexts": 2}, "contexts must be from 4 to 32, not 2"),
         ({"topk_parallelism": 4}, r"topk_parallelism must be at least lanes \(8\), not 4"),
+        ({"key_rows": 512}, r"key_rows must be at least max_tokens \(1024\), not 512"),
+        (
+            {"value_pages": 24},
+            "value_pages must cut the buffer's 1024 slices in pages of a power of two of slices, at least 16; not 24",
+        ),
+        ({"loads": 1}, "loads must be from 2 to 16, not 1"),
+        ({"banks_per_lane": 3}, "banks_per_lane must be a power of two, not 3"),
         ({"line_queue": 100}, r"line_queue must hold the longest row and a line \(129\), not 100"),
     ],
 )

@@ -18,7 +18,7 @@ from sim.packing import pack, unpack
 from tests.hdl.harness import ProtocolError, run_streams
 
 TINY = PRESETS["tiny"]  # 32 heads, groups of 8, 16 address bits, 64 tokens
-SMALL = dataclasses.replace(TINY, max_heads=5, max_group=3, max_tokens=13, address_width=32)
+SMALL = dataclasses.replace(TINY, max_heads=5, max_group=3, max_tokens=13, address_width=32, num_channels=8)
 ONE = dataclasses.replace(TINY, max_heads=1, max_group=1)
 CONFIGS = {"tiny": TINY, "small": SMALL, "one": ONE}
 PLANES = ("query", "key", "key_lsb", "value")
@@ -59,6 +59,8 @@ def expect(config, case, current):
         code = layouts.BAD_HEADS
     elif layer["select"] and keeps_none:
         code = layouts.BAD_SELECT
+    elif job["pair"]:
+        code = layouts.BAD_PAIR
     asked = {**job, "group": 1, "head": 0, "dim": 0 if code else job["dim"]}
     list_request = {"job": asked, "layer": 1, "list_only": 1, "match": layer["select"]}
     taken = not code and not case.list_code
@@ -76,7 +78,8 @@ def expect(config, case, current):
                 code, slots = layouts.BAD_WINDOW, slots[: group[-1][0] + 1]
                 break
             wrapped = {name: base % (1 << config.address_width) for name, base in bases.items()}
-            jobs.append({**job_request(job, group), **wrapped})
+            skew = (job["skew"] + group[0][1]["kv_head"]) % config.num_channels
+            jobs.append({**job_request(job, group), **wrapped, "skew": skew})
             ends.append(group[-1][0] + 1)
     refused = min((index for index in case.job_codes if index < len(jobs)), default=None)
     if refused is not None:
@@ -293,6 +296,7 @@ def make_case(config, kv_heads, rng, **layer):
     descriptor = fill(layouts.layer_descriptor(config), rng)
     num_keys = rng.randint(1, config.max_tokens)
     descriptor["job"].update(dim=rng.randint(1, 255), num_keys=num_keys, key_lsb_bits=rng.choice([0, 4]))
+    descriptor["job"].update(skew=rng.randrange(config.num_channels), pair=0)
     num_heads = len(kv_heads)
     descriptor.update(num_heads=num_heads, head_keep=rng.choice([1, max(1, num_heads), 255]))
     descriptor.update(token_keep=rng.choice([1, num_keys, 65535]))
@@ -315,6 +319,8 @@ def add_flaw(config, case, flaw, place, rng):
         layer.update(select=1, token_keep=0)
     elif flaw == "head_keep":
         layer.update(select=1, head_keep=0)  # not wrong if there are no heads
+    elif flaw == "pair":
+        layer["job"]["pair"] = rng.randint(1, 3)
     elif flaw == "list":
         case.list_code = code
     elif flaw == "job":
@@ -346,7 +352,8 @@ def fill_entry(config, kv_head, rng):
 
 
 FLAWS = (
-    "token_keep", "head_keep", "list", "job", "too many", "missing", "surplus", "announced", "order", "group", "wrap"
+    "token_keep", "head_keep", "pair", "list", "job", "too many", "missing", "surplus", "announced", "order", "group",
+    "wrap",
 )  # fmt: skip
 
 
@@ -405,6 +412,8 @@ TWO_STEPS = {"key_stride": 0x5000}  # 0x0FFF + 3 * 0x5000 is the last word
         ({"token_keep": 0}, layouts.BAD_SELECT, 0, 0),
         ({"head_keep": 0}, layouts.BAD_SELECT, 0, 0),
         ({"token_keep": 0, "head_keep": 0, "select": 0}, layouts.OK, 0, 3),
+        ({"job": {"pair": 1}}, layouts.BAD_PAIR, 0, 0),
+        ({"job": {"pair": 2}, "token_keep": 0}, layouts.BAD_SELECT, 0, 0),
         (
             {"num_heads": 3},
             layouts.BAD_HEADS,

@@ -24,7 +24,7 @@ CONFIGS = {
     ),
     "one lane": Config(
         num_multipliers=16, lanes=2, operand_width=10, max_tokens=4096, max_dim=16, dims=(16,), norm_lanes=1,
-        buffer_dim=16, line_queue=5000,
+        buffer_dim=16, key_rows=4096, value_rows=4096, line_queue=5000,
     ),
 }  # fmt: skip
 

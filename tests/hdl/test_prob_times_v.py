@@ -21,7 +21,7 @@ LANES8 = Config(
 )  # fmt: skip
 LANES4 = Config(
     num_multipliers=32, lanes=4, operand_width=10, max_tokens=40, dims=(16, 48, 64), max_dim=64, norm_lanes=16,
-    buffer_dim=96, line_queue=132, topk_parallelism=4,
+    buffer_dim=96, key_pages=24, value_pages=24, line_queue=132, topk_parallelism=4,
 )  # fmt: skip
 LANE1 = Config(
     num_multipliers=16, lanes=1, operand_width=8, max_tokens=16, dims=(16, 48), max_dim=64, norm_lanes=8,
@@ -67,8 +67,18 @@ def value_lines(config, jobs):
     return lines
 
 
+def first_seq(config):
+    """Sequence numbers wrap soon."""
+    return (1 << config.seq_width) - 20
+
+
+def positions(config, job):
+    """V rows of a job, repeated ones included."""
+    return len(job.value) + (config.scores_per_line(job.dim) - 1 if job.packed else 0)
+
+
 def value_rows(config, jobs):
-    rows = []
+    rows, seq = [], first_seq(config)
     for number, job in enumerate(jobs):
         recip, pe = integer.reciprocal(torch.tensor(job.sums))
         for query in range(len(job.exps)):
@@ -78,11 +88,13 @@ def value_rows(config, jobs):
                     "recip": int(recip[query]),
                     "pe": int(pe[query]),
                     "drop": int(job.drops[query]),
-                    "half": number & 1,
+                    "slot": number % 2 * config.value_slots // 2,
+                    "seq": seq % (1 << config.seq_width),
                     "log_slices": config.log_slices(job.dim),
                     "dim": job.dim,
                 }
             )
+        seq += positions(config, job)
     return rows
 
 
@@ -105,21 +117,21 @@ def golden_beats(config, jobs):
 
 
 class ValueBuffer:
-    """V buffer and its loader: rows of job j are loaded into half j % 2 after the last ``done`` of job j - 2."""
+    """V buffer and its loader: rows of job j go to half j % 2 of the buffer after the last ``done`` of job j - 2."""
 
     def __init__(self, config, dut, jobs, *, rate, seed=0):
         self.config, self.dut, self.rate = config, dut, rate
         self.rng = random.Random(seed)
-        self.slice_shape = dut.read.data.shape().elem_shape
         self.slot_bits = config.operand_width * config.lane_width
-        self.slots = [[], []]
+        self.restart(jobs)
+        self.done_tags, self.reads = [], []
+
+    def restart(self, jobs):
         self.loads = [self._slots_of(job) for job in jobs]
         self.rows_left = [len(job.exps) for job in jobs]
-        self.filled = [0, 0]  # positions loaded
-        self.job_of_half = [None, None]
-        self.done_tags, self.reads = [], []
-        for half in range(2):
-            self._start(half)
+        self.slots = {}
+        self.job, self.filled, self.finished = 0, 0, 0  # job that is loaded, positions of it, jobs that are done
+        self.loaded = first_seq(self.config)
 
     def _slots_of(self, job):
         """Slots of positions 0…n-1 and of the repeated keys, as position -> list of slot words."""
@@ -136,29 +148,23 @@ class ValueBuffer:
             )
         return positions
 
-    def _start(self, half):
-        self.slots[half] = {}
-        self.filled[half] = 0
-        previous = self.job_of_half[half]
-        job = half if previous is None else previous + 2
-        self.job_of_half[half] = job if job < len(self.loads) else None
+    def _load(self):
+        """Load some positions; the new ready number."""
+        half = self.config.value_slots // 2
+        while self.job < min(len(self.loads), self.finished + 2) and self.rng.random() < self.rate:
+            words = self.loads[self.job][self.filled]
+            for i, word in enumerate(words):
+                self.slots[self.job % 2 * half + self.filled * len(words) + i] = word
+            self.filled += 1
+            self.loaded += 1
+            if self.filled == len(self.loads[self.job]):
+                self.job, self.filled = self.job + 1, 0
+        return self.loaded % (1 << self.config.seq_width)
 
-    def _load(self, half):
-        """Load some positions; the new ready count."""
-        job = self.job_of_half[half]
-        if job is None:
-            return 0
-        rows = self.loads[job]
-        while self.filled[half] < len(rows) and self.rng.random() < self.rate:
-            for word in rows[self.filled[half]]:
-                self.slots[half][len(self.slots[half])] = word
-            self.filled[half] += 1
-        return self.filled[half] if self.filled[half] < len(rows) else (1 << self.config.count_width) - 1
-
-    def _window(self, half, first):
+    def _window(self, first):
         lanes, word = self.config.lanes, 0
         for b in range(lanes):
-            slot = self.slots[half].get(first + (b - first) % lanes)
+            slot = self.slots.get(first + (b - first) % lanes)
             word |= (self.rng.getrandbits(self.slot_bits) if slot is None else slot) << (b * self.slot_bits)
         return word
 
@@ -166,22 +172,17 @@ class ValueBuffer:
         dut, cycle = self.dut, 0
         read, tag = dut.read, Value.cast(dut.done_tag)
         while True:
-            ctx.set(
-                Value.cast(dut.ready), sum(self._load(half) << (half * self.config.count_width) for half in range(2))
-            )
-            _, _, en, half, first, done, done_tag = await ctx.tick().sample(
-                read.en, read.half, read.first, dut.done, tag
-            )
+            ctx.set(dut.ready, self._load())
+            _, _, en, first, done, done_tag = await ctx.tick().sample(read.en, read.first, dut.done, tag)
             cycle += 1
             if en:
                 self.reads.append(cycle)
-                ctx.set(Value.cast(read.data), self._window(half, first))
+                ctx.set(Value.cast(read.data), self._window(first))
             if done:
                 self.done_tags.append(done_tag)
-                job = next(i for i, left in enumerate(self.rows_left) if left)
-                self.rows_left[job] -= 1
-                if not self.rows_left[job]:
-                    self._start(job & 1)
+                self.rows_left[self.finished] -= 1
+                while self.finished < len(self.rows_left) and not self.rows_left[self.finished]:
+                    self.finished += 1
 
 
 def check(config, jobs, *, stall, rate=1.0, seed=0, lines=None):
@@ -303,12 +304,9 @@ def test_reset_forgets_a_half_done_row_and_busy_falls():
         ctx.set(port.valid, 0)
 
     async def bench(ctx):
-        ctx.set(Value.cast(dut.ready), -1)
         ctx.set(dut.o.ready, 1)
         for job, count in ((before, 3), (after, 7)):
-            buffer.loads = [buffer._slots_of(job)]
-            buffer.job_of_half = [None, None]
-            buffer._start(0)
+            buffer.restart([job])
             await send(ctx, dut.row, value_rows(config, [job])[0])
             for line in value_lines(config, [job])[:count]:
                 await send(ctx, dut.line, line)

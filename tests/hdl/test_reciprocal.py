@@ -9,7 +9,7 @@ from hdl.reciprocal import Reciprocal
 from tests.hdl.test_exponential import run_pipeline
 
 SMALL = Config(max_tokens=24, num_multipliers=8, lanes=2, buffer_dim=16, max_dim=16, dims=(16,), norm_lanes=1)
-LARGE = Config(max_tokens=4096, line_queue=1024)
+LARGE = Config(max_tokens=4096, key_rows=4096, value_rows=4096, line_queue=1024)
 
 
 @pytest.mark.parametrize("config", [SMALL, PRESETS["tiny"], PRESETS["paper"], LARGE], ids=["24", "64", "1024", "4096"])

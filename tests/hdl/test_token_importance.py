@@ -104,13 +104,32 @@ class Bench:
         await self.ctx.tick()
         self.ctx.set(port.valid, 0)
 
-    async def write(self, importance, *, order=None):
-        """A new list, or the entries ``order`` of it."""
+    async def write(self, importance, *, keep_first=False):
+        """A new list, a word or a part of one at a time; keep_first: but its first entry, so that no list begins."""
+        lanes = self.config.lanes
         self.importance = torch.tensor(importance)
         self.ids = [self.rng.randrange(self.config.max_tokens) for _ in importance]
-        for position in order or range(len(importance)):
-            entry = {"position": position, "id": self.ids[position], "importance": importance[position]}
-            await self.send(self.dut.write, {"list": self.rng.randrange(2), **entry})
+        start = int(keep_first)
+        while start < len(importance):
+            count = min(lanes - start % lanes, len(importance) - start, self.rng.choice([1, lanes, lanes]))
+            await self.write_entries(start, self.ids[start : start + count], importance[start : start + count])
+            start += count
+
+    async def write_entries(self, start, ids, importance):
+        """Entries of one word from position ``start`` on, with rubbish in the other lanes."""
+        lanes = self.config.lanes
+        lane = start % lanes
+        item = {
+            "list": self.rng.randrange(2),
+            "first": start == 0,
+            "word": start // lanes,
+            "mask": ((1 << len(ids)) - 1) << lane,
+            "ids": [self.rng.randrange(self.config.max_tokens) for _ in range(lanes)],
+            "importance": [self.rng.getrandbits(numerics.IMPORTANCE_WIDTH) for _ in range(lanes)],
+        }
+        item["ids"][lane : lane + len(ids)] = ids
+        item["importance"][lane : lane + len(ids)] = importance
+        await self.send(self.dut.write, item)
 
     async def add(self, rows, per_line, packed):
         for line in random_lines(self.rng, self.config, rows, per_line, packed):
@@ -136,13 +155,14 @@ class Bench:
 
     async def read(self, position):
         """The entry of a position; it is the same in the cycles behind it."""
-        dut, outputs = self.dut, (self.dut.id, self.dut.importance)
+        dut, (word, lane) = self.dut, divmod(position, self.config.lanes)
+        outputs = (dut.ids[lane], dut.importance[lane])
         self.ctx.set(dut.read_en, 1)
-        self.ctx.set(dut.read_position, position)
+        self.ctx.set(dut.read_word, word)
         await self.ctx.tick()
         entry = tuple(map(self.ctx.get, outputs))
         self.ctx.set(dut.read_en, 0)
-        self.ctx.set(dut.read_position, self.rng.randrange(self.config.max_tokens))
+        self.ctx.set(dut.read_word, self.rng.randrange(1 << dut.word_width))
         while self.rng.random() < self.idle:
             await self.ctx.tick()
             assert tuple(map(self.ctx.get, outputs)) == entry
@@ -301,7 +321,7 @@ def test_busy():
 
 
 def test_new_list_forgets_the_sums():
-    """A write of position 0 begins a list: what was kept for the one before is not added to it."""
+    """The write of position 0 begins a list: what was kept for the one before is not added to it."""
     bench, rng = Bench(config_of(8, 64)), random.Random(5)
 
     async def script():
@@ -327,8 +347,7 @@ def test_entries_written_in_turn_with_reads():
             entry = await bench.read(position)
             assert entry == old[position]
             if rng.random() < 0.5:
-                fields = {"position": kept, "id": entry[0], "importance": entry[1] // 2}
-                await bench.send(bench.dut.write, {"list": 0, **fields})
+                await bench.write_entries(kept, [entry[0]], [entry[1] // 2])
                 assert await bench.read(kept) == (entry[0], entry[1] // 2)
                 kept += 1
 
@@ -356,7 +375,7 @@ def test_reset_in_mid_stream(cycles, late):
         bench.ctx.set(bench.reset, 0)
         assert not bench.ctx.get(bench.dut.busy)
         # Position 0 stays as it is: writing it would clear the sums by itself.
-        await bench.write([5] * 13, order=range(12, 0, -1))
+        await bench.write([5] * 13, keep_first=True)
         bench.ids[0], bench.importance[0] = await bench.read(0)
         await bench.fold()
         await bench.check()

@@ -52,7 +52,6 @@ class Row:
     gather: int
     log_slices: int
     tag: dict
-    half: int = 0
     dim: int = 16
 
     @property
@@ -100,7 +99,6 @@ def make_job(config, rng, *, rows, length=None, pack=None, gather=None, prune=No
                     "group": query % 8,
                     "second": rng.randint(0, 1),
                 },
-                half=rng.randint(0, 1),
                 dim=rng.choice([16, 64]),
             )
         )
@@ -121,7 +119,7 @@ def job_streams(config, rng, job, pack, streams, expected):
         return (list(items) + [value] * config.lanes)[: config.lanes]
 
     for row in job:
-        facts = {"half": row.half, "log_slices": row.log_slices, "dim": row.dim}
+        facts = {"log_slices": row.log_slices, "dim": row.dim}
         rule = {"tag": row.tag, "prune": row.prune, "k": row.k, "gather": row.gather, **facts}
         sums = {"tag": row.tag, "recip": row.recip, "pe": row.pe}
         streams["score_row"].append(rule)

@@ -74,6 +74,19 @@ def test_pysim_results(config, timing):
     assert run.statuses == [0] * 4 and run.finished == sorted(run.finished)
     assert run.counters["rows"] == 11 and run.counters["ids"] == 5
     assert sum(run.words_read) == 11
+    assert run.memory == "ideal" and run.addresses is None
+
+
+@pytest.mark.parametrize("name", ["pysim", "verilator"])
+def test_recorded_addresses(name):
+    """Query q of a job is read in channel q mod C, and nothing else is read."""
+    with engine_of(name, record_addresses=True) as engine:
+        run = engine.run([JOBS[0]])
+        again = engine.run([JOBS[0]])
+    first, second = (words.tolist() for words in run.addresses)
+    base = first[0]
+    assert first == [base, base + 1, base + 2] and second == [base, base + 1]
+    assert [words.tolist() for words in again.addresses] == [first, second], "each run begins anew"
 
 
 @pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])

@@ -1,7 +1,9 @@
+import dataclasses
 import random
 
 import numpy as np
 import pytest
+import torch
 from amaranth.hdl import signed
 from amaranth.lib import data
 
@@ -11,7 +13,7 @@ from hdl.layouts import job_descriptor, job_id_entry, job_output, job_probs
 from sim.jobs import ResultError, Unpacker, collect, pack_jobs, to_words
 from sim.memory import MemoryImage
 from sim.packing import pack, unpack
-from tests.jobs import random_job
+from tests.jobs import random_job, random_jobs
 
 TINY = PRESETS["tiny"]
 
@@ -33,12 +35,34 @@ def test_unpacker_equals_unpack(config: Config):
 
 
 def jobs_with_lists():
-    rng = random.Random(1)
+    rng = random.Random(3)
     listed = [random_job(TINY, rng, listed=True, keys=5, dim=16) for _ in range(3)]
     listed[1].ids = listed[0].ids = listed[0].ids % 5
     listed[0].ids = listed[1].ids.unique()
     listed[1].ids = listed[0].ids.clone()
     return [listed[0], random_job(TINY, rng, listed=False, dim=16), listed[1], listed[2]]
+
+
+def lists_of(words, config):
+    """Id lists of the beats of an ids stream."""
+    lists, ids = [], []
+    for word in words:
+        beat = unpack(job_id_entry(config), int.from_bytes(word.tobytes(), "little"))
+        assert 0 < beat["count"] <= config.lanes and (beat["last"] or beat["count"] == config.lanes)
+        ids += beat["ids"][: beat["count"]]
+        if beat["last"]:
+            lists.append(ids)
+            ids = []
+    assert not ids
+    return lists
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 16])
+def test_beats_of_a_list(count):
+    config = PRESETS["paper"]
+    job = random_job(config, random.Random(count), listed=True, keys=count, dim=64)
+    items = pack_jobs([job], config, MemoryImage(config))
+    assert lists_of(items["ids"], config) == [job.ids.tolist()] and len(items["ids"]) == -(-count // 8)
 
 
 def test_descriptors_and_ids():
@@ -50,22 +74,67 @@ def test_descriptors_and_ids():
     fields = [unpack(job_descriptor(TINY), int.from_bytes(row.tobytes(), "little")) for row in words]
     assert [field["list"] for field in fields] == [1, 0, 2, 1]
     assert [field["job_id"] for field in fields] == [0, 1, 2, 3]
-    entries = [unpack(job_id_entry(TINY), int.from_bytes(word.tobytes(), "little")) for word in ids]
-    assert [entry["id"] for entry in entries] == jobs[0].ids.tolist() + jobs[3].ids.tolist()
-    assert [index for index, entry in enumerate(entries) if entry["last"]] == [len(jobs[0].ids) - 1, len(entries) - 1]
+    assert lists_of(ids, TINY) == [jobs[0].ids.tolist(), jobs[3].ids.tolist()]
     for job, field in zip(jobs, fields, strict=True):
         assert field["num_rows"] == job.num_rows and field["num_keys"] == job.num_keys
-        assert (image.read(field["value_base"], job.num_rows, job.dim, job.value_bits) == job.value).all()
+        place = (field["value_base"], job.num_rows, job.dim, job.value_bits)
+        assert field["skew"] == job.skew and (image.read(*place, skew=job.skew) == job.value).all()
 
 
 def test_override_must_name_a_field():
     jobs = jobs_with_lists()
     items = pack_jobs(jobs, TINY, MemoryImage(TINY), {1: {"dim": 17}, 3: {"ids": [3, 3]}})
     assert unpack(job_descriptor(TINY), int.from_bytes(items["job"][1].tobytes(), "little"))["dim"] == 17
-    entries = [unpack(job_id_entry(TINY), int.from_bytes(word.tobytes(), "little")) for word in items["ids"][-2:]]
-    assert [(entry["id"], entry["last"]) for entry in entries] == [(3, 0), (3, 1)]
+    assert lists_of(items["ids"], TINY)[-1] == [3, 3]
     with pytest.raises(ValueError, match=r"override must name ids or one of job_id, dim, .*; not colour"):
         pack_jobs(jobs, TINY, MemoryImage(TINY), {0: {"colour": 1}})
+
+
+def pair_of(rng, **fixed):
+    jobs = random_jobs(TINY, rng, 2, pair=1, **fixed)
+    assert [job.pair for job in jobs] == [1, 2]
+    return jobs
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_k_rows_of_a_pair_lie_together(listed):
+    first, second = jobs = pair_of(random.Random(4), listed=listed, split=(6, 4), dim=32)
+    image = MemoryImage(TINY)
+    items = pack_jobs([first, second, *jobs], TINY, image)
+    fields = [unpack(job_descriptor(TINY), int.from_bytes(row.tobytes(), "little")) for row in items["job"]]
+    assert [field["pair"] for field in fields] == [1, 2, 1, 2]
+    assert [field["list"] for field in fields] == ([1, 2, 2, 2] if listed else [0] * 4)
+    assert len({field["key_base"] for field in fields}) == 1  # placed once
+    together = image.read(fields[0]["key_base"], first.num_rows, 64, 6, skew=first.skew)
+    assert torch.equal(together, torch.cat([first.key, second.key], 1) >> 4)
+    for job, field in zip(jobs, fields, strict=False):
+        low = image.read(field["key_lsb_base"], job.num_rows, 32, 4, signed=False, skew=job.skew)
+        assert torch.equal(low, job.key & 15)
+    assert len(items["ids"]) == (-(-len(first.ids) // 2) if listed else 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"skew": 1}, "job 1: skew must be 0, as in its pair's first job, not 1"),
+        ({"ids": torch.tensor([0, 1, 4])}, "job 1: ids must be those of its pair's first job"),
+        ({"key_lsb_bits": 0}, "job 1: key_lsb_bits must be 4, as in its pair's first job, not 0"),
+        ({"pair": 0}, "job 0: pair must be 2 in the next job, if it is 1"),
+        ({"pair": 3}, "job 0: pair must be 2 in the next job, if it is 1"),
+    ],
+)
+def test_jobs_of_a_pair_must_fit(change, message):
+    first, second = pair_of(random.Random(4), listed=True, keys=3, split=(6, 4), skew=0)
+    first.ids, second.ids = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 2])
+    pack_jobs([first, second], TINY, MemoryImage(TINY))
+    with pytest.raises(ValueError, match=message):
+        pack_jobs([first, dataclasses.replace(second, **change)], TINY, MemoryImage(TINY))
+    with pytest.raises(ValueError, match="job 1: pair must be 0, 1 or 2, not 5"):
+        pack_jobs([dataclasses.replace(first, pair=0), dataclasses.replace(second, pair=5)], TINY, MemoryImage(TINY))
+    with pytest.raises(ValueError, match="job 0: pair must be 1 in the job before, if it is 2"):
+        pack_jobs([second], TINY, MemoryImage(TINY))
+    with pytest.raises(ValueError, match="job 0: pair must be 2 in the next job, if it is 1"):
+        pack_jobs([first], TINY, MemoryImage(TINY))
 
 
 def streams(job, config, job_id=0):

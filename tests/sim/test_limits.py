@@ -35,9 +35,9 @@ def test_summarization_reads_all_values():
     assert limit.cycles == limit.qk_cycles
 
 
-def test_generation_reads_the_survivors_values():
+def test_generation_takes_whole_cycles_and_reads_the_survivors_values():
     limit, _ = limit_of(kind="generation", split=(8, 0))
-    assert limit.qk_cycles == 100 / 8
+    assert limit.qk_cycles == 13  # 100 keys, 8 a cycle
     assert limit.memory_cycles == pytest.approx(64 * (12 + 8 * 100 + 8 * 25) / 4096)
 
 
@@ -50,4 +50,10 @@ def test_flat_rows_count_twice():
     limit, flat = limit_of(kind="summarization", split=(8, 4), threshold=1.0)
     assert flat > 0
     assert limit.qk_cycles == (10 + flat) * 100 / 8
-    assert limit.memory_cycles == pytest.approx(64 * (12 * (10 + flat) + 12 * 100 + 8 * 100) / 4096)
+    assert limit.memory_cycles == pytest.approx(64 * (12 * 10 + 12 * 100 + 8 * 100) / 4096)
+
+
+def test_flat_row_of_generation_takes_whole_cycles_twice():
+    limit, flat = limit_of(kind="generation", split=(8, 4), threshold=1.0)
+    assert flat == 1 and limit.qk_cycles == 2 * 13
+    assert limit.memory_cycles == pytest.approx(64 * (12 + 12 * 100 + 8 * 25) / 4096)

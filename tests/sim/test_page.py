@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from sim import page
+from sim import files, page
 from sim.page import page_of, write_page
 from sim.record import PLANES, LayerView, RunRecord, TableView, words_of
 
@@ -347,7 +347,7 @@ def test_write_replaces_in_one_step(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk is full")
 
-    monkeypatch.setattr(page.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk is full"):
         write_page(decoder_record(), str(path))
     assert path.read_text(encoding="utf-8") == before and list(tmp_path.iterdir()) == [path]
