@@ -72,7 +72,7 @@ def test_pysim_results(config, timing):
         assert torch.equal(result.abs_sum, abs_sum)
         assert torch.equal(result.probs, probs)
     assert run.statuses == [0] * 4 and run.finished == sorted(run.finished)
-    assert run.counters["rows"] == 11 and run.counters["ids"] == 5
+    assert run.counters["rows"] == 11 and run.counters["ids"] == -(-5 // config.lanes)
     assert sum(run.words_read) == 11
     assert run.memory == "ideal" and run.addresses is None
 
