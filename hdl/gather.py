@@ -128,6 +128,7 @@ class Gather(wiring.Component):
                 end.eq(ends[c] & ~(same & mine.any())),
                 port.valid.eq(mine.any() | end),
                 port.payload.end.eq(end),
+                port.payload.partial.eq(end),  # not read of gathered rows
                 port.payload.load.eq(Mux(end, end_load, load)),
             ]
             for i in reversed(range(config.lanes)):
