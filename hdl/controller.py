@@ -34,6 +34,26 @@ def _row_index(config: Config) -> data.StructLayout:
     )
 
 
+def _row_choice(config: Config) -> data.StructLayout:
+    return data.StructLayout({**_row_index(config).members, "second": 1})
+
+
+def _known_query(config: Config) -> data.StructLayout:
+    """A chosen row with what its job's record says of it."""
+    meta = _query_meta(config).members
+    return data.StructLayout(
+        {
+            "row": _row_choice(config),
+            "plane": layouts.plane(config),
+            **{name: meta[name] for name in ("log_slices", "pack", "slot", "seq", "low")},
+            "causal": 1,
+            "num_keys": config.count_width,
+            "keys_before": config.count_width,  # causal: keys that no query of the job is behind
+            "first_row": data.ArrayLayout(config.position_width, 2),  # of the same query head; their sum
+        }
+    )
+
+
 class Controller(wiring.Component):
     """Keeps up to ``config.contexts`` jobs in flight, and launches each step of them as soon as its resources are free.
 
@@ -45,7 +65,8 @@ class Controller(wiring.Component):
     Members
     -------
     job : In(stream.Signature(job_record))              checked jobs
-    list_free : Out(2)                                  this id list, and the importance of tokens, may be written
+    list_free : Out(2)                                  this id list, and the importance of tokens, may be written,
+                                                        as of the cycle before
     accumulate : Out(contexts)                          the job adds to the importance of tokens and heads
     key, key_lsb, value, gather_command : Out(stream.Signature(fetch_command))
     key_lsb_done : In(1)                                pulse: the oldest LSB load not told yet is complete
@@ -122,7 +143,6 @@ class Controller(wiring.Component):
         m.submodules.values = self._values = ValueLoader(self.config)
         self._words = Array(Value.cast(record) for record in self.record)
         self._valid = Signal(self.config.contexts)
-        self._entering = Signal(self.config.contexts)  # taken by a new job in this cycle
         self._generation = Cat(record.generation for record in self.record)
         self._head = Signal(self.config.context_width)  # oldest context
         self._keys_final = Signal(self.config.contexts)  # K is not read any more
@@ -130,7 +150,8 @@ class Controller(wiring.Component):
         self._lsb_needed = Signal(self.config.contexts)
         self._lsb_issued = Signal(self.config.contexts)
         self._lsb_loaded = Signal(self.config.contexts)
-        self._lsb_due = Signal(self.config.contexts)  # an LSB load is about to be commanded, or under way
+        self._lsb_offered = Signal(self.config.contexts)  # an LSB load is about to be commanded,
+        self._lsb_coming = Signal(self.config.contexts)  # is under way
         self._read_once = Signal(self.config.contexts)  # generation: the first pass has read all keys
         self._redo_kept = Signal(self.config.contexts)  # generation: the row is flat, and to be computed again
         self._asked = Signal(self.config.contexts)  # first passes of all queries issued
@@ -143,7 +164,7 @@ class Controller(wiring.Component):
         self._count_rows(m)
         for index in range(2):
             uses = Cat(self._valid[c] & self.record[c].listed & (self.record[c].list == index) for c in contexts)
-            m.d.comb += self.list_free[index].eq(~uses.any() & ~self.accumulate.any())
+            m.d.sync += self.list_free[index].eq(~uses.any() & ~self.accumulate.any())
         m.d.comb += self.accumulate.eq(self._valid & Cat(record.accumulate for record in self.record))
         m.d.comb += self.active.eq(self._valid.any())
         return m
@@ -151,24 +172,27 @@ class Controller(wiring.Component):
     def _allocate(self, m):
         """A new job takes the next context, when the job that had it is complete."""
         tail = Signal(self.config.context_width)
-        m.d.comb += self.job.ready.eq(~self._valid.bit_select(tail, 1))
+        room = Signal()
+        m.d.comb += self.job.ready.eq(room)
+        m.d.sync += room.eq(~self._valid.bit_select(tail, 1))
         with m.If(self.job.valid & self.job.ready):
-            m.d.sync += tail.eq(tail + 1)
-            m.d.comb += self._entering.eq(1 << tail)
+            m.d.sync += [tail.eq(tail + 1), room.eq(0)]
             for index, record in enumerate(self.record):
                 with m.If(tail == index):
                     m.d.sync += [record.eq(self.job.payload), self._valid[index].eq(1)]
-                    for flags in (
-                        self._keys_final,
-                        self._values_done,
-                        self._lsb_needed,
-                        self._lsb_issued,
-                        self._lsb_loaded,
-                        self._read_once,
-                        self._asked,
-                        self._redo_kept,
-                    ):
-                        m.d.sync += flags[index].eq(0)
+        for index in range(self.config.contexts):
+            with m.If(~self._valid[index]):  # for two cycles at least
+                for flags in (
+                    self._keys_final,
+                    self._values_done,
+                    self._lsb_needed,
+                    self._lsb_issued,
+                    self._lsb_loaded,
+                    self._read_once,
+                    self._asked,
+                    self._redo_kept,
+                ):
+                    m.d.sync += flags[index].eq(0)
 
     def _lookup(self, record, context):
         return Value.cast(record).eq(self._words[context])
@@ -183,15 +207,15 @@ class Controller(wiring.Component):
         m.d.comb += [
             self._lookup(keys.record, keys.context),
             keys.valid.eq(self._valid),
-            keys.clear.eq(self._entering),
+            keys.clear.eq(~self._valid),
             # LSBs fetched ahead must not come into a region that has been given away.
-            keys.final.eq(self._keys_final & ~self._lsb_due),
+            keys.final.eq(self._keys_final & ~self._lsb_offered & ~self._lsb_coming),
             keys.paired.eq(Cat(record.pair == 1 for record in self.record)),
             self._lookup(values.record, values.context),
             values.valid.eq(self._valid),
             values.generation.eq(self._generation),
             values.keyed.eq(keys.keyed),
-            values.clear.eq(self._entering),
+            values.clear.eq(~self._valid),
             values.done.eq(self._values_done),
             self.values_commanded.eq(values.commanded),
             *(self.value_slot[c].eq(slot) for c, slot in enumerate(values.slot)),
@@ -215,14 +239,15 @@ class Controller(wiring.Component):
         ahead = self._read_once & progressive & ~self._keys_final & expected.replicate(config.contexts)
         wanted = (self._lsb_needed | ahead) & self._valid & ~self._lsb_issued
         offered = Signal()
-        m.d.comb += self._lsb_due.eq((self._lsb_issued & ~self._lsb_loaded) | (offered << context))
+        needed = wanted & self._lsb_needed
+        candidates = Mux(needed.any(), needed, wanted)
+        chosen = (candidates & (~candidates + 1))[: config.contexts]  # the lowest
         record = Signal(layouts.job_record(config), name="key_lsb_record")
         m.submodules.lsb_loads = loads = StreamQueue(config.context_width, depth=4)
         with m.If(~offered):
-            for candidates in (wanted, wanted & self._lsb_needed):
-                for index in reversed(range(config.contexts)):
-                    with m.If(candidates[index]):
-                        m.d.sync += [context.eq(index), offered.eq(1)]
+            m.d.sync += [offered.eq(wanted.any()), self._lsb_offered.eq(chosen)]
+            for bit in range(config.context_width):
+                m.d.sync += context[bit].eq(Cat(chosen[c] for c in range(config.contexts) if c >> bit & 1).any())
         command = self.key_lsb.payload
         m.d.comb += [
             self._lookup(record, context),
@@ -237,67 +262,80 @@ class Controller(wiring.Component):
             loads.o.ready.eq(self.key_lsb_done),
         ]
         with m.If(self.key_lsb.valid & self.key_lsb.ready):
-            m.d.sync += [offered.eq(0), self._lsb_issued.bit_select(context, 1).eq(1)]
+            m.d.sync += [offered.eq(0), self._lsb_offered.eq(0)]
+            m.d.sync += [flags.bit_select(context, 1).eq(1) for flags in (self._lsb_issued, self._lsb_coming)]
         with m.If(self.key_lsb_done):
             m.d.sync += self._lsb_loaded.bit_select(loads.o.payload, 1).eq(1)
+            m.d.sync += self._lsb_coming.bit_select(loads.o.payload, 1).eq(0)
 
     def _issue_queries(self, m):
-        """Requests Q rows: flat rows again, once their LSBs are on chip, before first passes in order."""
+        """Requests Q rows: flat rows again, once their LSBs are on chip, before first passes in order.
+
+        A row is chosen in one cycle, its record looked up in the next, and its length summed on the way to the queue.
+        """
         config = self.config
         self._redo = m.submodules.redo = StreamQueue(_row_index(config), depth=self.REDO_DEPTH)
         self._issue = m.submodules.issue = StreamQueue(_query_issue(config), depth=3)
-        pointer = Signal(self.config.context_width)
+        moves = self._issue.i.ready
+        chosen, known = Signal(), Signal()
+        choice = Signal(_row_choice(config), reset_less=True)
+        query = Signal(_known_query(config), reset_less=True)
+        self._choose_row(m, moves, chosen, choice)
+        self._look_up_row(m, moves, choice, query)
+        with m.If(moves):
+            m.d.sync += known.eq(chosen)
+        issue = self._issue.i
+        causal_length = query.keys_before + query.row.query + 1 - query.first_row[0] - query.first_row[1]
+        m.d.comb += [
+            issue.valid.eq(known),
+            issue.payload.request.plane.eq(query.plane),
+            issue.payload.request.row.eq(query.row.query),
+            *(issue.payload.meta[name].eq(query[name]) for name in ("log_slices", "pack", "slot", "seq", "low")),
+            *(issue.payload.meta.tag[name].eq(query.row[name]) for name in ("context", "query", "group", "second")),
+            issue.payload.meta.length.eq(Mux(query.causal, causal_length, query.num_keys)),
+        ]
+
+    def _choose_row(self, m, moves, chosen, choice):
+        """Second passes go first; a cycle lies between the last row of a job and the first of the next."""
+        config = self.config
+        pointer = Signal(config.context_width)
         row = Signal(config.count_width)  # of the job
         query, group = Signal(config.count_width), Signal(config.group_width)  # the same as query of a head
+        last_query, before_last = Signal.like(query, reset_less=True), Signal.like(row, reset_less=True)  # query, row
+        opens, ends = Signal(init=1), Signal(reset_less=True)  # the row is the first, the last of the job
+        moved = Signal()  # ``pointer`` has just moved on: what is known of its job is of the one before
         redo = self._redo.o
         second, first = Signal(), Signal()
-        context = Signal(self.config.context_width)
-        record = Signal(layouts.job_record(config))
-        index = Signal(config.position_width)
-        place = Signal(config.group_width)  # of the query head in its group
-        issue = self._issue.i
-        self._first_of_job = row == 0
-        may_ask = self._may_ask(m, first & issue.ready, pointer)
+        may_ask = self._may_ask(m, pointer, first, opens)
         m.d.comb += [
             second.eq(redo.valid & self._lsb_loaded.bit_select(redo.payload.context, 1)),
-            first.eq(~second & may_ask),
-            context.eq(Mux(second, redo.payload.context, pointer)),
-            index.eq(Mux(second, redo.payload.query, row)),
-            place.eq(Mux(second, redo.payload.group, group)),
-            self._lookup(record, context),
-            issue.valid.eq(second | may_ask),
-            redo.ready.eq(second & issue.ready),
+            first.eq(moves & ~second & may_ask & ~moved),
+            redo.ready.eq(second & moves),
         ]
-        request, meta = issue.payload.request, issue.payload.meta
-        causal_length = record.num_keys - record.num_queries + index - self._first_row(record, place) + 1
-        m.d.comb += [
-            request.plane.base.eq(record.query_base),
-            request.plane.width.eq(record.query_bits),
-            request.plane.dim.eq(record.dim),
-            request.plane.log_slices.eq(record.log_slices),
-            request.plane.skew.eq(record.skew),
-            request.row.eq(index),
-            meta.tag.context.eq(context),
-            meta.tag.query.eq(index),
-            meta.tag.group.eq(place),
-            meta.tag.second.eq(second),
-            meta.length.eq(Mux(record.causal, causal_length, record.num_keys)),
-            meta.log_slices.eq(record.log_slices),
-            meta.pack.eq(record.pack),
-            meta.slot.eq(Array(self._keys.slot)[context]),
-            meta.seq.eq(Array(self._keys.seq)[context]),
-            meta.low.eq(~record.progressive | second),
-        ]
-        with m.If(issue.valid & issue.ready & ~second):
-            m.d.sync += [row.eq(row + 1), query.eq(query + 1)]
-            with m.If(query == record.num_queries - 1):
+        with m.If(moves):
+            m.d.sync += [
+                chosen.eq(second | (may_ask & ~moved)),
+                choice.second.eq(second),
+                choice.context.eq(Mux(second, redo.payload.context, pointer)),
+                choice.query.eq(Mux(second, redo.payload.query, row)),
+                choice.group.eq(Mux(second, redo.payload.group, group)),
+            ]
+        record = Signal(layouts.job_record(config), name="asking_record")
+        m.d.comb += self._lookup(record, pointer)
+        m.d.sync += [moved.eq(0), before_last.eq(record.rows - 2), last_query.eq(record.num_queries - 1)]
+        with m.If(opens):
+            m.d.sync += ends.eq(record.rows == 1)
+        with m.If(first):
+            m.d.sync += [row.eq(row + 1), query.eq(query + 1), opens.eq(ends), ends.eq(row == before_last)]
+            with m.If(query == last_query):
                 m.d.sync += [query.eq(0), group.eq(group + 1)]
-            with m.If(row == record.rows - 1):
+            with m.If(ends):
                 m.d.sync += [row.eq(0), query.eq(0), group.eq(0)]
-                m.d.sync += [self._asked.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1)]
+                m.d.sync += [self._asked.bit_select(pointer, 1).eq(1), pointer.eq(pointer + 1), moved.eq(1)]
 
-    def _may_ask(self, m, asked, pointer):
-        """Whether the next first pass of context ``pointer`` may be issued; ``asked``: it is.
+    def _may_ask(self, m, pointer, asked, opens):
+        """Whether the next first pass of context ``pointer`` might be issued in the cycle before; ``asked``: one is,
+        which is its job's first if ``opens``.
 
         A row in flight must never wait for a buffer that a row behind it holds: K is given in order; a summarization
         job's V is given before its first query; a generation row, whose region comes later, waits until all rows of
@@ -306,23 +344,54 @@ class Controller(wiring.Component):
         """
         progressive = Cat(record.progressive for record in self.record)
         generation = self._generation.bit_select(pointer, 1)
-        ready = self._valid & self._keys.keyed & ~self._asked
         unsettled = Signal(range(self.REDO_DEPTH + 1))  # rows that are, or may turn out, flat
         open_jobs = Signal(range(self.config.contexts + 1))  # summarization jobs with rows that are not final
         tag = self.decided_tag
         counts = ~self._generation & progressive
-        settled = self.decided & ~self.decided_flat & ~tag.second & counts.bit_select(tag.context, 1)
+        # Events count one cycle late, so three rows may have been asked for that ``room`` does not know of.
+        risks, settled, done, opened, room = Signal(), Signal(), Signal(), Signal(), Signal()
         risky = counts.bit_select(pointer, 1)
-        done = self._redo.o.valid & self._redo.o.ready
-        m.d.sync += unsettled.eq(unsettled + (asked & risky) - settled - done)
         self._settled_jobs = Signal()  # all rows of a summarization job are final (at most one a cycle)
-        opened = asked & ~generation & self._first_of_job
-        m.d.sync += open_jobs.eq(open_jobs + opened - self._settled_jobs)
-        return ready.bit_select(pointer, 1) & Mux(
-            generation,
-            open_jobs == 0,
-            self._values.commanded.bit_select(pointer, 1) & (~risky | (unsettled != self.REDO_DEPTH)),
-        )
+        m.d.sync += [
+            risks.eq(asked & risky),
+            settled.eq(self.decided & ~self.decided_flat & ~tag.second & counts.bit_select(tag.context, 1)),
+            done.eq(self._redo.o.valid & self._redo.o.ready),
+            opened.eq(asked & opens & ~generation),
+            unsettled.eq(unsettled + risks - settled - done),
+            open_jobs.eq(open_jobs + opened - self._settled_jobs),
+            room.eq(unsettled < self.REDO_DEPTH - 3),
+        ]
+        may_ask, every = Signal(), self.config.contexts
+        alone = ((open_jobs == 0) & ~opened).replicate(every)
+        given = self._values.commanded & (~progressive | room.replicate(every))
+        free = self._valid & self._keys.keyed & ~self._asked
+        allowed = (self._generation & alone) | (~self._generation & given)
+        m.d.sync += may_ask.eq((free & allowed).bit_select(pointer, 1))
+        return may_ask
+
+    def _look_up_row(self, m, moves, choice, query):
+        """What the tables of the contexts know of the chosen row."""
+        record = Signal(layouts.job_record(self.config), name="query_record")
+        m.d.comb += self._lookup(record, choice.context)
+        with m.If(moves):
+            m.d.sync += [
+                query.row.eq(choice),
+                query.plane.base.eq(record.query_base),
+                query.plane.width.eq(record.query_bits),
+                query.plane.dim.eq(record.dim),
+                query.plane.log_slices.eq(record.log_slices),
+                query.plane.skew.eq(record.skew),
+                query.log_slices.eq(record.log_slices),
+                query.pack.eq(record.pack),
+                query.slot.eq(Array(self._keys.slot)[choice.context]),
+                query.seq.eq(Array(self._keys.seq)[choice.context]),
+                query.low.eq(~record.progressive | choice.second),
+                query.causal.eq(record.causal),
+                query.num_keys.eq(record.num_keys),
+                query.keys_before.eq(record.num_keys - record.num_queries),
+                query.first_row[0].eq(self._first_row(record, choice.group[:2])),
+                query.first_row[1].eq(self._first_row(record, choice.group[2:]) << 2),
+            ]
 
     def _first_row(self, record, place):
         """Row of the job at which the queries of a group's head begin; no multiplier for so few bits."""
@@ -390,11 +459,11 @@ class Controller(wiring.Component):
             with m.State("WAIT"):
                 # Not while a fetched row is offered and not taken: what is offered must not change.
                 with m.If(~self.query.valid | self.query.ready):
+                    m.d.sync += offer.eq(1)
                     m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += offer.eq(1)
                 with m.If(self.query.ready):
-                    m.d.sync += self._redo_kept.bit_select(context, 1).eq(0)
+                    m.d.sync += [offer.eq(0), self._redo_kept.bit_select(context, 1).eq(0)]
                     m.next = "IDLE"
         return offer, Value.cast(kept)
 
@@ -436,7 +505,7 @@ class Controller(wiring.Component):
                 m.d.sync += self._keys_final.bit_select(self.row_read_context, 1).eq(1)
         with m.If(self.decided & self.decided_flat & generation):
             m.d.sync += self._redo_kept.bit_select(self.decided_tag.context, 1).eq(1)
-        m.d.comb += [
+        m.d.sync += [
             redo.valid.eq(self.decided & self.decided_flat & ~generation),
             redo.payload.context.eq(self.decided_tag.context),
             redo.payload.query.eq(self.decided_tag.query),
@@ -461,28 +530,42 @@ class Controller(wiring.Component):
             ]
             with m.If(decided & self.decided_flat):
                 m.d.sync += self._lsb_needed[index].eq(1)
+            all_final, all_out, all_probs = (
+                Signal(name=f"all_{what}_{index}") for what in ("final", "outputs", "probs")
+            )
+            m.d.sync += [
+                all_final.eq(final == record.rows),
+                all_out.eq(outputs == record.rows),
+                all_probs.eq(probs == record.rows),
+                settled[index].eq(0),
+            ]
             with m.If(self._valid[index]):
                 with m.If(final == record.rows):
                     m.d.sync += self._keys_final[index].eq(1)
-                    m.d.comb += settled[index].eq(~self._keys_final[index] & ~record.generation)
-                    with m.If(undone == 0):
-                        m.d.sync += self._values_done[index].eq(1)
+                    m.d.sync += settled[index].eq(~self._keys_final[index] & ~record.generation)
+                # A new job's ``undone`` is not 0, so what ``all_final`` says of the last one does not matter.
+                with m.If(all_final & (undone == 0)):
+                    m.d.sync += self._values_done[index].eq(1)
             m.d.comb += complete[index].eq(
-                (self._valid & self._keys.released & self._values.released)[index]
-                & (outputs == record.rows)
-                & (probs == record.rows)
+                (self._valid & self._keys.released & self._values.released)[index] & all_out & all_probs
             )
             with m.If(~self._valid[index]):
                 m.d.sync += [final.eq(0), outputs.eq(0), probs.eq(0), undone.eq(self.job.payload.rows)]
-        head = self._head
-        oldest = Signal(layouts.job_record(config))
-        finished = complete.bit_select(head, 1)
-        m.d.comb += [
-            self.status.valid.eq(finished & ~oldest.layer),
-            self.layer_done.eq(finished & oldest.layer),
-            self._lookup(oldest, head),
-            self.status.payload.job_id.eq(oldest.job_id),
-            self.status.payload.code.eq(layouts.OK),
-        ]
-        with m.If(self.layer_done | (self.status.valid & self.status.ready)):
+        self._answer(m, complete)
+
+    def _answer(self, m, complete):
+        """The oldest job's answer, in a register, and its end."""
+        head, status = self._head, self.status
+        oldest = Signal(layouts.job_record(self.config), name="oldest")
+        answered = self.layer_done | (status.valid & status.ready)
+        m.d.comb += [self._lookup(oldest, head), status.payload.code.eq(layouts.OK)]
+        with m.If(answered):
             m.d.sync += [head.eq(head + 1), self._valid.bit_select(head, 1).eq(0)]
+            m.d.sync += [status.valid.eq(0), self.layer_done.eq(0)]
+        with m.Elif(~status.valid):
+            finished = complete.bit_select(head, 1)
+            m.d.sync += [
+                status.valid.eq(finished & ~oldest.layer),
+                self.layer_done.eq(finished & oldest.layer),
+                status.payload.job_id.eq(oldest.job_id),
+            ]

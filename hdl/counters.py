@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,7 +52,7 @@ def counters_layout(config: Config) -> data.StructLayout:
 
 
 class Counters(wiring.Component):
-    """Sums each event; ``clear`` sets all to zero. Latency 1.
+    """Sums each event; ``clear`` sets all to zero, with the events of its cycle. Latency 2.
 
     Members
     -------
@@ -72,6 +72,9 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # Events come from all over the chip: a register takes them off the way of the sums.
+        events, clear = Signal.like(self.events), Signal()
+        m.d.sync += [events.eq(self.events), clear.eq(self.clear)]
         for name in self.values.shape().members:
-            m.d.sync += self.values[name].eq(Mux(self.clear, 0, self.values[name] + self.events[name]))
+            m.d.sync += self.values[name].eq(Mux(clear, 0, self.values[name] + events[name]))
         return m

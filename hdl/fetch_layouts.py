@@ -149,7 +149,7 @@ def local_row(config: Config) -> S:
             "load": load_width(config),
             "index": local_width(config),  # row // num_channels
             "position": place_width(config),  # of a Q row: its place in QueryStore
-            "partial": 1,  # K and V loads: the row ends within a word
+            "joined": 1,  # K and V loads: it begins in the word in which the row in front of it ends
             "end": 1,  # not a row: the channel's part of the load ends here
         }
     )
@@ -163,6 +163,9 @@ def row_slot(config: Config) -> S:
             "position": place_width(config),
             "offset": (units_per_word(config) - 1).bit_length(),  # unit of its first word at which it starts
             "reuse": 1,  # its first word is the last one of the row before
+            "repeated": 1,  # its position is below ``repeat``: it is sent a second time
+            "short": 1,  # its first slice is the last one of its D elements
+            "whole": 1,  # it is one slice, sent once, or an end mark
             "end": 1,
         }
     )
@@ -189,7 +192,7 @@ def packed_slice(config: Config, tag) -> S:
     return S(
         {
             "raw": slice_elements(config) * config.operand_width,  # element e at bit e * width
-            "width": 5,  # bits of an element
+            "width": len(config.plane_widths),  # bits of an element, one-hot in their order
             "signed": 1,
             "shift": 4,
             "granules": bits_for_count(slice_elements(config) // granule(config)),  # granules that are valid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -97,12 +97,9 @@ class Fetcher(wiring.Component):
             gather.ids.payload.eq(self.ids.payload),
             self.key_lsb_done.eq(ready_count.done[KEY_LSB]),
         ]
-        written = Signal()  # the list that the last ids were for
-        with m.If(self.ids.valid & self.ids.ready):
-            m.d.sync += written.eq(self.ids.payload.list)
         m.d.comb += [
             gather.info.eq(table.info[VALUE * config.loads :]),
-            table.list_busy.eq(Cat(spread.busy & ~written, spread.busy & written)),
+            table.list_busy.eq(spread.busy),
             table.done.eq(ready_count.done),
             self.idle.eq(~(table.busy | gather.busy | queries.busy)),
             self.key_ready.eq(ready_count.key_ready),
@@ -147,7 +144,9 @@ class Fetcher(wiring.Component):
             m.submodules[f"gather_queue_{c}"] = queue = StreamQueue(local_row(config), depth=self.gather_depth)
             connect(m, gather.rows[c], queue.i)
             connect(m, queue.o, channel.gather)
-            connect(m, queries.rows[c], channel.query)
+            m.submodules[f"query_queue_{c}"] = asked = StreamQueue(local_row(config), depth=self.query_depth)
+            m.d.comb += [asked.i.valid.eq(queries.rows[c].valid), asked.i.payload.eq(queries.rows[c].payload)]
+            connect(m, asked.o, channel.query)
             connect(m, bulk.o[c], channel.bulk)
             connect(m, lsb.o[c], channel.lsb)
             connect(m, channel.memory, flipped(self.memory[c]))
@@ -164,6 +163,11 @@ class Fetcher(wiring.Component):
     def row_depth(self) -> int:
         """Rows of K and V loads that wait per channel: a load's rows spread unevenly over the channels."""
         return max(16, self.config.outstanding // 2)
+
+    @property
+    def query_depth(self) -> int:
+        """Room for all Q rows that have a place in QueryStore."""
+        return max(3, self.config.query_queue)
 
     @property
     def gather_depth(self) -> int:

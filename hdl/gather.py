@@ -11,6 +11,7 @@ from hdl.config import Config
 from hdl.fetch_layouts import load_info, load_width, local_row, pick
 from hdl.id_list import PositionList
 from hdl.stream_queue import StreamQueue
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["Gather", "sum_bits"]
 
@@ -69,8 +70,8 @@ class Gather(wiring.Component):
         mask, last = Signal(config.lanes, reset_less=True), Signal(reset_less=True)
         word = Signal(ids.word_width, reset_less=True)
         listed, skew = Signal(reset_less=True), Signal(config.channel_bits, reset_less=True)
-        free = Signal()
-        enable = ~valid | free
+        m.submodules.skid = skid = StreamSkid(self.ranked_line())
+        enable = skid.i.ready
         line = lines.o.payload
         info = pick(m, starts.o.payload[: config.load_width], [self.info[i] for i in range(config.loads)], "info_now")
         m.d.comb += [
@@ -93,18 +94,39 @@ class Gather(wiring.Component):
             ]
         # Stage 2: rank, channel and place of each row.
         rank = Signal(config.count_width)
-        with m.If(valid & free):
+        with m.If(valid & enable):
             m.d.sync += rank.eq(Mux(last, 0, rank + sum_bits(mask)))
-        rows = []
-        for i in range(config.lanes):
+        ranked = skid.i.payload
+        m.d.comb += [skid.i.valid.eq(valid), ranked.load.eq(load), ranked.mask.eq(mask), ranked.last.eq(last)]
+        for i, item in enumerate(ranked.rows):
             row = Mux(listed, ids.rows[i], Cat(Const(i, log_lanes), word))
-            position = rank + sum_bits(mask[:i]) if i else rank
-            rows.append((row[:log_channels] + skew, row >> log_channels, position))
-        spread_busy = self.spread(m, valid, load, mask, last, rows, free)
-        m.d.comb += self.busy.eq((starts.level != 0) | valid | spread_busy)
+            m.d.comb += [
+                item.channel.eq(row[:log_channels] + skew),
+                item.index.eq(row >> log_channels),
+                item.position.eq(rank + sum_bits(mask[:i]) if i else rank),
+            ]
+        spread_busy = self.spread(m, skid.o)
+        m.d.comb += self.busy.eq((starts.level != 0) | skid.o.valid | spread_busy)
         return m
 
-    def spread(self, m, new_valid, new_load, new_mask, new_last, new_rows, free):
+    def ranked_line(self):
+        """A line with the channel and the place of each of its rows."""
+        config = self.config
+        row = {
+            "channel": config.channel_bits,
+            "index": local_row(config)["index"].shape,
+            "position": config.count_width,
+        }
+        return data.StructLayout(
+            {
+                "load": load_width(config),
+                "mask": config.lanes,
+                "last": 1,
+                "rows": data.ArrayLayout(data.StructLayout(row), config.lanes),
+            }
+        )
+
+    def spread(self, m, new):
         """The lowest row of the line for each channel goes to its queue, until all have gone.
 
         A channel that has got its rows of the last line gets its end mark. The next row's first lines are taken
@@ -112,44 +134,39 @@ class Gather(wiring.Component):
         """
         config = self.config
         log_channels = config.num_channels.bit_length() - 1
-        shape = local_row(config)
         pending, ends = Signal(config.lanes), Signal(config.num_channels)
-        load, end_load = Signal.like(new_load), Signal.like(new_load)
+        left, ends_next = Signal(config.num_channels), Signal(config.num_channels)  # left: a row remains
+        load, end_load = (Signal(load_width(config), name=name, reset_less=True) for name in ("load", "end_load"))
         same = Signal(reset_less=True)  # the end marks belong to the row of this line
-        channel = [Signal(config.channel_bits, name=f"channel_{i}", reset_less=True) for i in range(config.lanes)]
-        index = [Signal(shape["index"].shape, name=f"index_{i}", reset_less=True) for i in range(config.lanes)]
-        position = [Signal(config.count_width, name=f"position_{i}", reset_less=True) for i in range(config.lanes)]
-        gone, ends_next = Const(0, config.lanes), Signal.like(ends)
-        m.d.comb += ends_next.eq(ends)
+        rows = Signal(new.payload.rows.shape(), reset_less=True)
+        gone = Const(0, config.lanes)
         for c, port in enumerate(self.rows):
             mine, end = Signal(config.lanes, name=f"mine_{c}"), Signal(name=f"end_{c}")
             m.d.comb += [
-                mine.eq(Cat(pending[i] & ((channel[i] == c) if log_channels else 1) for i in range(config.lanes))),
+                mine.eq(Cat(pending[i] & ((rows[i].channel == c) if log_channels else 1) for i in range(config.lanes))),
                 end.eq(ends[c] & ~(same & mine.any())),
                 port.valid.eq(mine.any() | end),
                 port.payload.end.eq(end),
-                port.payload.partial.eq(end),  # not read of gathered rows
                 port.payload.load.eq(Mux(end, end_load, load)),
             ]
             for i in reversed(range(config.lanes)):
                 with m.If(mine[i] & ~end):
-                    m.d.comb += [port.payload.index.eq(index[i]), port.payload.position.eq(position[i])]
-            with m.If(port.ready & end):
-                m.d.comb += ends_next[c].eq(0)
-            gone = gone | Mux(port.ready & ~end, mine & (~mine + 1), 0)
-        left = pending & ~gone
-        m.d.comb += free.eq(~left.any() & ~(new_last & ends_next.any()))
-        m.d.sync += [pending.eq(left), ends.eq(ends_next)]
-        with m.If(free & new_valid):
-            m.d.sync += [pending.eq(new_mask), load.eq(new_load), same.eq(new_last)]
-            for lane, (new_channel, new_index, new_position) in enumerate(new_rows):
-                m.d.sync += [
-                    channel[lane].eq(new_channel),
-                    index[lane].eq(new_index),
-                    position[lane].eq(new_position),
-                ]
-            with m.If(new_last):
-                m.d.sync += [ends.eq(-1), end_load.eq(new_load)]
+                    m.d.comb += [port.payload.index.eq(rows[i].index), port.payload.position.eq(rows[i].position)]
+            lowest = Cat(mine[i] & ~mine[:i].any() for i in range(config.lanes))
+            gone = gone | (lowest & (port.ready & ~end).replicate(config.lanes))
+            # As above, written out: the next line waits for it.
+            any_goes = port.ready & (same | ~ends[c])
+            m.d.comb += [
+                left[c].eq((mine & ~lowest).any() | (mine.any() & ~any_goes)),
+                ends_next[c].eq(ends[c] & ~(port.ready & ~(same & mine.any()))),
+            ]
+        line = new.payload
+        m.d.comb += new.ready.eq(~left.any() & ~(line.last & ends_next.any()))
+        m.d.sync += [pending.eq(pending & ~gone), ends.eq(ends_next)]
+        with m.If(new.ready & new.valid):
+            m.d.sync += [pending.eq(line.mask), load.eq(line.load), same.eq(line.last), rows.eq(line.rows)]
+            with m.If(line.last):
+                m.d.sync += [ends.eq(-1), end_load.eq(line.load)]
         return pending.any() | ends.any()
 
 

@@ -75,6 +75,8 @@ class HeadImportance(wiring.Component):
         m = Module()
         rank, count = Signal.like(self.count, reset_less=True), Signal.like(self.count, reset_less=True)
         reading, writing = Signal(), Signal()
+        due, ended = Signal(), Signal()  # in state READ; no rank is left
+        last = Signal(reset_less=True)
         inside, total = self.sums(m, rank, reading)
         factor, product = Signal.like(total, reset_less=True), Signal.like(total, reset_less=True)
         weight, old = Signal(N.WEIGHT_WIDTH, reset_less=True), Signal.like(self.importance, reset_less=True)
@@ -82,16 +84,20 @@ class HeadImportance(wiring.Component):
         # WEIGHT_WIDTH bits of the whole product have been shifted out.
         new = saturated(old + product[N.HEAD_SHIFT - N.WEIGHT_WIDTH :], N.IMPORTANCE_WIDTH)
         slot_weight = self.table(m, rank, reading, writing, new)
+        m.d.comb += reading.eq(due & ~ended & ~inside)
+        m.d.sync += last.eq(rank + 1 == count)
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.sync += [rank.eq(0), count.eq(self.count)]
+                m.d.sync += [rank.eq(0), count.eq(self.count), ended.eq(self.count == 0)]
                 with m.If(self.update):
+                    m.d.sync += due.eq(1)
                     m.next = "READ"
             with m.State("READ"):
-                with m.If(rank == count):
+                with m.If(ended):
+                    m.d.sync += due.eq(0)
                     m.next = "IDLE"
                 with m.Elif(~inside):
-                    m.d.comb += reading.eq(1)
+                    m.d.sync += due.eq(0)
                     m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += [factor.eq(total), weight.eq(slot_weight), old.eq(self.importance)]
@@ -104,7 +110,7 @@ class HeadImportance(wiring.Component):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += writing.eq(1)
-                m.d.sync += rank.eq(rank + 1)
+                m.d.sync += [rank.eq(rank + 1), ended.eq(last), due.eq(1)]
                 m.next = "READ"
         m.d.comb += self.busy.eq(inside | ~fsm.ongoing("IDLE"))
         return m

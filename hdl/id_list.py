@@ -11,6 +11,7 @@ from hdl import layouts
 from hdl.config import Config
 from hdl.fetch_layouts import local_rows, local_width
 from hdl.layouts import bits_for_count
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["ChannelList", "IdSpread", "PositionList", "class_entry"]
 
@@ -32,13 +33,13 @@ class IdSpread(wiring.Component):
     """Hand the ids of a beat to their classes, in ascending order, one id per class and cycle until all are gone.
 
     A beat takes as many cycles as the class with most of its ids has ids; the first entries come a cycle after it. When
-    ``busy`` is low all ids taken so far are in the lists and can be read.
+    the list's ``busy`` is low all its ids taken so far are there and can be read.
 
     Members
     -------
     i : In(stream.Signature(id_write))
     o : Out(stream.Signature(class_entry, always_ready=True)).array(num_channels)    by class
-    busy : Out(1)
+    busy : Out(2)    by list
     """
 
     LATENCY = 1
@@ -49,7 +50,7 @@ class IdSpread(wiring.Component):
             {
                 "i": In(stream.Signature(layouts.id_write(config))),
                 "o": Out(stream.Signature(class_entry(config), always_ready=True)).array(config.num_channels),
-                "busy": Out(1),
+                "busy": Out(2),
             }
         )
 
@@ -79,13 +80,30 @@ class IdSpread(wiring.Component):
                 o.payload.position.eq(Cat(lane[:log_lanes], word)),
             ]
         left = pending & ~gone
-        new = self.i.payload
-        m.d.comb += [self.i.ready.eq(~left.any()), self.busy.eq(first | pending.any())]
+        skid = self.take(m)
+        new = skid.o.payload
+        waiting = skid.held_valid.replicate(2) & Cat(skid.held.list == i for i in range(2))
+        spread = (first | pending.any()).replicate(2) & Cat(which == i for i in range(2))
+        m.d.comb += [skid.o.ready.eq(~left.any()), self.busy.eq(waiting | spread)]
         m.d.sync += [pending.eq(left), first.eq(0)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [pending.eq(new.mask), first.eq(new.first), which.eq(new.list), word.eq(new.word)]
+        with m.If(skid.o.ready):
+            m.d.sync += [
+                pending.eq(new.mask & skid.o.valid.replicate(config.lanes)),
+                first.eq(new.first & skid.o.valid),
+                which.eq(new.list),
+                word.eq(new.word),
+            ]
             m.d.sync += [old.eq(id_) for old, id_ in zip(ids, new.ids, strict=True)]
         return m
+
+    def take(self, m):
+        """What is needed of a beat, without a path from the ids to the ready of their source."""
+        given = self.i.payload
+        names = ("list", "first", "word", "mask", "ids")
+        m.submodules.skid = skid = StreamSkid(data.StructLayout({name: given[name].shape() for name in names}))
+        m.d.comb += [skid.i.valid.eq(self.i.valid), self.i.ready.eq(skid.i.ready)]
+        m.d.comb += [skid.i.payload[name].eq(given[name]) for name in names]
+        return skid
 
 
 class ChannelList(wiring.Component):

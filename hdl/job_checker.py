@@ -15,6 +15,15 @@ _PLANES = (("key", "query"), ("key_lsb", "value"))
 """Planes that each of the two units checks, one after the other; ``query`` comes second, for its rows are a product."""
 _PAIR_FIELDS = ("dim", "num_keys", "num_rows", "key_bits", "key_lsb_bits", "skew", "key_base", "list")
 """Fields in which the jobs of a pair are equal (but that the first may bring the list)."""
+_FIELD_CODES = (
+    layouts.BAD_DIM,
+    layouts.BAD_COUNT,
+    layouts.BAD_KEEP,
+    layouts.BAD_WIDTH,
+    layouts.BAD_SCALE,
+    layouts.BAD_HEADS,
+)
+"""In the order in which fields are found wrong."""
 
 
 class JobChecker(wiring.Component):
@@ -46,6 +55,11 @@ class JobChecker(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
+        self._sixteenths = sorted({size // 16 for dim in config.dims for size in (dim, 2 * dim)})  # of a row
+        self._widths = sorted({*config.plane_widths, *(width for split in config.splits for width in split)} - {0})
+        rows = -(-config.max_tokens // config.num_channels)
+        words = -(-rows * self._widths[-1] * self._sixteenths[-1] * 16 // config.channel_width)
+        self._word_bits = layouts.bits_for_count(words)  # of a plane in a channel
         super().__init__(
             {
                 "job": In(stream.Signature(layouts.job_request(config))),
@@ -70,6 +84,10 @@ class JobChecker(wiring.Component):
         self._request = Signal(layouts.job_request(self.config), reset_less=True)
         self._job = self._request.job
         self._code = Signal(4)
+        self._wrong = Signal(len(_FIELD_CODES), reset_less=True)  # of the fields, one bit a code
+        self._too_many, self._too_long = Signal(reset_less=True), Signal(reset_less=True)  # rows, keys
+        self._heads = Signal(9, reset_less=True)  # up to the last one of the job
+        self._same, self._able = Signal(reset_less=True), Signal(reset_less=True)  # what it takes to be of a pair
         self._rows = Signal(21, reset_less=True)  # of all query heads
         self._log_slices = Signal(3, reset_less=True)
         # ``current`` is the id list of the last accepted job that brought one, or of the last selection.
@@ -78,6 +96,10 @@ class JobChecker(wiring.Component):
         self._tabled = Signal()  # TokenImportance holds the current list
         self._count = Signal(17)  # ids of the request, and the last of them
         self._last_id = Signal(16)
+        self._begun = Signal()  # ids have come
+        self._outside = Signal()  # a plane is not in the window; comes before BAD_IDS
+        self._ok = Signal()  # nothing is wrong so far
+        m.d.comb += self._ok.eq((self._code == layouts.OK) & ~self._outside)
         self._fits = Signal()  # planes lie in the window, in FIRST and SECOND
         same = {name: self._job.shape().members[name] for name in _PAIR_FIELDS}
         self._first = Signal(data.StructLayout(same), reset_less=True)  # what the second job of a pair must have
@@ -86,16 +108,23 @@ class JobChecker(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.job.ready.eq(1)
                 m.d.sync += [self._request.eq(self.job.payload), self._code.eq(layouts.OK), self._count.eq(0)]
+                m.d.sync += [self._begun.eq(0), self._outside.eq(0)]
                 with m.If(self.job.valid):
                     m.next = "FIELDS"
             with m.State("FIELDS"):
-                m.d.sync += self._rows.eq(self._product(self._job.num_queries, self._job.group))
+                m.d.sync += self._rows.eq(self._count_rows())
                 self._check_fields(m)
+                self._compare_pair(m)
                 m.next = "CAPACITY"
             with m.State("CAPACITY"):
                 self._check_capacity(m)
+                self._code_fields(m)
                 m.next = "WORDS"
             with m.State("WORDS"):
+                with m.If(self._too_many):
+                    self._refuse(m, layouts.BAD_COUNT)
+                with m.Elif(self._too_long):
+                    self._refuse(m, layouts.BAD_CAPACITY)
                 m.next = "FIRST"
             with m.State("FIRST"):
                 self._check_windows(m)
@@ -131,15 +160,30 @@ class JobChecker(wiring.Component):
         with m.If(self._code == layouts.OK):
             m.d.sync += self._code.eq(code)
 
+    def _count_rows(self):
+        """num_queries * group by shift and add, as a multiplier would cost a DSP that the arrays need.
+
+        The upper bits do not matter: such a count, or group, is refused.
+        """
+        queries, group = self._job.num_queries[: self.config.count_width], self._job.group
+        bits = group[: self.config.max_group.bit_length()]
+        return sum((Mux(bit, queries << i, 0) for i, bit in enumerate(bits)), start=Const(0))
+
     @staticmethod
-    def _product(value, factor):
-        """By shift and add: a multiplier would cost a DSP that the arrays need."""
-        return sum((Mux(bit, value << i, 0) for i, bit in enumerate(factor)), start=Const(0))
+    def _multiple(value, factor, factors):
+        """value * factor, a known one (else the job is refused): most are two powers of two, so one addition."""
+        highest, rest = Const(0), Const(0)
+        for known in factors:
+            top = known.bit_length() - 1
+            others = [value << i for i in range(top) if known >> i & 1]
+            highest = highest | Mux(factor == known, value << top, 0)
+            rest = rest | Mux(factor == known, sum(others, start=Const(0)), 0)
+        return highest + rest
 
     # Fields ----------------------------------------------------------------------------------------------------
 
     def _check_fields(self, m):
-        """Everything that needs no arithmetic; the first wrong field gives the code."""
+        """Everything that needs no arithmetic."""
         config, job = self.config, self._job
         with m.Switch(job.dim):
             for dim in config.dims:
@@ -161,28 +205,39 @@ class JobChecker(wiring.Component):
         width_ok = [
             Cat(bits == width for width in config.plane_widths).any() for bits in (job.query_bits, job.value_bits)
         ]
-        bad_heads = (job.group == 0) | (job.group > config.max_group) | (job.head + job.group > config.max_heads)
+        bad_heads = (job.group == 0) | (job.group > config.max_group)
         head = ~self._request.list_only  # a list is taken for its own sake
-        checks = (
-            (self._bad_pair(), layouts.BAD_PAIR),
-            (~Cat(job.dim == dim for dim in config.dims).any(), layouts.BAD_DIM),
-            (bad_keys | (head & bad_queries), layouts.BAD_COUNT),
-            (head & ((job.value_keep == 0) | (job.value_keep > job.num_keys)), layouts.BAD_KEEP),
-            (head & ~(split_ok & width_ok[0] & width_ok[1]), layouts.BAD_WIDTH),
-            (head & ((job.scale == 0) | (job.shift == 0)), layouts.BAD_SCALE),
-            (head & bad_heads, layouts.BAD_HEADS),
-        )
-        for bad, code in reversed(checks):
-            with m.If(bad):
-                m.d.sync += self._code.eq(code)
+        wrong = {
+            layouts.BAD_DIM: ~Cat(job.dim == dim for dim in config.dims).any(),
+            layouts.BAD_COUNT: bad_keys | (head & bad_queries),
+            layouts.BAD_KEEP: head & ((job.value_keep == 0) | (job.value_keep > job.num_keys)),
+            layouts.BAD_WIDTH: head & ~(split_ok & width_ok[0] & width_ok[1]),
+            layouts.BAD_SCALE: head & ((job.scale == 0) | (job.shift == 0)),
+            layouts.BAD_HEADS: head & bad_heads,
+        }
+        m.d.sync += self._wrong.eq(Cat(wrong[code] for code in _FIELD_CODES))
+        m.d.sync += self._heads.eq(job.head + job.group)
 
-    def _bad_pair(self):
-        """Whether the request cannot be part of a pair, or is not the one that the open pair waits for."""
+    def _compare_pair(self, m):
         config, request, job, first = self.config, self._request, self._job, self._first
-        same = Cat(first[name] == job[name] for name in first.shape().members).all()
         dims = [dim for dim in config.dims if dim % config.lane_width == 0 and 2 * dim <= config.max_dim]
-        able = ~request.layer & job.generation & (Cat(job.dim == dim for dim in dims).any() if dims else 0)
-        return Mux(self._open, ~(able & same & (job.pair == 2)), (job.pair != 0) & ~(able & (job.pair == 1)))
+        m.d.sync += [
+            self._same.eq(Cat(first[name] == job[name] for name in first.shape().members).all()),
+            self._able.eq(~request.layer & job.generation & (Cat(job.dim == dim for dim in dims).any() if dims else 0)),
+        ]
+
+    def _code_fields(self, m):
+        """The first wrong field gives the code, over what the capacity says; the pair comes before all."""
+        job, able = self._job, self._able
+        # It cannot be part of a pair, or is not the one that the open pair waits for.
+        bad_pair = Mux(self._open, ~(able & self._same & (job.pair == 2)), (job.pair != 0) & ~(able & (job.pair == 1)))
+        with m.If(~self._request.list_only & (self._heads > self.config.max_heads)):
+            m.d.sync += self._code.eq(layouts.BAD_HEADS)  # the last of the codes of fields
+        for index, code in reversed(list(enumerate(_FIELD_CODES))):
+            with m.If(self._wrong[index]):
+                m.d.sync += self._code.eq(code)
+        with m.If(bad_pair):
+            m.d.sync += self._code.eq(layouts.BAD_PAIR)
 
     def _check_capacity(self, m):
         config, job = self.config, self._job
@@ -190,10 +245,10 @@ class JobChecker(wiring.Component):
         # Both regions of a pair begin at a multiple of the banks.
         half = config.key_slots // 2 // config.key_banks * config.key_banks
         head = ~self._request.list_only
-        with m.If(head & (self._rows > config.max_tokens)):
-            self._refuse(m, layouts.BAD_COUNT)
-        with m.Elif(head & ((slots > config.buffer_slots) | ((job.pair != 0) & (slots > half)))):
-            self._refuse(m, layouts.BAD_CAPACITY)
+        m.d.sync += [
+            self._too_many.eq(head & (self._rows > config.max_tokens)),
+            self._too_long.eq(head & ((slots > config.buffer_slots) | ((job.pair != 0) & (slots > half)))),
+        ]
 
     # Planes ----------------------------------------------------------------------------------------------------
 
@@ -201,7 +256,10 @@ class JobChecker(wiring.Component):
         """Two units, a plane a cycle each: operands, bits, words, and in FIRST and SECOND the comparison."""
         job, fits = self._job, []
         for unit, names in enumerate(_PLANES):
-            base = Signal(self.config.address_width, name=f"base_{unit}", reset_less=True)
+            # The plane's place in the window is compared before its words are known: only they are left to compare,
+            # and only as many bits as a plane that nothing else is wrong with can have.
+            inside, wide = Signal(name=f"inside_{unit}", reset_less=True), Signal(name=f"wide_{unit}", reset_less=True)
+            room = Signal(self._word_bits, name=f"room_{unit}", reset_less=True)
             width = Signal(5, name=f"width_{unit}", reset_less=True)
             rows = Signal(16, name=f"rows_{unit}", reset_less=True)
             sixteenths = Signal(5, name=f"sixteenths_{unit}", reset_less=True)
@@ -214,10 +272,16 @@ class JobChecker(wiring.Component):
                         sixteenths.eq(job.dim[4:] << (job.pair != 0) if name == "key" else job.dim[4:]),
                     ]
                 with m.If(fsm.ongoing(states[1])):
-                    m.d.sync += base.eq(job[f"{name}_base"])
+                    base = job[f"{name}_base"]
+                    behind = self.window_limit - base
+                    m.d.sync += [
+                        inside.eq((base >= self.window_base) & (behind >= 0)),
+                        wide.eq(behind[self._word_bits : -1].any()),
+                        room.eq(behind),
+                    ]
             words = self._plane_words(m, unit, rows, width, sixteenths)
             absent = fsm.ongoing("FIRST") & (job.key_lsb_bits == 0) if names[0] == "key_lsb" else 0
-            fits.append(absent | ((base >= self.window_base) & (base + words <= self.window_limit)))
+            fits.append(absent | (inside & (wide | (words[: self._word_bits] <= room))))
         m.d.comb += self._fits.eq(fits[0] & fits[1])
 
     def _plane_words(self, m, unit, rows, width, sixteenths):
@@ -229,9 +293,9 @@ class JobChecker(wiring.Component):
         dim = Signal(5, name=f"dim_{unit}", reset_less=True)
         words = Signal(30, name=f"words_{unit}", reset_less=True)
         channel_rows = (rows + config.num_channels - 1) >> channel_bits
-        row_bits = self._product(bits, dim) << 4
+        row_bits = self._multiple(bits, dim, self._sixteenths) << 4
         m.d.sync += [
-            bits.eq(self._product(channel_rows[:13], width)),
+            bits.eq(self._multiple(channel_rows[:13], width, self._widths)),
             dim.eq(sixteenths),
             words.eq((row_bits + config.channel_width - 1) >> word_bits),
         ]
@@ -239,18 +303,17 @@ class JobChecker(wiring.Component):
 
     def _check_windows(self, m):
         with m.If(~self._request.list_only & ~self._fits):
-            self._refuse(m, layouts.BAD_WINDOW)
+            m.d.sync += self._outside.eq(1)
 
     # Lists -----------------------------------------------------------------------------------------------------
 
     def _check_list(self, m):
-        """Behind the last plane's check, which comes first."""
         request, job = self._request, self._job
         previous = (job.list == layouts.LIST_PREVIOUS) | (request.list_only & request.match)
         held = (self._current_count == job.num_keys) & (self._current_last < job.num_rows)
         held = held & (self._tabled | ~request.list_only)
         known = Mux(previous, held, job.list == layouts.LIST_DENSE)
-        with m.If((request.list_only | self._fits) & ~known & (job.list != layouts.LIST_NEW)):
+        with m.If(~known & (job.list != layouts.LIST_NEW)):
             self._refuse(m, layouts.BAD_IDS)
 
     def _take_ids(self, m):
@@ -258,12 +321,17 @@ class JobChecker(wiring.Component):
         config, job, entry = self.config, self._job, self.ids.payload
         beat = Signal(layouts.id_write(config), reset_less=True)
         target = ~self.current
-        held, good, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)  # a beat, checked
+        held, last = Signal(), Signal(reset_less=True)  # a beat, compared
+        whole = Signal(reset_less=True)
+        rises, inside = Signal(config.lanes, reset_less=True), Signal(config.lanes, reset_less=True)
+        good = whole & (rises & inside).all()
         word = Signal(config.position_width)
         wanted, moves = Signal(), Signal()
-        free = self.list_free.bit_select(target, 1)
+        # A list that is free stays free until a job is accepted.
+        free, fine = Signal(), Signal()
+        m.d.sync += [free.eq(self.list_free.bit_select(target, 1)), fine.eq(self._ok)]
         m.d.comb += [
-            wanted.eq(good & (self._code == layouts.OK)),
+            wanted.eq(good & fine),
             self.id_write.valid.eq(held & wanted & free),
             moves.eq(held & (~wanted | (free & self.id_write.ready))),
             self.ids.ready.eq(~held | (moves & ~last)),
@@ -272,6 +340,7 @@ class JobChecker(wiring.Component):
             m.d.sync += [held.eq(0), word.eq(word + 1)]
             with m.If(~good):
                 self._refuse(m, layouts.BAD_IDS)
+                m.d.sync += fine.eq(0)
             with m.If(last):
                 m.d.sync += word.eq(0)
                 m.next = "COUNT"
@@ -280,21 +349,21 @@ class JobChecker(wiring.Component):
         present = [lane < entry.count for lane in range(config.lanes)]
         before = [self._last_id, *entry.ids]
         rising = [entry.ids[lane] > before[lane] for lane in range(config.lanes)]
-        ordered = Cat(
-            ~present[lane]
-            | ((entry.ids[lane] < job.num_rows) & (rising[lane] | ((self._count == 0) if lane == 0 else 0)))
-            for lane in range(config.lanes)
-        )
-        whole = (entry.count == config.lanes) | (entry.last & (entry.count != 0) & (entry.count < config.lanes))
+        rising[0] = rising[0] | ~self._begun
         with m.If(self.ids.valid & self.ids.ready):
             m.d.sync += [
                 held.eq(1),
-                good.eq(ordered.all() & whole),
+                rises.eq(Cat(~there | more for there, more in zip(present, rising, strict=True))),
+                inside.eq(Cat(~there | (item < job.num_rows) for there, item in zip(present, entry.ids, strict=True))),
+                whole.eq(
+                    (entry.count == config.lanes) | (entry.last & (entry.count != 0) & (entry.count < config.lanes))
+                ),
                 last.eq(entry.last),
                 beat.mask.eq(Cat(present)),
                 *(beat.ids[lane].eq(entry.ids[lane]) for lane in range(config.lanes)),
                 beat.importance.eq(entry.importance),
                 self._count.eq(self._count + entry.count),
+                self._begun.eq(1),
             ]
             for lane in range(config.lanes):
                 with m.If(present[lane]):
@@ -306,8 +375,14 @@ class JobChecker(wiring.Component):
 
     def _answer(self, m):
         request, job = self._request, self._job
-        ok = self._code == layouts.OK
+        ok = self._ok
+        code = Mux(
+            self._outside & ((self._code == layouts.OK) | (self._code == layouts.BAD_IDS)),
+            layouts.BAD_WINDOW,
+            self._code,
+        )
         answered = Signal()
+        taken = ok & (request.list_only | self.accepted.ready)  # a job, or a list
         m.d.comb += [
             self.accepted.valid.eq(ok & ~request.list_only),
             self.answer.valid.eq(request.layer & ~self.accepted.valid),
@@ -319,10 +394,10 @@ class JobChecker(wiring.Component):
             ),
         ]
         for answer in (self.refused, self.answer):
-            m.d.comb += [answer.payload.job_id.eq(job.job_id), answer.payload.code.eq(self._code)]
+            m.d.comb += [answer.payload.job_id.eq(job.job_id), answer.payload.code.eq(code)]
         with m.If(answered):
             m.next = "IDLE"
-        with m.If(answered & ok):
+        with m.If(taken):
             m.d.sync += self._open.eq(job.pair == 1)
             with m.If(job.pair == 1):
                 m.d.sync += [self._first[name].eq(job[name]) for name in _PAIR_FIELDS if name != "list"]
@@ -345,10 +420,15 @@ class JobChecker(wiring.Component):
         for log in range(lanes_log):
             with m.If(log_slices == log):
                 m.d.comb += per_line.eq(config.lanes >> log)
-        room = ((job.num_keys + per_line - 1) << log_slices) <= config.buffer_slots
-        packs = (
-            ~job.causal & ~job.generation & (job.num_keys >= per_line) & ((job.num_keys & (per_line - 1)) != 0) & room
-        )
+        room, full, uneven = (Signal(name=name, reset_less=True) for name in ("room", "full", "uneven"))
+        stored = Signal(config.count_width + 1, reset_less=True)
+        m.d.sync += [
+            stored.eq(job.num_keys + per_line - 1),
+            room.eq((stored << log_slices) <= config.buffer_slots),
+            full.eq(job.num_keys >= per_line),
+            uneven.eq((job.num_keys & (per_line - 1)) != 0),
+        ]
+        packs = ~job.causal & ~job.generation & full & uneven & room
         pack, repeat = Signal(reset_less=True), Signal.like(record.repeat, reset_less=True)
         m.d.sync += [pack.eq(packs), repeat.eq(Mux(packs, per_line - 1, 0))]
         m.d.comb += [

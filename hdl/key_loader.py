@@ -39,7 +39,7 @@ class RegionRelease(wiring.Component):
     page, count : In             of the context ``context``, combinational; count 0: it has no pages of its own
     context : Out(n)
     released : Out(contexts)     cleared by ``clear``
-    clear : In(contexts)         the context begins a new job
+    clear : In(contexts)         the context is free
     release : Out                to the allocator
     """
 
@@ -88,7 +88,7 @@ class KeyLoader(wiring.Component):
     Members
     -------
     valid : In(contexts)                 jobs in flight
-    clear : In(contexts)                 the context begins a new job with the next cycle
+    clear : In(contexts)                 the context is free, for two cycles at least before it gets a new job
     context : Out(n)                     asks for the record of a job,
     record : In(job_record)              combinational
     final : In(contexts)                 level: K of this context is not read any more
@@ -163,7 +163,9 @@ class KeyLoader(wiring.Component):
             command.shift.eq(Mux(record.progressive, LSB_BITS, 0)),
             allocator.request.payload.count.eq(pages),
         ]
-        given = Signal()
+        given, known = Signal(), Signal()  # known: slot, seq and pages are those of the context
+        asked = Signal()  # the command waits
+        m.d.comb += self.command.valid.eq(asked)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += record.eq(self.record)
@@ -191,18 +193,20 @@ class KeyLoader(wiring.Component):
                 m.d.comb += allocator.grant.ready.eq(1)
                 m.d.sync += slot.eq(allocator.grant.payload.page << (config.key_page_slots.bit_length() - 1))
                 with m.If(allocator.grant.valid):
+                    m.d.sync += asked.eq(1)
                     m.next = "COMMAND"
             with m.State("COMMAND"):
-                m.d.comb += self.command.valid.eq(1)
+                m.d.comb += known.eq(1)
                 with m.If(self.command.ready):
                     m.d.comb += given.eq(1)
-                    m.d.sync += seq.eq(seq + record.num_keys + record.repeat)
+                    m.d.sync += [asked.eq(0), seq.eq(seq + record.num_keys + record.repeat)]
                     m.next = "IDLE"
             with m.State("GIVE"):
-                m.d.comb += given.eq(1)
+                m.d.comb += [known.eq(1), given.eq(1)]
                 m.next = "IDLE"
         with m.If(given):
             m.d.sync += [self.context.eq(self.context + 1), self.keyed.bit_select(self.context, 1).eq(1)]
+        with m.If(known):
             for c in range(config.contexts):
                 with m.If(self.context == c):
                     m.d.sync += [

@@ -25,12 +25,11 @@ class LaneReducer(wiring.Component):
     comes out in lane s; output lanes g and above are undefined. A fold that every served dimension needs is a plain
     adder, one that none needs is no hardware. Lanes in neither mask count as 0.
 
-    Latency :attr:`latency` enabled cycles, initiation interval 1, two adder levels a stage. No handshake: ``en`` moves
-    the whole pipeline, as that of the caller. Paper section IV-E (adder trees of prob×V).
+    Latency :attr:`latency` cycles, initiation interval 1, two adder levels a stage. No handshake: a beat that has
+    come in never waits. Paper section IV-E (adder trees of prob×V).
 
     Members
     -------
-    en : In(1)                   the pipeline moves
     valid : In(1)                the inputs are a beat; outputs of other cycles are undefined
     log_slices : In(3)           log2 of the slices of a V row
     mask_a, mask_b : In(lanes)   lanes of row A, of row B; disjoint
@@ -45,7 +44,6 @@ class LaneReducer(wiring.Component):
         self.sum_width = self.product_width + _log2(config.lanes)
         super().__init__(
             {
-                "en": In(1),
                 "valid": In(1),
                 "log_slices": In(3),
                 "mask_a": In(config.lanes),
@@ -105,12 +103,11 @@ class LaneReducer(wiring.Component):
             ]
             next_slices = Signal(3, name=f"{prefix}_log_slices", reset_less=True)
             next_valid = Signal(name=f"{prefix}_valid")
-            with m.If(self.en):
-                m.d.sync += next_valid.eq(valid)
-                with m.If(valid):
-                    m.d.sync += next_slices.eq(log_slices)
-                    for lane, next_lane in zip(terms, next_terms, strict=True):
-                        m.d.sync += [target.eq(term) for target, term in zip(next_lane, lane, strict=True)]
+            m.d.sync += next_valid.eq(valid)
+            with m.If(valid):
+                m.d.sync += next_slices.eq(log_slices)
+                for lane, next_lane in zip(terms, next_terms, strict=True):
+                    m.d.sync += [target.eq(term) for target, term in zip(next_lane, lane, strict=True)]
             terms, log_slices, valid = next_terms, next_slices, next_valid
         for lane, out_lane in zip(terms, out, strict=True):
             m.d.comb += [target.eq(term) for target, term in zip(out_lane, lane, strict=True)]

@@ -77,7 +77,11 @@ class LayerWalker(wiring.Component):
         self._wrapped = Signal()  # a base passed the end of the address space on its way
         self._pending = Signal(layouts.bits_for_count(self.config.max_heads))  # jobs neither done nor refused
         self._list = Signal()  # that the selection writes
+        self._final = Signal()  # the next good head is the last of those announced
+        self._take = Signal()  # the head in the register goes
+        self._hold_head(m)
         self._step_bases(m)
+        m.d.sync += self.head_entry.valid.eq(0)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
@@ -120,6 +124,27 @@ class LayerWalker(wiring.Component):
         self._fill_payloads(m)
         return m
 
+    def _hold_head(self, m):
+        """The next head in a register, compared with the one before it in its layer (or with K/V head 0).
+
+        As long as nothing is wrong that one is ``_kv_head``; then comparisons do not matter any more.
+        """
+        self._head = Signal(layouts.head_entry(self.config), reset_less=True)
+        self._held = Signal()
+        self._falls, self._same = Signal(reset_less=True), Signal(reset_less=True)  # K/V head: less than, equal to it
+        opens_layer = Signal(init=1)  # the head in the register is the last of its layer, or there was none yet
+        entry, before = self.heads.payload, Mux(opens_layer, 0, self._head.kv_head)
+        m.d.comb += self.heads.ready.eq(~self._held | self._take)
+        with m.If(self.heads.ready):
+            m.d.sync += self._held.eq(self.heads.valid)
+        with m.If(self.heads.valid & self.heads.ready):
+            m.d.sync += [
+                self._head.eq(entry),
+                self._falls.eq(entry.kv_head < before),
+                self._same.eq(entry.kv_head == before),
+                opens_layer.eq(entry.last),
+            ]
+
     def _step_bases(self, m):
         """Multiples of the strides by repeated addition: K/V heads ascend, so the bases go on from the last group's.
 
@@ -147,6 +172,7 @@ class LayerWalker(wiring.Component):
             self._code.eq(layouts.OK),
             *(flag.eq(0) for flag in (self._taken, self._refused, self._ended, self._wrapped)),
             *(number.eq(0) for number in (self._rank, self._kv_head, self._position)),
+            self._final.eq(self.layer.payload.num_heads == 1),
         ]
         with m.If(self.layer.valid):
             m.next = "CHECK"
@@ -179,31 +205,27 @@ class LayerWalker(wiring.Component):
 
     def _take_head(self, m):
         """Adds a head to the group, or leaves it where it is until the group before has been sent."""
-        job, entry, slot = self._layer.job, self.heads.payload, self.head_entry.payload
-        good = Signal()
+        job, entry = self._layer.job, self._head
+        good, waits = Signal(), Signal()
         opens = Signal()  # the head is the first of its group
-        m.d.comb += opens.eq((job.group == 0) | (entry.kv_head != self._kv_head))
-        bad = (
-            (entry.kv_head < self._kv_head)
-            | (~opens & (job.group == self.config.max_group))
-            | (entry.last != (self._rank + 1 == self._layer.num_heads))
-        )
+        bad = self._falls | (~opens & (job.group == self.config.max_group)) | (entry.last != self._final)
         m.d.comb += [
+            opens.eq((job.group == 0) | ~self._same),
             good.eq((self._code == layouts.OK) & ~bad),
-            self.heads.ready.eq(~(good & opens & (job.group != 0))),
-            *(slot[name].eq(entry[name]) for name in ("head", "weight", "importance")),
-            slot.rank.eq(self._rank),
+            waits.eq(good & opens & (job.group != 0)),
+            self._take.eq(~waits),
         ]
-        with m.If(self.heads.valid & ~self.heads.ready):
+        with m.If(self._held & waits):
             m.next = "BASES"
-        with m.Elif(self.heads.valid):
+        with m.Elif(self._held):
             m.d.sync += self._ended.eq(entry.last)
             with m.If(entry.last):
                 m.next = "DRAIN"
             with m.If(good):
-                m.d.comb += self.head_entry.valid.eq(1)
                 m.d.sync += [
+                    self.head_entry.valid.eq(1),
                     self._rank.eq(self._rank + 1),
+                    self._final.eq(self._rank + 2 == self._layer.num_heads),
                     self._kv_head.eq(entry.kv_head),
                     job.group.eq(job.group + 1),
                 ]
@@ -248,6 +270,9 @@ class LayerWalker(wiring.Component):
 
     def _fill_payloads(self, m):
         config, layer, command = self.config, self._layer, self.select.payload
+        slot = self.head_entry.payload
+        m.d.sync += slot.rank.eq(self._rank)
+        m.d.sync += [slot[name].eq(self._head[name]) for name in ("head", "weight", "importance")]
         m.d.comb += [
             self.request.payload.job.eq(layer.job),
             self.request.payload.layer.eq(1),

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hdl import layouts, numerics
 from hdl.config import Config
 from hdl.keep_mask import KeepMask
+from hdl.zero_eliminator import prefix_counts
 
 __all__ = ["LineFilter", "filter_line", "filter_row", "kept_line", "kept_row", "lanes_below"]
 
@@ -23,6 +24,7 @@ def kept_row(config: Config) -> data.StructLayout:
             "flat": 1,
             "gather": 1,
             "log_slices": 3,
+            "resized": 1,  # gathered, and log_slices is not that of the gathered row before
         }
     )
 
@@ -108,11 +110,15 @@ class LineFilter(wiring.Component):
         return m
 
     def spread(self, m: Module, enable: Value):
-        """Rows to lanes. Returns the line, and for each lane: is of row A, may survive, survives whatever its score."""
+        """Rows to lanes. Returns the line, and for each lane: is of row A, may survive, survives whatever its score,
+        threshold."""
         lanes = self.config.lanes
         entry = self.i.payload
         line = Signal(filter_line(self.config), name="line", reset_less=True)
         is_a, alive, whole = (Signal(lanes, name=name, reset_less=True) for name in ("is_a", "alive", "whole"))
+        limits = [
+            Signal(score.shape(), name=f"limit{lane}", reset_less=True) for lane, score in enumerate(line.line.scores)
+        ]
         in_a = lanes_below(entry.line.a_count, lanes)
         in_line = lanes_below(entry.line.a_count + entry.line.b_count, lanes)
         with m.If(enable):
@@ -122,10 +128,11 @@ class LineFilter(wiring.Component):
                     is_a[lane].eq(in_a[lane]),
                     alive[lane].eq(in_line[lane] & ~Mux(in_a[lane], entry.a.facts.flat, entry.b.facts.flat)),
                     whole[lane].eq(~Mux(in_a[lane], entry.a.prune, entry.b.prune)),
+                    limits[lane].eq(Mux(in_a[lane], entry.a.selection.threshold, entry.b.selection.threshold)),
                 ]
-        return line, is_a, alive, whole
+        return line, is_a, alive, whole, limits
 
-    def compare(self, m: Module, enable: Value, line, is_a: Signal, alive: Signal, whole: Signal):
+    def compare(self, m: Module, enable: Value, line, is_a: Signal, alive: Signal, whole: Signal, limits: list[Signal]):
         """Registers of the second stage: the line without scores, and how each lane compares with its threshold."""
         config = self.config
         self.kept = kept = Signal(kept_line(config), name="kept", reset_less=True)
@@ -137,13 +144,11 @@ class LineFilter(wiring.Component):
             m.d.sync += [kept[name].eq(line.line[name]) for name in (*layouts.line_shape(config), "exps")]
             m.d.sync += [kept.a.eq(line.a.facts), kept.b.eq(line.b.facts), self.of_a.eq(is_a)]
             m.d.sync += [self.ties[0].eq(line.a.selection.ties), self.ties[1].eq(line.b.selection.ties)]
-            for lane in range(config.lanes):
+            for lane, limit in enumerate(limits):
                 score = line.line.scores[lane]
-                limit = Signal(score.shape(), name=f"limit{lane}")
-                m.d.comb += limit.eq(Mux(is_a[lane], line.a.selection.threshold, line.b.selection.threshold))
                 m.d.sync += [
                     self.greater[lane].eq(alive[lane] & (whole[lane] | (score > limit))),
-                    self.equal[lane].eq(alive[lane] & ~whole[lane] & (score == limit)),
+                    self.equal[lane].eq(alive[lane] & ~whole[lane] & ~(score ^ limit).any()),
                 ]
 
     def count_ties(self, m: Module, step: Value) -> Value:
@@ -152,14 +157,16 @@ class LineFilter(wiring.Component):
         goes_on = Signal()  # row A began in an earlier line, ``left`` are its ties
         left = Signal(config.count_width, reset_less=True)
         limits = [Mux(goes_on, left, self.ties[0]), self.ties[1]]
-        masks = []
+        masks, rests = [], []
         for name, own, limit in zip("ab", (self.of_a, ~self.of_a), limits, strict=True):
             m.submodules[f"mask_{name}"] = mask = KeepMask(lanes=config.lanes, count_width=config.count_width)
             m.d.comb += [mask.greater.eq(self.greater & own), mask.equal.eq(self.equal & own), mask.ties.eq(limit)]
             masks.append(mask)
+            rest = limit - prefix_counts(list(self.equal & own))[-1]
+            rests.append(Mux(rest < 0, 0, rest[: config.count_width]))
         with m.If(step):
             m.d.sync += [
                 goes_on.eq(~self.kept.a_last | (self.kept.b_count != 0)),
-                left.eq(Mux(self.kept.a_last, limits[1] - masks[1].used, limits[0] - masks[0].used)),
+                left.eq(Mux(self.kept.a_last, rests[1], rests[0])),
             ]
         return masks[0].keep | masks[1].keep

@@ -142,14 +142,14 @@ class LinePacker(wiring.Component):
         over = Signal()
         m.d.comb += [total.eq(fill + group.count), over.eq(total > self.size)]
         m.d.comb += [self.o.payload.eq(out), self.o.valid.eq(out_valid)]
+        fresh = Signal(self.lanes_out)
+        m.d.comb += fresh.eq(Cat(lane >= fill for lane in range(self.lanes_out)))
         with m.If(enable):
             m.d.sync += [out_valid.eq(done | (valid & over)), out.last.eq(done)]
             m.d.sync += out.count.eq(Mux(done, fill, self.size))
             for lane in range(self.lanes_out):
-                fresh = Signal(name=f"fresh{lane}")
-                m.d.comb += fresh.eq(lane >= fill)
-                m.d.sync += Value.cast(out.items[lane]).eq(Mux(fresh, group.items[lane], line[lane]))
-                with m.If(valid & (done | over | fresh)):
+                m.d.sync += Value.cast(out.items[lane]).eq(Mux(fresh[lane], group.items[lane], line[lane]))
+                with m.If(valid & (done | over | fresh[lane])):
                     m.d.sync += line[lane].eq(group.items[lane])
             m.d.sync += done.eq(valid & group.last)
             with m.If(done):

@@ -24,6 +24,7 @@ def _joined_line(config: Config) -> data.StructLayout:
             "row": placed_row(config),
             "end": config.seq_width,  # sequence number behind that of the last valid position
             "first": config.slot_width,  # slot of lane 0 in beat 0
+            "finish": 1,  # row A ends in this line, and is put out
         }
     )
 
@@ -47,11 +48,10 @@ class ProbTimesV(wiring.Component):
 
     Rows leave in row order. Bit-exact with :func:`golden.integer.accumulate`, ``normalize`` and ``abs_sum``. A line is
     one beat, or slices / lanes beats where a V row is wider than the array. The end of row A and the start of row B in
-    one line are added up by two trees, so packed lines cost no extra cycle. One enable moves the pipeline from the
-    buffer's address to the accumulators; it stops only for a finished row that the Normalizer cannot take, which needs
-    ceil(D / norm_lanes) cycles a row. Lines that wait for V rows leave bubbles, so that finished rows always drain.
+    one line are added up by two trees, so packed lines cost no extra cycle. A beat that has begun never stalls: the
+    last beat of a row is read only if the Normalizer, which needs ceil(D / norm_lanes) cycles a row, will have room.
 
-    A read is on the bus at the earliest 3 cycles after its line was taken; :attr:`latency` cycles after the read of a
+    A read is on the bus at the earliest 5 cycles after its line was taken; :attr:`latency` cycles after the read of a
     row's last beat its first output is offered. Paper section IV-E.
 
     Members
@@ -67,7 +67,8 @@ class ProbTimesV(wiring.Component):
     busy : Out(1)                             a line, a row or an output is inside
     stall_line : Out(1)                       the cycle before, no beat began because no line was there,
     stall_value : Out(1)                      … because V rows of the line are not in the buffer yet,
-    stall_out : Out(1)                        … because a finished row waits for the Normalizer; at most one is set
+    stall_out : Out(1)                        … because a row would finish that the Normalizer has no room for; at most
+                                              one is set
     """
 
     def __init__(self, config: Config):
@@ -88,73 +89,89 @@ class ProbTimesV(wiring.Component):
             }
         )
         self._reducer = LaneReducer(config)
-        self._normalizer = Normalizer(config)
+        self._depth = 3 + self._reducer.latency  # from the read to the accumulators
+        self._normalizer = Normalizer(config, delay=self._depth)
 
     @property
     def latency(self) -> int:
         """Cycles from the read of a row's last beat to the row's first output (2 of them: operands, products)."""
-        return 3 + self._reducer.latency + self._normalizer.latency
+        return self._depth + self._normalizer.latency
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reducer = reducer = self._reducer
+        m.submodules.reducer = self._reducer
         m.submodules.normalizer = normalizer = self._normalizer
-        depth = 3 + reducer.latency
-        self._en, self._waiting = Signal(name="en"), Signal(name="waiting")
+        depth = self._depth
+        self._waiting, self._offered = Signal(name="waiting"), Signal(name="offered")
         self._fresh = Signal(name="fresh", init=1)
         self._valid = [Signal(name=f"valid_{k}") for k in range(depth + 1)]
         self._beats = [Signal(_beat(self.config), name=f"beat_{k}", reset_less=True) for k in range(depth + 1)]
         wiring.connect(m, normalizer.o, wiring.flipped(self.o))
-        with m.If(self._en):
-            for k in range(1, depth + 1):
-                m.d.sync += self._valid[k].eq(self._valid[k - 1])
-                with m.If(self._valid[k - 1]):
-                    m.d.sync += self._beats[k].eq(self._beats[k - 1])
+        for k in range(1, depth + 1):
+            m.d.sync += self._valid[k].eq(self._valid[k - 1])
+            # Whether a beat is read is known late: stage 1 takes what is there.
+            with m.If(self._valid[k - 1] if k > 1 else self._offered):
+                m.d.sync += self._beats[k].eq(self._beats[k - 1])
 
-        valid, joined, taken = self._join(m)
-        self._issue(m, valid, joined, taken)
+        present, joined, taken = self._join(m)
+        self._issue(m, present, joined, taken)
         self._multiply(m, self._align(m, joined))
         self._accumulate(m)
         m.d.comb += self.busy.eq(self._waiting | Cat(self._valid).any() | normalizer.busy)
         return m
 
-    def _join(self, m: Module) -> tuple[Signal, Signal, Signal]:
-        """Put lines and rows together: (valid, line with its row, taken)."""
+    def _join(self, m: Module) -> tuple[Signal, data.View, Signal]:
+        """Put lines and rows together, then compare with ``ready``: (present, line with its row, taken if it is
+        offered)."""
+        shape = _joined_line(self.config)
         m.submodules.line_queue = lines = StreamQueue(value_line(self.config), depth=4)
         m.submodules.row_queue = rows = StreamQueue(placed_row(self.config), depth=8)
+        m.submodules.joined_queue = queue = StreamQueue(shape, depth=3)
         wiring.connect(m, wiring.flipped(self.line), lines.i)
         wiring.connect(m, wiring.flipped(self.row), rows.i)
-        valid = Signal(name="joined_valid")
-        joined = Signal(_joined_line(self.config), reset_less=True)
-        taken = Signal()
-        free = ~valid | taken
-        line, row = lines.o.payload, rows.o.payload
+        present, joined, taken = Signal(), Signal(shape, reset_less=True), Signal()
+        line, row, both = lines.o.payload, rows.o.payload, queue.i.payload
         m.d.comb += [
-            lines.o.ready.eq(free & rows.o.valid),
-            rows.o.ready.eq(free & lines.o.valid & line.a_last),
-            self._waiting.eq(valid | ~self._fresh | (lines.level != 0) | (rows.level != 0)),
+            lines.o.ready.eq(queue.i.ready & rows.o.valid),
+            rows.o.ready.eq(queue.i.ready & lines.o.valid & line.a_last),
+            queue.i.valid.eq(lines.o.valid & rows.o.valid),
+            both.line.eq(line),
+            both.row.eq(row),
+            both.end.eq(row.seq + (line.start + line.a_count + line.b_count)),
+            both.first.eq(row.slot + (line.start << row.log_slices)),
+            both.finish.eq(line.a_last & ~row.drop),
+            queue.o.ready.eq(~self._offered | taken),
+            self._waiting.eq(
+                self._offered | ~self._fresh | Cat(inside.level != 0 for inside in (lines, rows, queue)).any()
+            ),
         ]
-        with m.If(free):
-            m.d.sync += [
-                valid.eq(lines.o.valid & rows.o.valid),
-                joined.line.eq(line),
-                joined.row.eq(row),
-                joined.end.eq(row.seq + (line.start + line.a_count + line.b_count)),
-                joined.first.eq(row.slot + (line.start << row.log_slices)),
-            ]
-        return valid, joined, taken
+        with m.If(queue.o.ready):
+            m.d.sync += [self._offered.eq(queue.o.valid), present.eq(self._present(queue.o.payload))]
+            m.d.sync += joined.eq(queue.o.payload)
+        with m.Elif(self._present(joined)):
+            m.d.sync += present.eq(1)
+        return present, joined, taken
 
-    def _issue(self, m: Module, valid: Signal, joined: Signal, taken: Signal) -> None:
+    def _present(self, joined) -> Value:
+        """All V rows of the line are in the buffer; once true it stays so."""
+        return (self.ready - joined.end)[: self.config.seq_width].as_signed() >= 0
+
+    def _issue(self, m: Module, present: Signal, joined, taken: Signal) -> None:
         """Read the windows of a line, a beat each, as soon as its last V row is there."""
-        line, row, beat = joined.line, joined.row, self._beats[0]
+        line, row, beat, valid = joined.line, joined.row, self._beats[0], self._offered
+        announce = self._normalizer.announce
         lane_bits = self.config.lanes.bit_length() - 1
         group, last_group = Signal.like(beat.group, name="group"), Signal.like(beat.group, name="last_group")
-        present = Signal()
+        ends = Signal()  # row A ends with this beat, and is put out
+        allowed = Signal()
         m.d.comb += [
-            present.eq((self.ready - joined.end)[: self.config.seq_width].as_signed() >= 0),
-            self._valid[0].eq(valid & present),
-            taken.eq(self._valid[0] & self._en & (group == last_group)),
-            self.read.en.eq(self._valid[0] & self._en),
+            allowed.eq(present & (announce.ready | ~ends)),
+            ends.eq(joined.finish & (group == last_group)),
+            announce.valid.eq(valid & present & ends),
+            announce.payload.eq(row.dim),
+            self._valid[0].eq(valid & allowed),
+            taken.eq(allowed & (group == last_group)),  # if valid
+            self.read.en.eq(self._valid[0]),
             self.read.first.eq(joined.first | (group << lane_bits)),
             beat.row.eq(row),
             beat.group.eq(group),
@@ -165,14 +182,15 @@ class ProbTimesV(wiring.Component):
             for log_slices in range(lane_bits + 1, self.config.log_slices(self.config.max_dim) + 1):
                 with m.Case(log_slices):
                     m.d.comb += last_group.eq((1 << log_slices - lane_bits) - 1)
-        with m.If(self.read.en):
-            m.d.sync += group.eq(group + 1)
-        with m.If(taken):
-            m.d.sync += [group.eq(0), self._fresh.eq(line.a_last & (line.b_count == 0))]
+        if self.config.max_beats > 1:  # else ``group`` stays 0, and no comparison with it is built
+            with m.If(self.read.en):
+                m.d.sync += group.eq(Mux(group == last_group, 0, group + 1))
+        with m.If(valid & taken):
+            m.d.sync += self._fresh.eq(line.a_last & (line.b_count == 0))
         m.d.sync += [
-            self.stall_out.eq(~self._en),
-            self.stall_value.eq(self._en & valid & ~present),
-            self.stall_line.eq(self._en & ~valid),
+            self.stall_out.eq(valid & present & ~self._valid[0]),
+            self.stall_value.eq(valid & ~present),
+            self.stall_line.eq(~valid),
         ]
 
     def _align(self, m: Module, joined: Signal) -> list[Value]:
@@ -188,9 +206,9 @@ class ProbTimesV(wiring.Component):
                 beat.mask_a[b].eq(key < line.a_count),
                 beat.mask_b[b].eq((key >= line.a_count) & (key < line.a_count + line.b_count)),
             ]
-            with m.If(self._en & self._valid[0]):
+            with m.If(self._offered):
                 m.d.sync += index[b].eq(key)
-        with m.If(self._en & self._valid[0]):
+        with m.If(self._offered):
             m.d.sync += exps.eq(line.exps)
         return [Array(exps[i] for i in range(lanes))[index[b]] for b in range(lanes)]
 
@@ -199,19 +217,18 @@ class ProbTimesV(wiring.Component):
         reducer, config = self._reducer, self.config
         for b, weight in enumerate(weights):
             exp = Signal(N.EXP_WIDTH, name=f"exp_{b}", reset_less=True)
-            with m.If(self._en & self._valid[1]):
+            with m.If(self._valid[1]):
                 m.d.sync += exp.eq(weight)
             for e in range(reducer.width):
                 value = Signal(signed(config.operand_width), name=f"value_{b}_{e}", reset_less=True)
                 product = Signal(signed(reducer.product_width), name=f"product_{b}_{e}", reset_less=True)
-                with m.If(self._en & self._valid[1]):
+                with m.If(self._valid[1]):
                     m.d.sync += value.eq(self.read.data[b][e])
-                with m.If(self._en & self._valid[2]):
+                with m.If(self._valid[2]):
                     m.d.sync += product.eq(exp * value)
                 m.d.comb += reducer.products[b][e].eq(product)
         beat = self._beats[3]
         m.d.comb += [
-            reducer.en.eq(self._en),
             reducer.valid.eq(self._valid[3]),
             reducer.log_slices.eq(beat.row.log_slices),
             reducer.mask_a.eq(beat.mask_a),
@@ -234,15 +251,18 @@ class ProbTimesV(wiring.Component):
             for t, target in enumerate(accs):
                 active = beat.group == t if len(accs) > 1 else 1
                 m.d.comb += normalizer.acc[t * len(places) + number].eq(Mux(active, total, target))
-                with m.If(self._en & valid & active):
+                with m.If(valid & active):
                     m.d.sync += target.eq(Mux(beat.last, reducer.b[s][e], total) if reducer.packs else total)
 
         row, out = beat.row, normalizer.i.payload
+        finish = Signal()
+        m.d.sync += [
+            finish.eq(self._valid[-2] & self._beats[-2].last & ~self._beats[-2].row.drop),
+            self.done.eq(valid & beat.last),
+        ]
         m.d.comb += [
-            normalizer.i.valid.eq(valid & beat.last & ~row.drop),
-            self._en.eq(~normalizer.i.valid | normalizer.i.ready),
+            normalizer.i.valid.eq(finish),
             *(out[name].eq(row[name]) for name in ("tag", "recip", "pe", "dim")),
         ]
-        m.d.sync += self.done.eq(valid & beat.last & self._en)
         with m.If(valid & beat.last):
             m.d.sync += self.done_tag.eq(row.tag)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl import layouts, numerics
 from hdl.config import Config
 from hdl.line_filter import kept_line, lanes_below
+from hdl.stream_queue import StreamQueue
 
 __all__ = ["Probability"]
 
@@ -18,8 +19,8 @@ __all__ = ["Probability"]
 class Probability(wiring.Component):
     """``prob = exp * recip / 2**(16 + pe)``, rounded half up, in every lane with its own row's reciprocal.
 
-    Bit-exact with :func:`golden.integer.probs`. Four stages with one enable: operands, product, shift, rounding.
-    Latency 4, one line a cycle.
+    Bit-exact with :func:`golden.integer.probs`. Four stages: operands, product, shift, rounding. They never stall: a
+    line is taken if the output queue has a place for it. ``i.ready`` is a flip-flop. Latency 6, one line a cycle.
 
     Members
     -------
@@ -27,7 +28,8 @@ class Probability(wiring.Component):
     o : Out(stream.Signature(prob_line(config)))    ``b_tag`` and ``b_drop`` as in the line, valid if b_count > 0
     """
 
-    LATENCY = 4
+    STAGES = 4
+    LATENCY = STAGES + 2
 
     def __init__(self, config: Config):
         self.config = config
@@ -40,25 +42,40 @@ class Probability(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        enable = Signal()
-        valid = Signal(self.LATENCY)
-        m.d.comb += [enable.eq(~self.o.valid | self.o.ready), self.i.ready.eq(enable), self.o.valid.eq(valid[-1])]
+        m.submodules.queue = queue = StreamQueue(self.o.payload.shape(), depth=self.STAGES + 8)
+        wiring.connect(m, queue.o, wiring.flipped(self.o))
+        taken = self.admit(m, queue.depth)
+        valid = Signal(self.STAGES)
+        m.d.comb += queue.i.valid.eq(valid[-1])
         line, fields = self.i.payload, self.o.payload.shape().members
         head = data.StructLayout({name: shape for name, shape in fields.items() if name != "probs"})
-        heads = [Signal(head, name=f"head{stage}", reset_less=True) for stage in range(self.LATENCY)]
-        with m.If(enable):
-            m.d.sync += valid.eq((valid << 1) | self.i.valid)
-            m.d.sync += [heads[0][name].eq(line[name]) for name in layouts.line_shape(self.config)]
-            m.d.sync += [heads[0].a_tag.eq(line.a.tag), heads[0].a_drop.eq(line.a.flat)]
-            m.d.sync += [heads[0].b_tag.eq(line.b.tag), heads[0].b_drop.eq(line.b.flat)]
-            m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(heads)]
-        m.d.comb += [self.o.payload[name].eq(heads[-1][name]) for name in head.members]
+        heads = [Signal(head, name=f"head{stage}", reset_less=True) for stage in range(self.STAGES)]
+        m.d.sync += valid.eq((valid << 1) | taken)
+        m.d.sync += [heads[0][name].eq(line[name]) for name in layouts.line_shape(self.config)]
+        m.d.sync += [heads[0].a_tag.eq(line.a.tag), heads[0].a_drop.eq(line.a.flat)]
+        m.d.sync += [heads[0].b_tag.eq(line.b.tag), heads[0].b_drop.eq(line.b.flat)]
+        m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(heads)]
+        m.d.comb += [queue.i.payload[name].eq(heads[-1][name]) for name in head.members]
         for lane, is_a in enumerate(lanes_below(line.a_count, self.config.lanes)):
             row = [Mux(is_a, line.a[name], line.b[name]) for name in ("recip", "pe")]
-            m.d.comb += self.o.payload.probs[lane].eq(self.lane(m, enable, lane, line.exps[lane], *row))
+            m.d.comb += queue.i.payload.probs[lane].eq(self.lane(m, lane, line.exps[lane], *row))
         return m
 
-    def lane(self, m: Module, enable, lane: int, exp, recip, pe) -> Signal:
+    def admit(self, m: Module, places: int) -> Value:
+        """Take lines while there are free places; returns that one is taken."""
+        free, some = Signal(range(places + 1), init=places), Signal(init=1)
+        taken, left = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(some),
+            taken.eq(self.i.valid & some),
+            left.eq(self.o.valid & self.o.ready),
+        ]
+        m.d.sync += some.eq(left | (some & ~(taken & (free == 1))))
+        with m.If(taken ^ left):
+            m.d.sync += free.eq(free + Mux(left, 1, -1))
+        return taken
+
+    def lane(self, m: Module, lane: int, exp, recip, pe) -> Signal:
         """One lane of the pipeline; returns its last register."""
 
         def register(name: str, width: int) -> Signal:
@@ -71,9 +88,8 @@ class Probability(wiring.Component):
         # One fraction bit is left for the rounding.
         shifted = register("shifted", width + 1)
         prob = register("prob", width)
-        with m.If(enable):
-            m.d.sync += [factors[0].eq(exp), factors[1].eq(recip), shifts[0].eq(pe)]
-            m.d.sync += [product.eq(factors[0] * factors[1]), shifts[1].eq(shifts[0])]
-            m.d.sync += shifted.eq(product[numerics.RECIP_FRAC - 1 :] >> shifts[1])
-            m.d.sync += prob.eq((shifted + 1) >> 1)
+        m.d.sync += [factors[0].eq(exp), factors[1].eq(recip), shifts[0].eq(pe)]
+        m.d.sync += [product.eq(factors[0] * factors[1]), shifts[1].eq(shifts[0])]
+        m.d.sync += shifted.eq(product[numerics.RECIP_FRAC - 1 :] >> shifts[1])
+        m.d.sync += prob.eq((shifted + 1) >> 1)
         return prob

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -99,16 +99,30 @@ class _LineControl(wiring.Component):
         self._next = Signal(_header(config), reset_less=True)
         self._current_valid = Signal()
         self._next_valid = Signal()
-        # Position of the current line, worked out one line ahead: no adder in front of the comparison with `ready`.
+        self._follows = Signal()  # the next row may share a line with the current one
+        # The current line, worked out one line ahead: the decision to issue begins at flip-flops.
+        over = signed(config.count_width + 1)
         self._start = Signal(config.count_width, reset_less=True)
-        self._end = Signal(config.count_width, reset_less=True)  # start + S
-        self._end_seq = Signal(config.seq_width, reset_less=True)  # sequence number of that position
-        self._length_seq = Signal(config.seq_width, reset_less=True)  # … and of the one behind the row's last
+        self._scores = Signal(lane_count(config), reset_less=True)  # S
+        self._over = Signal(
+            over, reset_less=True
+        )  # lanes of the line behind the row's last key; negative: keys to come
         self._last = Signal(reset_less=True)  # the row ends in this line
+        self._end_ready = Signal(reset_less=True)  # the keys before position start + S are loaded
+        self._length_ready = Signal(reset_less=True)  # those of the whole row are
+        seq = config.seq_width  # sequence numbers of …
+        self._end_seq = Signal(seq, reset_less=True)  # … position start + S, unless end_ready
+        self._later_seq = Signal(seq, reset_less=True)  # … position start + 2S
+        self._length_seq = Signal(seq, reset_less=True)  # … the position behind the row's last
+        # What they are for the next row if its first line begins with key 0.
+        self._next_scores = Signal.like(self._scores, reset_less=True)
+        self._next_over = Signal(over, reset_less=True)
+        self._next_end_seq = Signal(seq, reset_less=True)
+        self._next_later_seq = Signal(seq, reset_less=True)
+        self._next_length_seq = Signal(seq, reset_less=True)
         self._first = Signal(config.slot_width, reset_less=True)
         self._beat = Signal(range(max(2, config.max_beats)), reset_less=True)
         self._pack = Signal()  # the line also holds the first keys of the next row
-        self._line_done = Signal()
         self._describe_line(m)
         self._decide(m)
         self._take_queries(m)
@@ -117,35 +131,35 @@ class _LineControl(wiring.Component):
         return m
 
     def _describe_line(self, m: Module) -> None:
-        current, follower, line = self._current, self._next, self.beat
-        same = (current.context == follower.context) & (current.length == follower.length)
+        current, line = self._current, self.beat
+        over = self._over[: len(line.b_count)]  # if the row ends
         m.d.comb += [
-            self._pack.eq(self._last & self._next_valid & current.pack & follower.pack & same),
+            self._pack.eq(self._last & self._follows),
             line.start.eq(self._start),
             line.a_last.eq(self._last),
-            line.a_count.eq(Mux(self._last, current.length - self._start, self._end - self._start)),
-            line.b_count.eq(Mux(self._pack, self._end - current.length, 0)),
+            line.a_count.eq(self._scores - Mux(self._last, over, 0)),
+            line.b_count.eq(Mux(self._pack, over, 0)),
             line.log_slices.eq(current.log_slices),
             line.first.eq(self._beat == 0),
             line.last.eq(1),
         ]
         with m.Switch(current.log_slices):
             for log_slices in _served(self.config):
-                beats = max(1, (1 << log_slices) // self.config.lanes)
-                with m.Case(log_slices):
-                    m.d.comb += line.last.eq(self._beat == beats - 1)
+                beats = (1 << log_slices) // self.config.lanes
+                if beats > 1:
+                    with m.Case(log_slices):
+                        m.d.comb += line.last.eq(self._beat == beats - 1)
 
     def _decide(self, m: Module) -> None:
-        keys_ready = Signal()
-        ahead = [
-            (self.ready - seq)[: self.config.seq_width].as_signed() for seq in (self._length_seq, self._end_seq)
-        ]  # positions ready behind those that the line needs
+        keys_ready, allowed, ends = Signal(), Signal(), Signal()
         short = self._last & ~self._pack
         m.d.comb += [
-            keys_ready.eq(Mux(short, ahead[0] >= 0, ahead[1] >= 0)),
-            self.issue.eq(self._current_valid & keys_ready & self.credit),
-            self._line_done.eq(self.issue & self.beat.last),
-            self.row_done.eq(self._line_done & self._last),
+            keys_ready.eq(Mux(short, self._length_ready, self._end_ready)),
+            allowed.eq(self._current_valid & self.credit),
+            self.issue.eq(allowed & keys_ready),
+            # Not made of `issue`: the shifts hang on it, and they are the longest paths of the array.
+            ends.eq(self._last & Mux(self._follows, self._end_ready, self._length_ready)),
+            self.row_done.eq(allowed & ends & self.beat.last),
             self.context.eq(self._current.context),
             self.low.eq(self._current.low),
             self.idle.eq(~self._current_valid),
@@ -154,56 +168,86 @@ class _LineControl(wiring.Component):
         ]
 
     def _take_queries(self, m: Module) -> None:
-        newest = Signal(_header(self.config), reset_less=True)
+        newest, arrived = Signal(_header(self.config), reset_less=True), Signal(_header(self.config))
         newest_valid = Signal()
+        arrived_valid = newest_valid | self.query.valid
+        fits, newest_fits = Signal(), Signal(reset_less=True)  # the query that comes, or waits, packs with the next row
         m.d.comb += [
             self.query.ready.eq(~newest_valid),
             self.shift_current.eq(~self._current_valid | self.row_done),
             self.shift_next.eq(~self._next_valid | self.shift_current),
+            arrived.eq(Mux(newest_valid, Value.cast(newest), Value.cast(self.query.payload))),
         ]
+        m.d.comb += fits.eq(self._packs(self._next, self.query.payload))
         with m.If(~newest_valid):
-            m.d.sync += newest.eq(self.query.payload)
+            m.d.sync += [newest.eq(self.query.payload), newest_fits.eq(fits)]
         with m.If(self.shift_next):
-            m.d.sync += [
-                self._next.eq(Mux(newest_valid, Value.cast(newest), Value.cast(self.query.payload))),
-                self._next_valid.eq(newest_valid | self.query.valid),
-                newest_valid.eq(0),
-            ]
+            self._take_next(m, arrived)
+            m.d.sync += [self._next_valid.eq(arrived_valid), newest_valid.eq(0)]
         with m.Elif(self.query.valid):
             m.d.sync += newest_valid.eq(1)
         with m.If(self.shift_current):
             m.d.sync += [self._current.eq(self._next), self._current_valid.eq(self._next_valid)]
+            # The row in `next` does not change while one waits behind it.
+            m.d.sync += self._follows.eq(self._next_valid & Mux(newest_valid, newest_fits, self.query.valid & fits))
+        with m.Else():
+            m.d.sync += self._follows.eq(self._next_valid & self._packs(self._current, self._next))
+
+    def _take_next(self, m: Module, row: data.View) -> None:
+        scores = self._scores_per_line(row.log_slices)
+        m.d.sync += [
+            self._next.eq(row),
+            self._next_scores.eq(scores),
+            self._next_over.eq(scores - row.length),
+            self._next_end_seq.eq(row.seq + scores),
+            self._next_later_seq.eq(row.seq + (scores << 1)),
+            self._next_length_seq.eq(row.seq + row.length),
+        ]
+
+    @staticmethod
+    def _packs(row: data.View, follower: data.View) -> Value:
+        """The line in which a row ends may hold the first keys of the follower."""
+        return row.pack & follower.pack & (row.context == follower.context) & (row.length == follower.length)
+
+    def _loaded(self, seq: Value) -> Value:
+        """Whether all keys before a sequence number are loaded: once true it stays so."""
+        return (self.ready - seq)[: self.config.seq_width].as_signed() >= 0
 
     def _advance(self, m: Module) -> None:
-        lanes, follower = self.config.lanes, self._next
-        start = Signal(lane_count(self.config))
-        end = Signal(range(2 * lanes + 1))
-        later = Signal(self.config.count_width + 1)
-        m.d.comb += [
-            start.eq(self.beat.b_count),
-            end.eq(start + self._scores_per_line(follower.log_slices)),
-            later.eq(self._end + self._scores_per_line(self._current.log_slices)),
+        follower, start = self._next, self.beat.b_count
+        first_over, later_over = Signal.like(self._over), Signal.like(self._over)
+        m.d.comb += [first_over.eq(self._next_over + start), later_over.eq(self._over + self._scores)]
+        m.d.sync += [
+            self._end_ready.eq(self._end_ready | self._loaded(self._end_seq)),
+            self._length_ready.eq(self._length_ready | self._loaded(self._length_seq)),
         ]
         with m.If(self.shift_current):
             m.d.sync += [
                 self._start.eq(start),
-                self._end.eq(end),
-                self._end_seq.eq(follower.seq + end),
-                self._length_seq.eq(follower.seq + follower.length),
-                self._last.eq(end >= follower.length),
+                self._scores.eq(self._next_scores),
+                self._over.eq(first_over),
+                self._last.eq(first_over >= 0),
+                # A row that began in the last line has the keys of the row before, and at least S of them.
+                self._end_ready.eq(self._pack | self._loaded(self._next_end_seq)),
+                self._length_ready.eq(self._pack | self._loaded(self._next_length_seq)),
+                self._end_seq.eq(self._next_end_seq),
+                self._later_seq.eq(self._next_later_seq + start),
+                self._length_seq.eq(self._next_length_seq),
                 # The region begins at a multiple of lanes, and the line's first slot in it is below lanes.
                 self._first.eq(follower.slot | (start << follower.log_slices)),
                 self._beat.eq(0),
             ]
         with m.Elif(self.issue):
             # The slots of a line are `lanes` for every number of slices, and so are those of a beat.
-            m.d.sync += [self._first.eq(self._first + lanes), self._beat.eq(self._beat + 1)]
+            m.d.sync += [self._first.eq(self._first + self.config.lanes), self._beat.eq(self._beat + 1)]
             with m.If(self.beat.last):
                 m.d.sync += [
-                    self._start.eq(self._end),
-                    self._end.eq(later),
-                    self._end_seq.eq(self._end_seq + self._scores_per_line(self._current.log_slices)),
-                    self._last.eq(later >= self._current.length),
+                    self._start.eq(self._start + self._scores),
+                    self._over.eq(later_over),
+                    self._last.eq(later_over >= 0),
+                    self._end_ready.eq(self._loaded(self._later_seq)),
+                    self._end_seq.eq(self._later_seq),
+                    self._later_seq.eq(self._later_seq + self._scores),
                     self._beat.eq(0),
                 ]
 
@@ -327,9 +371,9 @@ class QKMultiply(wiring.Component):
 
     A query of ``length`` keys gives ``ceil(length / S)`` lines, ``S = scores_per_line``, of ``beats(dim)`` beats each.
     Where the query and the one behind it have ``pack`` and agree in context and length, and the next one has
-    arrived, the last line also holds the first keys of the next row. A beat is issued when the sequence numbers of all
-    keys of its line lie before ``ready`` and the output queue has room. The multipliers then run without a stall: it
-    holds all that is under way. The lower 4 bits of a K word count only if the row's query has ``low``.
+    arrived, the last line also holds the first keys of the next row. A beat is issued a cycle after the sequence
+    numbers of all keys of its line lie before ``ready``, if the output queue has room. The multipliers then run without
+    a stall: it holds all that is under way. The lower 4 bits of a K word count only if the row's query has ``low``.
 
     Initiation interval 1 across lines and queries. A line appears :attr:`latency` cycles after the issue of its last
     beat, which is at the earliest 2 cycles after the query is taken. Bit-exact with :func:`golden.integer.scores`.
@@ -448,15 +492,17 @@ class QKMultiply(wiring.Component):
 
     def _connect_credit(self, m: Module, control: _LineControl) -> None:
         """Free places of the output queue, less the lines on their way to it."""
-        credits = Signal(range(self._depth), init=self._depth - 1)
+        credits, some = Signal(range(self._depth), init=self._depth - 1), Signal(init=1)
         spent = Signal()
         returned = Signal()
         m.d.comb += [
             spent.eq(control.issue & control.beat.last),
             returned.eq(self.line.valid & self.line.ready),
-            control.credit.eq(credits != 0),
+            control.credit.eq(some),
         ]
-        m.d.sync += credits.eq(credits + returned - spent)
+        m.d.sync += some.eq(returned | (some & ~(spent & (credits == 1))))
+        with m.If(spent ^ returned):
+            m.d.sync += credits.eq(credits + Mux(returned, 1, -1))
 
     def _delay(self, m: Module, name: str, beat: data.View, valid: Value, cycles: int) -> tuple[data.View, Value]:
         for cycle in range(cycles):

@@ -29,14 +29,14 @@ class QueryStore(wiring.Component):
 
     A request gets one of ``query_queue`` places before any word of it is asked for, so slices never wait here. Requests
     for the same plane, one behind the other, share an entry of the table of loads; another plane gets the next entry,
-    as soon as no row of the entry's plane before is in flight. Two cycles from a request to the channels, and from a
-    row's last slice to the row; one row a cycle.
+    as soon as no row of the entry's plane before is in flight, two cycles behind the request before it. A cycle from a
+    request to the channels, which take every row, and two from a row's last slice to the row; one row a cycle.
 
     Members
     -------
     request : In(stream.Signature(query_request))
     info : Out(ArrayLayout(load_info, loads))    the planes of the rows in flight
-    rows : Out(stream.Signature(local_row)).array(num_channels)    to the channels
+    rows : Out(stream.Signature(local_row, always_ready=True)).array(num_channels)    to the channels
     slice_valid, slice_load, slice_place, slice_index, slice_last, slice_words : In    converted slices
     o : Out(stream.Signature(ArrayLayout(signed(operand_width), max_dim)))    zero beyond D
     busy : Out(1)
@@ -49,7 +49,7 @@ class QueryStore(wiring.Component):
             {
                 "request": In(stream.Signature(layouts.query_request(config))),
                 "info": Out(data.ArrayLayout(load_info(config), config.loads)),
-                "rows": Out(stream.Signature(local_row(config))).array(config.num_channels),
+                "rows": Out(stream.Signature(local_row(config), always_ready=True)).array(config.num_channels),
                 "slice_valid": In(1),
                 "slice_load": In(load_width(config)),
                 "slice_place": In(place_width(config)),
@@ -68,13 +68,14 @@ class QueryStore(wiring.Component):
         complete = Signal(places)
         head = Signal(range(max(2, places)))
         read = Signal()
-        taken = self.send(m, used)
+        room = Signal(init=1)  # a place is free
+        taken = self.send(m, room)
         self.store(m, head, read)
         m.d.comb += [
             read.eq(complete.bit_select(head, 1) & (~self.o.valid | self.o.ready)),
             self.busy.eq((used != 0) | self.o.valid),
         ]
-        m.d.sync += used.eq(used + taken - read)
+        m.d.sync += [used.eq(used + taken - read), room.eq(read | (room & ~(taken & (used == places - 1))))]
         with m.If(self.slice_valid & self.slice_last):
             m.d.sync += complete.bit_select(self.slice_place, 1).eq(1)
         with m.If(read):
@@ -83,41 +84,34 @@ class QueryStore(wiring.Component):
             m.d.sync += self.o.valid.eq(read)
         return m
 
-    def send(self, m, used):
-        """Requests take a place and pass through two registers to the channel of their row."""
+    def send(self, m, room):
+        """Requests take a place and pass through a register to the channel of their row."""
         config = self.config
         log_channels = config.num_channels.bit_length() - 1
         request = Signal(layouts.query_request(config), reset_less=True)
         same = Signal(reset_less=True)  # the plane is that of the request before
         place, next_place = (Signal(range(max(2, config.query_queue)), name=name) for name in ("place", "next_place"))
-        valid = [Signal(name=f"valid_{i}") for i in range(2)]
-        row = Signal(local_row(config), reset_less=True)
-        channel = Signal(config.channel_bits, reset_less=True)
-        ready = Array(port.ready for port in self.rows)[channel] if log_channels else self.rows[0].ready
+        valid, passed, entry_free = Signal(), Signal(), Signal()
+        channel = Signal(config.channel_bits)
         taken = self.request.valid & self.request.ready
-        moved, passed, entry_free = Signal(), Signal(), Signal()
         entry = self.entries(m, passed, same, entry_free)
         m.d.comb += [
-            moved.eq(~valid[1] | ready),
-            passed.eq(moved & valid[0] & (same | entry_free)),
-            self.request.ready.eq((used != config.query_queue) & (~valid[0] | passed)),
+            passed.eq(valid & (same | entry_free)),
+            self.request.ready.eq(room & (~valid | passed)),
+            channel.eq(request.row[:log_channels] + request.plane.skew),
         ]
         for c, port in enumerate(self.rows):
-            m.d.comb += [port.valid.eq(valid[1] & ((channel == c) if log_channels else 1)), port.payload.eq(row)]
-        with m.If(moved):
-            m.d.sync += [
-                valid[1].eq(passed),
-                row.eq(0),
-                row.load.eq(Cat(entry, Const(QUERY, 2))),
-                row.position.eq(place),
-                row.index.eq(request.row >> log_channels),
-                channel.eq(request.row[:log_channels] + request.plane.skew),
+            m.d.comb += [
+                port.valid.eq(passed & ((channel == c) if log_channels else 1)),
+                port.payload.load.eq(Cat(entry, Const(QUERY, 2))),
+                port.payload.position.eq(place),
+                port.payload.index.eq(request.row >> log_channels),
             ]
         for i in range(config.loads):
             with m.If(passed & (entry == i)):
                 m.d.sync += [self.info[i][k].eq(v) for k, v in plane_fields(config, request.plane).items()]
-        with m.If(passed | ~valid[0]):
-            m.d.sync += valid[0].eq(taken)
+        with m.If(passed | ~valid):
+            m.d.sync += valid.eq(taken)
         with m.If(taken):
             m.d.sync += [
                 request.eq(self.request.payload),
@@ -133,13 +127,17 @@ class QueryStore(wiring.Component):
         current, entry = Signal(config.load_width, init=-1), Signal(config.load_width)
         done = self.slice_valid & self.slice_last
         counts = [Signal(bits_for_count(config.query_queue), name=f"rows_{i}") for i in range(config.loads)]
+        unused = Signal(config.loads, init=-1)
         m.d.comb += [
             entry.eq(Mux(same, current, current + 1)),
-            free.eq(Cat(count == 0 for count in counts).bit_select((current + 1)[: config.load_width], 1)),
         ]
+        m.d.sync += free.eq(unused.bit_select((current + 1)[: config.load_width], 1) & ~passed)
         for i, count in enumerate(counts):
             begun, ended = passed & (entry == i), done & (self.slice_load[: config.load_width] == i)
-            m.d.sync += count.eq(count + begun - ended)
+            m.d.sync += [
+                count.eq(count + begun - ended),
+                unused[i].eq(~begun & (unused[i] | (ended & (count == 1)))),
+            ]
         with m.If(passed):
             m.d.sync += current.eq(entry)
         return entry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -15,6 +15,7 @@ from hdl.zero_eliminator import prefix_counts
 __all__ = ["PartStore", "PivotRanks", "PivotSelect", "QuickSelect"]
 
 _GREATER, _MIDDLE, _LESS = range(3)
+_QUEUE = 1 << 3
 
 
 class PivotRanks(wiring.Component):
@@ -25,7 +26,7 @@ class PivotRanks(wiring.Component):
 
     Members
     -------
-    k : In(count_width)       1…size
+    rank : In(count_width)    k - 1, so 0…size-1
     size : In(count_width)
     high : Out(n)             rank of the upper pivot, 0 is the largest
     low : Out(n)              rank of the lower pivot
@@ -37,7 +38,7 @@ class PivotRanks(wiring.Component):
         rank_width = max(1, self.levels)
         super().__init__(
             {
-                "k": In(count_width),
+                "rank": In(count_width),
                 "size": In(count_width),
                 "high": Out(rank_width),
                 "low": Out(rank_width),
@@ -46,19 +47,19 @@ class PivotRanks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rest, quotient = (self.k - 1)[: len(self.k)], Value.cast(0)
+        rest, quotient = self.rank, Value.cast(0)
         for stage, bits in enumerate((self.levels - self.levels // 2, self.levels // 2)):
             for _ in range(bits):
                 double = rest << 1
                 fits = double >= self.size
-                rest = Mux(fits, double - self.size, double)[: len(self.k)]
+                rest = Mux(fits, double - self.size, double)[: len(self.rank)]
                 quotient = Cat(fits, quotient)
-            held_rest = Signal(len(self.k), name=f"rest_{stage}", reset_less=True)
+            held_rest = Signal(len(self.rank), name=f"rest_{stage}", reset_less=True)
             held_quotient = Signal(self.levels + 1, name=f"quotient_{stage}", reset_less=True)
             m.d.sync += [held_rest.eq(rest), held_quotient.eq(quotient)]
             rest, quotient = held_rest, held_quotient[: self.levels]
         position = Signal(range(self.parallelism + 1), reset_less=True)
-        m.d.sync += position.eq(held_quotient + (rest + self.k - 1 >= self.size))
+        m.d.sync += position.eq(held_quotient + (rest + self.rank >= self.size))
 
         top = self.parallelism - 1
         wide = Signal()
@@ -69,7 +70,7 @@ class PivotRanks(wiring.Component):
             below.eq(position + wide),
         ]
         with m.If(self.size <= self.parallelism):
-            m.d.sync += [self.high.eq(self.k - 1), self.low.eq(self.k - 1)]
+            m.d.sync += [self.high.eq(self.rank), self.low.eq(self.rank)]
         with m.Else():
             m.d.sync += [self.high.eq(Mux(above < 0, 0, above)), self.low.eq(Mux(below > top, top, below))]
         return m
@@ -317,33 +318,47 @@ class QuickSelect(wiring.Component):
         self.line_count = Signal(bits_for_count(self.lanes), reset_less=True)
         self.line_last = Signal(reset_less=True)
         self.line_valid = Signal()
-        self.load = Signal()  # this pass takes the row from the input
+        self.load = Signal(init=1)  # this pass takes the row from the input, or none is under way
+        self.idle, self.running = Signal(init=1), Signal()  # in states IDLE and RUN, known without decoding
+        self.enter = Signal(self.lanes)  # these lanes of ``line`` take a score
         self.size = Signal(count_width, reset_less=True)  # candidates of this pass
         self.left = Signal(count_width, reset_less=True)  # of them not yet in ``line``
-        self.k = Signal(count_width, reset_less=True)
-        self.part = Signal(range(3), reset_less=True)  # where the candidates are
+        self.rank = Signal(count_width, reset_less=True)  # of the k-th largest among them: k - 1
+        self.source = Signal(4, init=_QUEUE)  # where they come from, one bit: a part or the queue
+        self.deciding = Signal()  # in state DRAIN: the counts are there
         self.poor = Signal(reset_less=True)  # the last pass left more than 3/4
+        self.early = Signal(reset_less=True)  # the part has EARLY_LINES
         self.base = Signal(range(self.depth), reset_less=True)
         self.address = Signal(range(self.depth), reset_less=True)
         self.step = Signal(range(max(4, self.reads + 1)))
         self.start = Signal()  # the pivots are there: a pass begins
         self.read = Signal()  # read a line from the part
         self.shift = Signal()  # take the line that was read
-        self.above = Signal(count_width, reset_less=True)  # scores > high pivot
-        self.from_high = Signal(count_width, reset_less=True)  # >= high pivot
-        self.above_low = Signal(count_width, reset_less=True)  # > low pivot
-        self.from_low = Signal(count_width, reset_less=True)  # >= low pivot
+        # The rank less the scores > and >= the high pivot, and > and >= the low pivot: negative, if it is among them.
+        self.rests = [
+            Signal(signed(count_width + 1), name=name, reset_less=True)
+            for name in ("above", "from_high", "above_low", "from_low")
+        ]
+        self.stored = [Signal(count_width, name=f"stored_{part}", reset_less=True) for part in range(3)]  # to each part
+        self.limit = Signal(count_width, reset_less=True)  # a part of more than so many is poor
+        self.excess = Signal(count_width, reset_less=True)  # of k over the row's length
 
     def _fetch(self, m: Module):
         """Lines of a stored part, on their way to ``line``."""
-        self.fetched = Array([part.read_data for part in self.parts])[self.part]
         for part in self.parts:
             m.d.comb += [part.read_en.eq(self.read), part.read_addr.eq(self.address)]
         with m.If(self.read):
             m.d.sync += self.address.eq(self.address + 1)
+        for lane in range(self.lanes):
+            # One short way from the memories to the line, for they answer late.
+            ways = [part.read_data[lane] for part in self.parts] + [self.queue.o.p.scores[lane]]
+            chosen = [Mux(bit, way.as_unsigned(), 0) for bit, way in zip(self.source, ways, strict=True)]
+            with m.If(self.enter[lane]):
+                m.d.sync += self.line[lane].eq((chosen[0] | chosen[1]) | (chosen[2] | chosen[3]))
         with m.If(self.shift):
             short = self.left <= self.lanes
-            m.d.sync += [self.line.eq(self.fetched), self.line_valid.eq(1), self.line_last.eq(short)]
+            m.d.comb += self.enter.eq(-1)
+            m.d.sync += [self.line_valid.eq(1), self.line_last.eq(short)]
             m.d.sync += [self.line_count.eq(Mux(short, self.left, self.lanes)), self.left.eq(self.left - self.lanes)]
 
     def _compare(self, m: Module):
@@ -351,43 +366,41 @@ class QuickSelect(wiring.Component):
         lanes = range(self.lanes)
         en, last = Signal(), Signal(reset_less=True)
         items = [Signal(self.line.shape(), name=f"items_{stage}", reset_less=True) for stage in range(2)]
-        counts = [Signal(bits_for_count(self.lanes), name=f"count_{stage}", reset_less=True) for stage in range(2)]
-        above, from_high, between, below = (
-            Signal(self.lanes, name=name, reset_less=True) for name in ("above", "from_high", "between", "below")
+        above, from_high, between, below, above_low, from_low = (
+            Signal(self.lanes, name=name, reset_less=True)
+            for name in ("above", "from_high", "between", "below", "above_low", "from_low")
         )
         high, low = self.pivots.high, self.pivots.low
-        running = self.state_run = Signal()
-        m.d.sync += [en.eq(running & self.line_valid), last.eq(self.line_last)]
-        m.d.sync += [
-            items[0].eq(self.line),
-            items[1].eq(items[0]),
-            counts[0].eq(self.line_count),
-            counts[1].eq(counts[0]),
-        ]
+        m.d.sync += [en.eq(self.running & self.line_valid), last.eq(self.line_last)]
+        m.d.sync += [items[0].eq(self.line), items[1].eq(items[0])]
         for lane in lanes:
             valid, score = lane < self.line_count, self.line[lane]
             m.d.sync += [
                 above[lane].eq(valid & (score > high)),
                 from_high[lane].eq(valid & (score >= high)),
+                above_low[lane].eq(valid & (score > low)),
+                from_low[lane].eq(valid & (score >= low)),
                 between[lane].eq(valid & (score < high) & (score > low)),
                 below[lane].eq(valid & (score < low)),
             ]
         for part, mask in zip(self.parts, (above, between, below), strict=True):
             m.d.comb += [part.en.eq(en), part.last.eq(last), part.mask.eq(mask), part.items.eq(items[1])]
             m.d.comb += part.start.eq(self.start)
-        counted, from_high_count = Signal(), Signal(bits_for_count(self.lanes), reset_less=True)
-        m.d.sync += [counted.eq(en), from_high_count.eq(prefix_counts([from_high[lane] for lane in lanes])[-1])]
-        greater, middle, less = (part.count for part in self.parts)
-        sums = (self.above, self.from_high, self.above_low, self.from_low)
-        line_counts = (greater, from_high_count, from_high_count + middle, counts[1] - less)
+        counted, counts = Signal(), []
+        for mask in (above, from_high, above_low, from_low):
+            counts.append(Signal(bits_for_count(self.lanes), name=f"{mask.name}_count", reset_less=True))
+            m.d.sync += counts[-1].eq(prefix_counts([mask[lane] for lane in lanes])[-1])
+        m.d.sync += counted.eq(en)
         with m.If(self.start):
-            m.d.sync += [total.eq(0) for total in sums]
+            m.d.sync += [rest.eq(self.rank) for rest in self.rests]
+            m.d.sync += [total.eq(0) for total in self.stored]
         with m.Elif(counted):
-            m.d.sync += [total.eq(total + count) for total, count in zip(sums, line_counts, strict=True)]
+            m.d.sync += [rest.eq(rest - count - self.excess) for rest, count in zip(self.rests, counts, strict=True)]
+            m.d.sync += [total.eq(total + part.count) for total, part in zip(self.stored, self.parts, strict=True)]
 
     def _control(self, m: Module):
         m.d.comb += [
-            self.ranks.k.eq(self.k),
+            self.ranks.rank.eq(self.rank),
             self.ranks.size.eq(self.size),
             self.pivots.scores.eq(self.line),
             self.pivots.count.eq(self.line_count),
@@ -401,6 +414,12 @@ class QuickSelect(wiring.Component):
             m.d.comb += [self.pivots.high_rank.eq(self.ranks.high), self.pivots.low_rank.eq(self.ranks.low)]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
+        # Behind the last line the registers of the line hold anything, but are not valid.
+        with m.If(self.idle | (self.running & self.load)):
+            self._take(m)
+        with m.If(self.running & ~self.load):
+            m.d.comb += [self.read.eq(1), self.shift.eq(1)]
+        self._decide(m)
         with m.FSM():
             self._idle(m, first_rank)
             self._turn(m)
@@ -411,29 +430,29 @@ class QuickSelect(wiring.Component):
     def _take(self, m: Module):
         """A line from the input queue."""
         payload = self.queue.o.p
-        m.d.comb += self.queue.o.ready.eq(1)
-        m.d.sync += [self.line.eq(payload.scores), self.line_count.eq(payload.count), self.line_last.eq(payload.last)]
+        m.d.comb += [self.queue.o.ready.eq(self.idle | ~(self.line_valid & self.line_last)), self.enter.eq(-1)]
+        m.d.sync += [self.line_count.eq(payload.count), self.line_last.eq(payload.last)]
         m.d.sync += self.line_valid.eq(self.queue.o.valid)
 
     def _idle(self, m: Module, first_rank: Signal):
         payload = self.queue.o.p
         with m.State("IDLE"):
-            self._take(m)
-            m.d.sync += [self.k.eq(payload.k), self.size.eq(0), self.load.eq(1), self.poor.eq(0), self.step.eq(0)]
+            m.d.sync += [self.rank.eq(payload.k - 1), self.size.eq(0), self.poor.eq(0)]
+            m.d.sync += [self.step.eq(0), self.excess.eq(0)]
             m.d.sync += first_rank.eq(Mux(payload.k < payload.count, payload.k, payload.count) - 1)
             with m.If(self.queue.o.valid):
+                m.d.sync += self.idle.eq(0)
                 m.next = "SORT"
 
     def _turn(self, m: Module):
         """Begin to read the part, when enough of it is written."""
-        early = (self.size >> (self.log_lanes + model.EARLY_LINES.bit_length() - 1)).any()
         lines = Signal.like(self.size)
         spread = Signal(len(self.size) + self.reads.bit_length(), reset_less=True)
         log_reads, share = self.reads.bit_length() - 1, self.lanes // self.reads
         m.d.comb += lines.eq(self.size >> self.log_lanes)
         with m.State("TURN"):
             m.d.sync += [self.step.eq(self.step + 1), spread.eq(lines << 1)]
-            with m.If((early & ~self.poor) | (self.step == model.store_latency(self.lanes))):
+            with m.If((self.early & ~self.poor) | (self.step == model.store_latency(self.lanes))):
                 m.d.comb += self.read.eq(1)
                 m.d.sync += self.step.eq(0)
                 m.next = "FETCH"
@@ -449,8 +468,7 @@ class QuickSelect(wiring.Component):
             m.d.sync += [self.line_valid.eq(1), self.address.eq(self.base + (spread >> log_reads))]
             for read in range(self.reads):
                 with m.If(self.step == read):
-                    for lane in range(read * share, (read + 1) * share):
-                        m.d.sync += self.line[lane].eq(self.fetched[lane])
+                    m.d.comb += self.enter[read * share : (read + 1) * share].eq(-1)
             with m.If(self.step == self.reads - 1):
                 m.d.sync += [self.step.eq(0), self.address.eq(self.base)]
                 m.next = "SORT"
@@ -463,53 +481,64 @@ class QuickSelect(wiring.Component):
             m.d.comb += self.shift.eq(self.poor & (self.step == 2))
             with m.If(self.step == 2):
                 m.d.comb += [self.pivots.en.eq(1), self.start.eq(1)]
-                m.d.sync += self.step.eq(0)
+                m.d.sync += [self.step.eq(0), self.running.eq(1)]
                 m.next = "RUN"
 
     def _run(self, m: Module):
         with m.State("RUN"):
-            m.d.comb += self.state_run.eq(1)
             with m.If(self.load & self.line_valid):
                 m.d.sync += self.size.eq(self.size + self.line_count)
             with m.If(self.line_valid & self.line_last):
-                m.d.sync += self.line_valid.eq(0)
+                m.d.sync += [self.line_valid.eq(0), self.running.eq(0)]
                 m.next = "DRAIN"
-            with m.Elif(self.load):
-                self._take(m)
-            with m.Else():
-                m.d.comb += [self.read.eq(1), self.shift.eq(1)]
 
     def _drain(self, m: Module):
         """Wait for the counts, then decide."""
+        above, from_high, above_low, from_low = (rest < 0 for rest in self.rests)
+        finishes = (from_high & ~above) | (from_low & ~above_low)
         with m.State("DRAIN"):
-            m.d.sync += self.step.eq(self.step + 1)
-            with m.If((self.step == 0) & (self.k > self.size)):
-                m.d.sync += self.k.eq(self.size)
-            with m.If(self.step == 2):
-                m.d.sync += [self.step.eq(0), self.load.eq(0)]
-                m.next = "TURN"
-                with m.If(self.k <= self.above):
-                    self._descend(m, _GREATER, self.k, self.above)
-                with m.Elif(self.k <= self.from_high):
-                    self._finish(m, self.pivots.high, self.k - self.above)
-                with m.Elif(self.k <= self.above_low):
-                    self._descend(m, _MIDDLE, self.k - self.from_high, self.above_low - self.from_high)
-                with m.Elif(self.k <= self.from_low):
-                    self._finish(m, self.pivots.low, self.k - self.above_low)
+            most = (self.size - (self.size >> 2))[: len(self.size)]
+            m.d.sync += [self.step.eq(self.step + 1), self.excess.eq(0)]
+            m.d.sync += self.limit.eq(Mux(most < self.lanes, self.lanes, most))
+            with m.If((self.step == 0) & (self.rank >= self.size)):
+                # k is more than the row has: ``rests`` fall by the excess together with the last line's counts.
+                m.d.sync += self.excess.eq(self.rank - self.size + 1)
+            with m.If(self.step == 1):
+                m.d.sync += [self.rank.eq(self.rank - self.excess), self.deciding.eq(1)]
+            with m.If(self.deciding):
+                m.d.sync += self.step.eq(0)
+                with m.If(~finishes):
+                    m.next = "TURN"
+                with m.Elif(self.o.valid & ~self.o.ready):
+                    m.d.sync += [self.step.eq(self.step), self.deciding.eq(1)]
                 with m.Else():
-                    self._descend(m, _LESS, self.k - self.from_low, self.size - self.from_low)
+                    m.next = "IDLE"
 
-    def _descend(self, m: Module, part: int, k: Value, size: Value):
-        """The k-th largest is in a part: go on with it."""
-        poor = (size[: len(self.size)] > self.size - (self.size >> 2)) & (size[: len(self.size)] > self.lanes)
-        m.d.sync += [self.part.eq(part), self.k.eq(k), self.size.eq(size), self.left.eq(size), self.poor.eq(poor)]
-        m.d.sync += [self.base.eq(self.parts[part].base), self.address.eq(self.parts[part].base)]
+    def _decide(self, m: Module):
+        """The signs of ``rests`` say where the k-th largest is."""
+        above, from_high, above_low, from_low = self.rests
+        m.d.sync += self.deciding.eq(0)
+        with m.If(self.deciding):
+            with m.If(above < 0):
+                self._descend(m, _GREATER, self.rank)
+            with m.Elif(from_high < 0):
+                self._finish(m, self.pivots.high, above)
+            with m.Elif(above_low < 0):
+                self._descend(m, _MIDDLE, from_high)
+            with m.Elif(from_low < 0):
+                self._finish(m, self.pivots.low, above_low)
+            with m.Else():
+                self._descend(m, _LESS, from_low)
 
-    def _finish(self, m: Module, threshold: Value, ties: Value):
+    def _descend(self, m: Module, part: int, rank: Value):
+        """The k-th largest is in a part, of this rank: go on with it."""
+        size, base = self.stored[part], self.parts[part].base
+        m.d.sync += [self.load.eq(0), self.source.eq(1 << part), self.rank.eq(rank), self.size.eq(size)]
+        m.d.sync += self.early.eq((size >> (self.log_lanes + model.EARLY_LINES.bit_length() - 1)).any())
+        m.d.sync += [self.left.eq(size), self.poor.eq(size > self.limit), self.base.eq(base), self.address.eq(base)]
+
+    def _finish(self, m: Module, threshold: Value, rest: Value):
         """The k-th largest is a pivot: hand it out, or wait until the last result is taken."""
-        with m.If(self.o.valid & ~self.o.ready):
-            m.d.sync += self.step.eq(self.step)
-            m.next = "DRAIN"
-        with m.Else():
-            m.d.sync += [self.o.p.threshold.eq(threshold), self.o.p.ties.eq(ties), self.o.valid.eq(1)]
-            m.next = "IDLE"
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [self.load.eq(1), self.source.eq(_QUEUE), self.idle.eq(1), self.o.valid.eq(1)]
+            m.d.sync += [self.o.p.threshold.eq(threshold), self.o.p.ties.eq(rest + 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,8 @@ from hdl.fetch_layouts import (
     row_slot,
     units_per_word,
 )
-from hdl.layouts import QUERY, bits_for_count
+from hdl.layouts import QUERY, bits_for_count, lane_count
+from hdl.stream_queue import StreamQueue
 
 __all__ = ["RowIssuer"]
 
@@ -26,7 +27,7 @@ class RowIssuer(wiring.Component):
 
     A row whose first word is the last word requested for the row before of the same load shares that word (packed
     neighbours). Words are never shared between loads, because memory may have changed meanwhile. An end mark passes
-    while words of the row before it are requested: it costs no cycle if these are two or more. Latency 4.
+    while words of the row before it are requested: it costs no cycle if these are two or more. Latency 5.
 
     Members
     -------
@@ -40,7 +41,7 @@ class RowIssuer(wiring.Component):
     busy : Out(1)        words are requested or in flight
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, config: Config):
         self.config = config
@@ -60,80 +61,119 @@ class RowIssuer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        enable = Signal()
-        m.d.comb += self.i.ready.eq(enable)
-        stage = self.locate(m, enable)
-        self.issue(m, enable, **stage)
+        config = self.config
+        located = data.StructLayout(
+            {
+                "load": self.load.shape(),
+                "position": self.row.payload.position.shape(),
+                "reuse": 1,
+                "repeated": 1,
+                "short": 1,
+                "whole": 1,
+                "end": 1,
+                "first": config.address_width,  # its first word
+                "second": config.address_width,  # the word behind it
+                "offset": self.row.payload.offset.shape(),
+                "extra": bits_for_count(config.row_bits_max // config.channel_width + 1),  # words behind the first
+            }
+        )
+        m.submodules.located = queue = StreamQueue(located, depth=3)
+        self.locate(m, queue.i)
+        self.issue(m, queue.o)
         return m
 
-    def locate(self, m, enable):
+    def locate(self, m, o):
         """Pipeline from a row to its first word, the number of words behind it, and the offset."""
         config = self.config
         log_units = units_per_word(config).bit_length() - 1
         info = pick(m, self.i.payload.load, [self.table[i] for i in range(num_loads(config))], "info")
-        valid = [Signal(name=f"valid_{i}") for i in range(3)]
-        row = [Signal(local_row(config), name=f"row_{i}", reset_less=True) for i in range(3)]
+        valid = [Signal(name=f"valid_{i}") for i in range(2)]
+        row = [Signal(local_row(config), name=f"row_{i}", reset_less=True) for i in range(2)]
         base = [Signal.like(info.base, name=f"base_{i}", reset_less=True) for i in range(2)]
         units = [Signal.like(info.row_units, name=f"units_{i}", reset_less=True) for i in range(2)]
+        repeat, repeated = Signal(lane_count(config), reset_less=True), Signal(reset_less=True)
+        short = [Signal(name=f"short_{i}", reset_less=True) for i in range(2)]
+        pair, whole = Signal(reset_less=True), Signal(reset_less=True)
+        again = row[0].position < repeat
         product = Signal((row[0].index * units[0]).shape(), reset_less=True)
-        first = Signal(config.address_width, reset_less=True)
-        offset = Signal(log_units, reset_less=True)
-        extra = Signal(bits_for_count(config.row_bits_max // config.channel_width + 1), reset_less=True)
-        with m.If(enable & self.i.valid & ~self.i.payload.end):
+        m.d.comb += self.i.ready.eq(o.ready)
+        with m.If(o.ready & self.i.valid & ~self.i.payload.end):
             m.d.comb += self.taken_units.eq(info.row_units)
-        with m.If(enable):
+        with m.If(o.ready):
             m.d.sync += [
                 *(new.eq(old) for new, old in zip(valid, [self.i.valid, *valid], strict=False)),
                 *(new.eq(old) for new, old in zip(row, [self.i.payload, *row], strict=False)),
-                base[0].eq(info.base),
-                base[1].eq(base[0]),
-                units[0].eq(info.row_units),
-                units[1].eq(units[0]),
+                *(new.eq(old) for new, old in zip(base, [info.base, *base], strict=False)),
+                *(new.eq(old) for new, old in zip(units, [info.row_units, *units], strict=False)),
+                repeat.eq(info.repeat),
+                repeated.eq(again),
+                *(new.eq(old) for new, old in zip(short, [info.last_slice == 0, *short], strict=False)),
+                pair.eq(info.pair),
+                whole.eq(row[0].end | (short[0] & ~pair & ~again)),
                 product.eq(row[0].index * units[0]),
-                first.eq(base[1] + (product >> log_units)),
-                offset.eq(product[:log_units]),
-                extra.eq((product[:log_units] + units[1] - 1)[:-1] >> log_units),
             ]
-        return {"valid": valid[2], "row": row[2], "first": first, "offset": offset, "extra": extra}
-
-    def issue(self, m, enable, valid, row, first, offset, extra):
-        config = self.config
-        address = Signal(config.address_width, reset_less=True)
-        last = Signal(config.address_width, reset_less=True)
-        last_load = Signal.like(self.load, reset_less=True)
-        sharable = Signal()
-        left = Signal(len(extra) + 1)
-        credit = Signal(bits_for_count(config.outstanding), init=config.outstanding)
-        accepted = self.request.valid & self.request.ready
-        reuse = sharable & (first == last) & (row.load == last_load)
-        free = row.end | (left == 0) | ((left == 1) & accepted)
-        take = valid & free & self.row.ready
-        tag = self.row.payload
+        words = product >> log_units
+        extra = (product[:log_units] + units[1] - 1)[:-1] >> log_units
         m.d.comb += [
-            enable.eq(~valid | take),
-            # The row queue takes a row when its first request can go out; nothing else decides its valid.
-            self.row.valid.eq(valid & free),
-            tag.load.eq(row.load),
-            tag.position.eq(row.position),
-            tag.offset.eq(offset),
-            tag.reuse.eq(reuse),
-            tag.end.eq(row.end),
-            self.request.valid.eq((left != 0) & (credit != 0)),
-            self.request.payload.eq(address),
-            self.load.eq(last_load),
-            self.busy.eq((left != 0) | (credit != config.outstanding)),
+            o.valid.eq(valid[1]),
+            o.payload.reuse.eq(self.reuse(m, o.ready & valid[1], row[1], words, extra)),
+            *(o.payload[name].eq(row[1][name]) for name in ("load", "position", "end")),
+            o.payload.repeated.eq(repeated),
+            o.payload.short.eq(short[1]),
+            o.payload.whole.eq(whole),
+            o.payload.first.eq(base[1] + words),
+            o.payload.second.eq(base[1] + words + 1),
+            o.payload.offset.eq(product[:log_units]),
+            o.payload.extra.eq(extra),
         ]
-        m.d.sync += credit.eq(credit + self.returned - accepted)
+
+    def reuse(self, m, passes, row, words, extra):
+        """Whether the row's first word is the last one of the row before; words are counted from the plane's base."""
+        last = Signal(len(words) + 1, name="last", reset_less=True)
+        load, sharable = Signal.like(row.load, name="last_load", reset_less=True), Signal()
+        with m.If(passes & ~row.end):
+            m.d.sync += [last.eq(words + extra), load.eq(row.load), sharable.eq(kind_of(row.load) != QUERY)]
+        # The load's name may come again.
+        with m.If(passes & row.end & (row.load == load)):
+            m.d.sync += sharable.eq(0)
+        return ~row.end & sharable & (words == last) & (row.load == load)
+
+    def issue(self, m, i):
+        config = self.config
+        row = i.payload
+        address, load = Signal(config.address_width, reset_less=True), Signal.like(self.load, reset_less=True)
+        left, none, one = Signal(len(row.extra) + 1), Signal(init=1), Signal()  # words to request; none left, one left
+        accepted, allowed = self.request.valid & self.request.ready, self.credit(m)
+        free = row.end | none | (one & allowed & self.request.ready)
+        take = i.valid & free & self.row.ready
+        m.d.comb += [
+            i.ready.eq(free & self.row.ready),
+            # The row queue takes a row when its first request can go out; nothing else decides its valid.
+            self.row.valid.eq(i.valid & free),
+            *(self.row.payload[name].eq(row[name]) for name in self.row.payload.shape().members),
+            self.request.valid.eq(~none & allowed),
+            self.request.payload.eq(address),
+            self.load.eq(load),
+        ]
         with m.If(accepted):
-            m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
+            m.d.sync += [left.eq(left - 1), none.eq(one), one.eq(left == 2), address.eq(address + 1)]
         with m.If(take & ~row.end):
             m.d.sync += [
-                left.eq(extra + 1 - reuse),
-                address.eq(first + reuse),
-                last.eq(first + extra),
-                last_load.eq(row.load),
-                sharable.eq(kind_of(row.load) != QUERY),
+                left.eq(row.extra + 1 - row.reuse),
+                none.eq((row.extra == 0) & row.reuse),
+                one.eq(row.extra == row.reuse),
+                address.eq(Mux(row.reuse, row.second, row.first)),
+                load.eq(row.load),
             ]
-        # The load's name may come again.
-        with m.If(take & row.end & (row.load == last_load)):
-            m.d.sync += sharable.eq(0)
+        m.d.comb += self.busy.eq(~none | self._in_flight)
+
+    def credit(self, m):
+        """Whether another word may be in flight."""
+        limit = self.config.outstanding
+        count, allowed = Signal(bits_for_count(limit), name="credit", init=limit), Signal(name="allowed", init=1)
+        accepted = self.request.valid & self.request.ready
+        with m.If(self.returned != accepted):
+            m.d.sync += count.eq(count + Mux(self.returned, 1, -1))
+        m.d.sync += allowed.eq(self.returned | (allowed & ~(accepted & (count == 1))))
+        self._in_flight = count != limit
+        return allowed

@@ -29,7 +29,7 @@ class RowSegments(wiring.Component):
 
     A line of rows that are not pruned passes by in one cycle, a line with one segment takes one cycle, and a line
     whose two rows are both pruned takes two. Rows that are pruned are bound by their top-k engine, which works for
-    longer than that one cycle on every row. Latency 3.
+    longer than that one cycle on every row. Latency 4.
 
     Members
     -------
@@ -38,7 +38,7 @@ class RowSegments(wiring.Component):
     o : Out(stream.Signature(row_segment(config)))
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, config: Config):
         self.config = config
@@ -54,39 +54,41 @@ class RowSegments(wiring.Component):
         m = Module()
         fact = data.StructLayout({"prune": 1, "k": self.config.count_width})
         m.submodules.window = window = RowWindow(fact)
-        m.submodules.queue = queue = StreamQueue(self.line.payload.shape(), depth=3)
-        line, known = queue.o.payload, Signal()
-        wiring.connect(m, wiring.flipped(self.line), queue.i)
+        entry = data.StructLayout({"line": self.line.payload.shape(), "has_b": 1})
+        m.submodules.queue = queue = StreamQueue(entry, depth=3)
+        line, has_b, known = queue.o.payload.line, queue.o.payload.has_b, Signal()
         m.d.comb += [
+            queue.i.valid.eq(self.line.valid),
+            queue.i.payload.line.eq(self.line.payload),
+            queue.i.payload.has_b.eq(self.line.payload.b_count != 0),
+            self.line.ready.eq(queue.i.ready),
             window.i.payload.prune.eq(self.row.payload.prune),
             window.i.payload.k.eq(self.row.payload.k),
             window.i.valid.eq(self.row.valid),
             self.row.ready.eq(window.i.ready),
-            known.eq(queue.o.valid & window.a_valid & ((line.b_count == 0) | window.b_valid)),
+            known.eq(queue.o.valid & window.a_valid & (~has_b | window.b_valid)),
         ]
 
+        m.submodules.out = out = StreamQueue(self.o.payload.shape(), depth=3)
+        wiring.connect(m, out.o, wiring.flipped(self.o))
         second = Signal()  # segment A of this line is out, B is next
-        use_b, both, any_, step, done = Signal(), Signal(), Signal(), Signal(), Signal()
-        enable = ~self.o.valid | self.o.ready
+        both, any_, final, done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            use_b.eq(second | ~window.a.prune),
-            both.eq(window.a.prune & window.b.prune & (line.b_count != 0)),
-            any_.eq(window.a.prune | (window.b.prune & (line.b_count != 0))),
-            step.eq(known & (enable | ~any_)),
-            done.eq(step & ~(both & ~second)),
+            both.eq(window.a.prune & window.b.prune & has_b),
+            any_.eq(window.a.prune | (window.b.prune & has_b)),
+            final.eq(known & (second | ~both)),
+            done.eq(final & (out.i.ready | ~any_)),
             queue.o.ready.eq(done),
-            window.advance.eq(done & line.a_last),
+            window.advance.eq(final & line.a_last & (out.i.ready | ~any_)),
+            out.i.valid.eq(known & any_),
+            *self.segment(out.i.payload, line, window, second | ~window.a.prune),
         ]
-        with m.If(step):
-            m.d.sync += second.eq(~done)
-        with m.If(enable):
-            m.d.sync += self.o.valid.eq(known & any_)
-            m.d.sync += self.segment(line, window, use_b)
+        with m.If(known & out.i.ready):
+            m.d.sync += second.eq(both & ~second)
         return m
 
-    def segment(self, line, window: RowWindow, use_b: Value):
-        """Registers of the output: segment B (``use_b``) shifted down by the lanes of A, or segment A."""
-        o = self.o.payload
+    def segment(self, o, line, window: RowWindow, use_b: Value):
+        """What ``o`` gets: segment B (``use_b``) shifted down by the lanes of A, or segment A."""
         scores = Value.cast(line.scores)
         for index, bit in enumerate(line.a_count):
             scores = Mux(use_b & bit, scores[self.config.score_width << index :], scores)

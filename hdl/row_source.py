@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.config import Config
 from hdl.fetch_layouts import local_row
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["RowSource"]
 
@@ -17,9 +18,9 @@ class RowSource(wiring.Component):
 
     Priority, a row at a time: Q rows (small, and a query waits for each), KEY_LSB (a recompute waits), gathered V rows
     (a query waits), then K and V loads in order of arrival. None of them can wait for another one: buffers take every
-    slice, and Q rows are asked for only when there is room for them. A row of a K or V load that ends within a word
-    draws the load's next row behind it if that one begins in the word, so that the word is not read again behind rows
-    of another kind; they wait for one such row at the most. Latency 1, one row a cycle.
+    slice, and Q rows are asked for only when there is room for them. A row of a K or V load draws the
+    load's next row behind it if that one is ``joined``, begins in the word in which it ends, so that the word is not
+    read again behind rows of another kind; they wait for one such row at the most. Latency 1, one row a cycle.
 
     Members
     -------
@@ -41,30 +42,30 @@ class RowSource(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        row, bulk = self.o.payload, self.bulk
-        following = bulk.payload
-        is_bulk, drawn = Signal(reset_less=True), Signal(reset_less=True)  # drawn: by the row before
-        next_index = Signal.like(row.index)
-        follow, enable, taken = Signal(), Signal(), Signal()
-        m.d.comb += [
-            enable.eq(~self.o.valid | self.o.ready),
-            next_index.eq(row.index + 1),
-            follow.eq(
-                (self.o.valid & is_bulk & row.partial & ~row.end & ~drawn)
-                & (bulk.valid & ~following.end & (following.load == row.load) & (following.index == next_index))
-            ),
-        ]
+        bulk, chosen = self.bulk, Signal(self.o.payload.shape())
+        m.submodules.skid = skid = StreamSkid(chosen.shape())
+        enable = skid.i.ready
+        draws = Signal()  # the row taken last is one of ``bulk``, and was not drawn itself
+        follow, taken = Signal(), Signal()
+        # The row in front of it in its load is the last one that ``bulk`` gave.
+        m.d.comb += [follow.eq(draws & bulk.valid & bulk.payload.joined), chosen.eq(bulk.payload)]
         urgent = follow
         for source in (self.query, self.lsb, self.gather):
             m.d.comb += source.ready.eq(enable & ~urgent)
+            with m.If(source.valid & ~urgent):
+                m.d.comb += chosen.eq(source.payload)
             urgent = urgent | source.valid
+        others = Cat(source.valid for source in (self.query, self.lsb, self.gather)).any()
         m.d.comb += [
-            bulk.ready.eq(enable & (follow | ~(urgent | self.throttle))),
-            taken.eq(Cat(source.valid & source.ready for source in (self.query, self.lsb, self.gather, bulk)).any()),
+            # Whether ``bulk`` is valid does not matter here.
+            bulk.ready.eq(enable & ((draws & bulk.payload.joined) | ~(others | self.throttle))),
+            taken.eq(urgent | (bulk.valid & ~self.throttle)),
+            skid.i.valid.eq(taken),
+            skid.i.payload.eq(chosen),
+            skid.o.ready.eq(~self.o.valid | self.o.ready),
         ]
-        with m.If(enable):
-            m.d.sync += [self.o.valid.eq(taken), is_bulk.eq(bulk.ready), drawn.eq(follow), row.eq(bulk.payload)]
-        for source in (self.query, self.lsb, self.gather):
-            with m.If(source.valid & source.ready):
-                m.d.sync += row.eq(source.payload)
+        with m.If(enable & taken):
+            m.d.sync += draws.eq(~urgent)
+        with m.If(skid.o.ready):
+            m.d.sync += [self.o.valid.eq(skid.o.valid), self.o.payload.eq(skid.o.payload)]
         return m

@@ -15,6 +15,7 @@ from hdl.reciprocal import Reciprocal
 from hdl.row_max import RowMax
 from hdl.stream_fork import StreamFork
 from hdl.stream_queue import StreamQueue
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["Softmax"]
 
@@ -46,8 +47,8 @@ class _RowWindow(wiring.Component):
     maximum : In(stream.Signature(signed(score_width)))    one per row, in row order
     row : In(stream.Signature(softmax_row))                one per row, in row order
     facts : Out(stream.Signature(_facts))                  of every row that enters; not ready: no row may enter
-    level : Out(2)                                         rows inside
-    rows : Out(_factors, 2)                                the oldest row (A) and the next (B), if level says so
+    a_valid, b_valid : Out(1)                              the oldest row and the next are there
+    rows : Out(_factors, 2)                                the oldest row (A) and the next (B)
     take : In(1)                                           drop the oldest row
     """
 
@@ -58,7 +59,8 @@ class _RowWindow(wiring.Component):
                 "maximum": In(stream.Signature(layouts.signed(config.score_width))),
                 "row": In(stream.Signature(layouts.softmax_row(config))),
                 "facts": Out(stream.Signature(_facts(config))),
-                "level": Out(2),
+                "a_valid": Out(1),
+                "b_valid": Out(1),
                 "rows": Out(data.ArrayLayout(_factors(config), 2)),
                 "take": In(1),
             }
@@ -66,24 +68,27 @@ class _RowWindow(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        free, enter = Signal(), Signal()
+        enter = Signal()
+        valid = Signal(3)  # rows inside: the lowest bits
+        kept = Signal(3)  # rows that stay
+        free = ~valid[2]
         m.d.comb += [
-            free.eq(self.level != 3),
             enter.eq(self.maximum.valid & self.row.valid & self.facts.ready & free),
             self.maximum.ready.eq(self.row.valid & self.facts.ready & free),
             self.row.ready.eq(self.maximum.valid & self.facts.ready & free),
             self.facts.valid.eq(self.maximum.valid & self.row.valid & free),
             *(self.facts.payload[name].eq(self.row.payload[name]) for name in ("tag", "flat_limit", "check")),
+            Cat(self.a_valid, self.b_valid).eq(valid[:2]),
+            kept.eq(valid >> self.take),
         ]
+        m.d.sync += valid.eq(Mux(enter, (kept << 1) | 1, kept))
         slots = [Signal(_factors(self.config), name=f"slot_{index}", reset_less=True) for index in range(3)]
         m.d.comb += [self.rows[index].eq(slots[index]) for index in range(2)]
-        kept = Signal(2)  # rows that stay
-        m.d.comb += kept.eq(self.level - self.take)
-        m.d.sync += self.level.eq(kept + enter)
         with m.If(self.take):
             m.d.sync += [slots[0].eq(slots[1]), slots[1].eq(slots[2])]
+        # A place that stays empty takes what is offered: whether it enters is known late.
         for index, slot in enumerate(slots):
-            with m.If(enter & (kept == index)):
+            with m.If(~kept[index]):
                 m.d.sync += [
                     slot.maximum.eq(self.maximum.payload),
                     slot.scale.eq(self.row.payload.scale),
@@ -181,11 +186,15 @@ class _RowFinish(wiring.Component):
         m.submodules.facts = facts = StreamQueue(_facts(self.config), depth=self.ROWS)
         m.submodules.results = results = StreamQueue(layouts.row_sum(self.config), depth=self.ROWS)
         wiring.connect(m, results.o, wiring.flipped(self.o))
-        free = Signal(range(self.ROWS + 1), init=self.ROWS)
-        enter, leave = self.facts.valid & self.facts.ready, self.o.valid & self.o.ready
-        m.d.sync += free.eq(free - enter + leave)
+        free, some = Signal(range(self.ROWS + 1), init=self.ROWS), Signal(init=1)
+        enter, leave = Signal(), Signal()
+        m.d.sync += some.eq(leave | (some & ~(enter & (free == 1))))
+        with m.If(enter ^ leave):
+            m.d.sync += free.eq(free + Mux(leave, 1, -1))
         m.d.comb += [
-            self.facts.ready.eq(free != 0),
+            enter.eq(self.facts.valid & some),
+            leave.eq(self.o.valid & self.o.ready),
+            self.facts.ready.eq(some),
             facts.i.valid.eq(enter),
             facts.i.payload.eq(self.facts.payload),
             facts.o.ready.eq(self.sum_valid),
@@ -284,7 +293,9 @@ class Softmax(wiring.Component):
         wiring.connect(m, maxima.o, window.maximum)
         wiring.connect(m, wiring.flipped(self.row), rows.i)
         wiring.connect(m, rows.o, window.row)
-        return lines.o
+        m.submodules.skid = skid = StreamSkid(shape)
+        wiring.connect(m, lines.o, skid.i)
+        return skid.o
 
     def _exponentials(self, m: Module, window: _RowWindow, lines: stream.Interface) -> None:
         """A register for the line at the head, the lanes, and a queue that carries the rest of the line past them."""
@@ -295,7 +306,7 @@ class Softmax(wiring.Component):
         valid = Signal(self.DEPTH)
         m.d.comb += [
             en.eq(~valid[-1] | self.line_out.ready),
-            take.eq(en & head_valid & Mux(has_b, window.level >= 2, window.level >= 1)),
+            take.eq(en & head_valid & Mux(has_b, window.b_valid, window.a_valid)),
             lines.ready.eq(~head_valid | take),
             window.take.eq(take & head.a_last),
             self.line_out.valid.eq(valid[-1]),

@@ -12,6 +12,7 @@ from hdl.line_packer import LinePacker
 from hdl.quick_select import QuickSelect
 from hdl.row_segments import RowSegments, row_segment
 from hdl.stream_queue import StreamQueue
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["EngineFeeder", "ThresholdFinder"]
 
@@ -19,11 +20,13 @@ __all__ = ["EngineFeeder", "ThresholdFinder"]
 class EngineFeeder(wiring.Component):
     """Packs the segments of whole rows in full lines for one top-k engine, and brings each row's k along.
 
+    ``i.ready`` is a flip-flop.
+
     Members
     -------
     i : In(stream.Signature(row_segment(config)))
     o : Out(stream.Signature(select_line(config)))
-    start : Out(1)    the first segment of a row is taken
+    start : Out(1)    the first segment of a row goes in
     """
 
     def __init__(self, config: Config):
@@ -43,18 +46,21 @@ class EngineFeeder(wiring.Component):
             layouts.signed(config.score_width), lanes_in=config.lanes, lanes_out=config.topk_parallelism
         )
         m.submodules.counts = counts = StreamQueue(config.count_width, depth=3)
+        m.submodules.skid = skid = StreamSkid(row_segment(config))
+        wiring.connect(m, wiring.flipped(self.i), skid.i)
+        segment = skid.o
         first = Signal(init=1)
         m.d.comb += [
             packer.size.eq(config.topk_parallelism),
-            packer.i.payload.eq(self.i.payload.group),
-            packer.i.valid.eq(self.i.valid & (~first | counts.i.ready)),
-            counts.i.payload.eq(self.i.payload.k),
-            self.i.ready.eq(packer.i.ready & (~first | counts.i.ready)),
-            self.start.eq(self.i.valid & self.i.ready & first),
+            packer.i.payload.eq(segment.payload.group),
+            packer.i.valid.eq(segment.valid & (~first | counts.i.ready)),
+            counts.i.payload.eq(segment.payload.k),
+            segment.ready.eq(packer.i.ready & (~first | counts.i.ready)),
+            self.start.eq(segment.valid & segment.ready & first),
             counts.i.valid.eq(self.start),
         ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += first.eq(self.i.payload.group.last)
+        with m.If(segment.valid & segment.ready):
+            m.d.sync += first.eq(segment.payload.group.last)
         m.d.comb += [
             Value.cast(self.o.payload.scores).eq(Value.cast(packer.o.payload.items)),
             self.o.payload.count.eq(packer.o.payload.count),

@@ -10,6 +10,7 @@ from hdl import layouts, numerics
 from hdl.config import Config
 from hdl.line_filter import kept_line
 from hdl.line_packer import LinePacker
+from hdl.stream_skid import StreamSkid
 from hdl.zero_eliminator import ZeroEliminator
 
 __all__ = ["ValueCompactor"]
@@ -45,16 +46,18 @@ class ValueCompactor(wiring.Component):
         line, o = self.i.payload, self.o.payload
         m.submodules.eliminator = eliminator = ZeroEliminator(numerics.EXP_WIDTH, lanes=lanes)
         m.submodules.packer = packer = LinePacker(numerics.EXP_WIDTH, lanes_in=lanes, lanes_out=lanes)
+        m.submodules.skid = skid = StreamSkid(eliminator.i.payload.shape())
+        wiring.connect(m, skid.o, eliminator.i)
         wiring.connect(m, eliminator.o, packer.i)
         group = packer.o.payload
 
         admit = self.admit(m)
         m.d.comb += [
-            eliminator.i.payload.items.eq(line.exps),
-            eliminator.i.payload.keep.eq(line.keep),
-            eliminator.i.payload.last.eq(line.a_last),
-            eliminator.i.valid.eq(self.i.valid & admit),
-            self.i.ready.eq(eliminator.i.ready & admit),
+            skid.i.payload.items.eq(line.exps),
+            skid.i.payload.keep.eq(line.keep),
+            skid.i.payload.last.eq(line.a_last),
+            skid.i.valid.eq(self.i.valid & admit),
+            self.i.ready.eq(skid.i.ready & admit),
         ]
         start = Signal.like(o.start)
         m.d.comb += [
@@ -75,24 +78,26 @@ class ValueCompactor(wiring.Component):
         """Count the rows inside and keep their S; returns whether the line that is offered may come in."""
         line = self.i.payload
         rows = Signal(range(self.MAX_ROWS + 1))
+        empty, full = Signal(init=1), Signal()
         inside = Signal()  # the last line that came in was not its row's last
-        log_slices = Signal(3)
-        self.size = Signal(layouts.bits_for_count(self.config.lanes), name="size")
+        self.size = Signal(layouts.bits_for_count(self.config.lanes), name="size", init=self.config.lanes)
         admit, enter, leave = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.empty.eq(rows == 0),
-            admit.eq(inside | self.empty | ((line.a.log_slices == log_slices) & (rows != self.MAX_ROWS))),
+            self.empty.eq(empty),
+            admit.eq(inside | empty | ~(line.a.resized | full)),
             enter.eq(self.i.valid & self.i.ready),
             leave.eq(self.o.valid & self.o.ready & self.o.payload.a_last),
         ]
+        begin = enter & ~inside
+        m.d.sync += [
+            empty.eq(~begin & (empty | (leave & (rows == 1)))),
+            full.eq(~leave & (full | (begin & (rows == self.MAX_ROWS - 1)))),
+        ]
+        with m.If(begin ^ leave):
+            m.d.sync += rows.eq(rows + Mux(begin, 1, -1))
         with m.If(enter):
-            m.d.sync += [inside.eq(~line.a_last), log_slices.eq(line.a.log_slices)]
-        m.d.sync += rows.eq(rows + (enter & ~inside) - leave)
-        most = self.config.lanes.bit_length() - 1
-        with m.Switch(log_slices):
-            for log in range(most):
-                with m.Case(log):
-                    m.d.comb += self.size.eq(self.config.lanes >> log)
-            with m.Default():
-                m.d.comb += self.size.eq(1)
+            m.d.sync += [inside.eq(~line.a_last), self.size.eq(1)]
+            for log in range(self.config.lanes.bit_length() - 1):
+                with m.If(line.a.log_slices == log):
+                    m.d.sync += self.size.eq(self.config.lanes >> log)
         return admit

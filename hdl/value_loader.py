@@ -24,7 +24,7 @@ class ValueLoader(wiring.Component):
     Members
     -------
     valid, generation, keyed : In(contexts)    jobs in flight, of which stage, with K commanded
-    clear : In(contexts)                       the context begins a new job with the next cycle
+    clear : In(contexts)                       the context is free, for two cycles at least before it gets a new job
     context : Out(n)                           asks for the record of a job,
     record : In(job_record)                    combinational
     gather_row : In(stream.Signature(row_tag)) a row whose survivors follow
@@ -110,7 +110,13 @@ class ValueLoader(wiring.Component):
         with m.If((live & self.commanded).bit_select(pointer, 1)):
             m.d.sync += [pointer.eq(pointer + 1), self._passed.bit_select(pointer, 1).eq(1)]
         loads = (live & self.keyed & ~self.generation & ~self.commanded).bit_select(pointer, 1)
-        given = Signal()
+        given, known = Signal(), Signal()  # known: slot, seq and pages are those of the context
+        asked, asked_gather = Signal(), Signal()  # a command waits
+        m.d.comb += [
+            self.command.valid.eq(asked),
+            self.gather_command.valid.eq(asked_gather),
+            given.eq((asked & self.command.ready) | (asked_gather & self.gather_command.ready)),
+        ]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.gather_row.ready.eq(1)
@@ -139,18 +145,16 @@ class ValueLoader(wiring.Component):
                 m.d.comb += allocator.grant.ready.eq(1)
                 m.d.sync += slot.eq(allocator.grant.payload.page << (config.value_page_slots.bit_length() - 1))
                 with m.If(allocator.grant.valid):
+                    m.d.sync += [asked.eq(~gathers), asked_gather.eq(gathers)]
                     m.next = "COMMAND"
             with m.State("COMMAND"):
-                m.d.comb += [
-                    self.command.valid.eq(~gathers),
-                    self.gather_command.valid.eq(gathers),
-                    given.eq(Mux(gathers, self.gather_command.ready, self.command.ready)),
-                ]
+                m.d.comb += known.eq(1)
                 with m.If(given):
-                    m.d.sync += seq.eq(seq + rows + repeat)
+                    m.d.sync += [asked.eq(0), asked_gather.eq(0), seq.eq(seq + rows + repeat)]
                     m.next = "IDLE"
         with m.If(given):
             m.d.sync += self.commanded.bit_select(context, 1).eq(1)
+        with m.If(known):
             for c in range(config.contexts):
                 with m.If(context == c):
                     m.d.sync += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl import layouts
@@ -51,8 +51,8 @@ class ValuePruner(wiring.Component):
 
     ROWS = 32
     """Rows between their parameters and their sum and threshold: covers softmax's latency with rows of one line."""
-    LATENCY = 2 + LineFilter.LATENCY + 2
-    PROB_LATENCY = LATENCY + Probability.LATENCY
+    LATENCY = 2 + LineFilter.LATENCY + 2 + 2
+    PROB_LATENCY = LATENCY - 2 + Probability.LATENCY
     _ROW_QUEUE = 8
 
     def __init__(self, config: Config):
@@ -87,24 +87,33 @@ class ValuePruner(wiring.Component):
         m.submodules.finder = finder = ThresholdFinder(self.config)
         m.submodules.window = window = RowWindow(filter_row(self.config))
         m.submodules.filter = line_filter = LineFilter(self.config)
-        m.submodules.lines = lines = StreamQueue(self.line.payload.shape(), depth=self.config.line_queue)
+        entry = data.StructLayout({"line": self.line.payload.shape(), "has_b": 1})
+        m.submodules.lines = lines = StreamQueue(entry, depth=self.config.line_queue)
+        m.submodules.kept = kept = StreamQueue(line_filter.o.payload.shape(), depth=3)
         wiring.connect(m, wiring.flipped(self.score), finder.line)
-        wiring.connect(m, wiring.flipped(self.line), lines.i)
-        m.d.comb += [self.topk_busy.eq(finder.busy), self.topk_rows.eq(finder.done)]
+        wiring.connect(m, line_filter.o, kept.i)
+        m.d.comb += [
+            self.topk_busy.eq(finder.busy),
+            self.topk_rows.eq(finder.done),
+            lines.i.valid.eq(self.line.valid),
+            lines.i.payload.line.eq(self.line.payload),
+            lines.i.payload.has_b.eq(self.line.payload.b_count != 0),
+            self.line.ready.eq(lines.i.ready),
+        ]
 
         waiting = self.join_rows(m, finder, window)
         known = Signal()
         m.d.comb += [
-            known.eq(window.a_valid & ((lines.o.payload.b_count == 0) | window.b_valid)),
-            line_filter.i.payload.line.eq(lines.o.payload),
+            known.eq(window.a_valid & (~lines.o.payload.has_b | window.b_valid)),
+            line_filter.i.payload.line.eq(lines.o.payload.line),
             line_filter.i.payload.a.eq(window.a),
             line_filter.i.payload.b.eq(window.b),
             line_filter.i.valid.eq(lines.o.valid & known),
             lines.o.ready.eq(line_filter.i.ready & known),
-            window.advance.eq(lines.o.valid & lines.o.ready & lines.o.payload.a_last),
+            window.advance.eq(lines.o.valid & lines.o.ready & lines.o.payload.line.a_last),
         ]
         m.d.sync += self.stall_topk.eq(lines.o.valid & ~known & waiting)
-        self.hand_out(m, line_filter.o)
+        self.hand_out(m, kept.o)
         return m
 
     def join_rows(self, m: Module, finder: ThresholdFinder, window: RowWindow) -> Signal:
@@ -138,6 +147,10 @@ class ValuePruner(wiring.Component):
             window.i.payload.facts.log_slices.eq(fact.log_slices),
         ]
         m.d.comb += [window.i.payload.facts[name].eq(row_sum[name]) for name in ("tag", "recip", "pe", "flat")]
+        gathered = Signal.like(fact.log_slices, name="gathered", reset_less=True)  # of the last row that is compacted
+        m.d.comb += window.i.payload.facts.resized.eq(fact.gather & (fact.log_slices != gathered))
+        with m.If(step & fact.gather & ~row_sum.flat):
+            m.d.sync += gathered.eq(fact.log_slices)
         m.d.comb += room.eq(window.i.ready & self.hand_out_rows(m, fact, row_sum, step))
         return waiting
 
@@ -162,11 +175,9 @@ class ValuePruner(wiring.Component):
         """Each line to probabilities and, as it is or compacted, to the value lines; keep masks to the fetcher."""
         m.submodules.probability = probability = Probability(self.config)
         m.submodules.compactor = compactor = ValueCompactor(self.config)
-        m.submodules.probs = probs = StreamQueue(self.prob.payload.shape(), depth=4)
         m.submodules.values = values = StreamQueue(self.value_line.payload.shape(), depth=self.value_depth)
         m.submodules.masks = masks = StreamQueue(self.gather.payload.shape(), depth=16)
-        wiring.connect(m, probability.o, probs.i)
-        wiring.connect(m, probs.o, wiring.flipped(self.prob))
+        wiring.connect(m, probability.o, wiring.flipped(self.prob))
         wiring.connect(m, values.o, wiring.flipped(self.value_line))
         wiring.connect(m, masks.o, wiring.flipped(self.gather))
 
@@ -193,10 +204,10 @@ class ValuePruner(wiring.Component):
             compactor.o.ready.eq(values.i.ready),
             values.i.valid.eq(compactor.o.valid | (step & direct)),
         ]
-        with m.If(compactor.empty):
+        with m.If(compactor.o.valid):
+            m.d.comb += entry.eq(compactor.o.payload)
+        with m.Else():
             m.d.comb += [entry[name].eq(line[name]) for name in layouts.line_shape(self.config)]
             m.d.comb += [
                 entry.exps[lane].eq(Mux(line.keep[lane], line.exps[lane], 0)) for lane in range(self.config.lanes)
             ]
-        with m.Else():
-            m.d.comb += entry.eq(compactor.o.payload)

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import Flow
 
 from hdl.config import Config
 
-__all__ = ["VERSION", "port_map", "port_widths", "to_verilog", "top_of"]
+__all__ = ["VERSION", "dotted", "port_map", "port_widths", "to_verilog", "top_of"]
 
 VERSION = "0.1.0"
 """Version of the generator, written in every file it makes (the same as in pyproject.toml)."""
@@ -56,7 +56,7 @@ def _header(config: Config, name: str) -> str:
     return "\n".join(f"// {line}".rstrip() for line in lines) + "\n"
 
 
-def _dotted(text: str) -> str:
+def dotted(text: str) -> str:
     """Name elements of arrays ``\\x.0``, not ``\\x[0]``: tools take that for bit 0 of a vector ``x`` (abc9 aborts)."""
     return re.sub(r"\\\S+", lambda name: re.sub(r"\[(\d+)\]", r".\1", name[0]), text)
 
@@ -74,4 +74,4 @@ def to_verilog(config: Config, *, top: Any = None, name: str = TOP_NAME) -> str:
         for port, (value, direction) in port_map(top).items()
     }
     text = verilog.convert(top, name=name, ports=ports, emit_src=False, strip_internal_attrs=True)
-    return _header(config, name) + _dotted(text)
+    return _header(config, name) + dotted(text)

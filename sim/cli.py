@@ -10,6 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fpga.board_cli import board
+from fpga.fpga_cli import bitstream, fpga_app
+from fpga.synth_cli import baselines, netlist, synth
 from sim.eval_cli import eval_app
 from sim.reproduce_cli import reproduce
 from sim.workload_cli import workload
@@ -30,7 +33,13 @@ app = typer.Typer(
 
 app.add_typer(eval_app, name="eval")
 app.command()(workload)
+app.command()(synth)
+app.command()(baselines)
+app.command()(netlist)
 app.command()(reproduce)
+app.command()(bitstream)
+app.command()(board)
+app.add_typer(fpga_app, name="fpga")
 
 Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")]
 
@@ -76,7 +85,7 @@ def run(
     generate: Annotated[
         int | None, typer.Option("--generate", help="Tokens a language model adds; default 16.")
     ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="auto, verilator, pysim or golden.")] = "auto",
+    engine: Annotated[str, typer.Option("--engine", help="auto, verilator, pysim, fpga or golden.")] = "auto",
     preset: Preset = "tiny",
     algorithm: Annotated[
         str | None, typer.Option("--algorithm", help="A named one, or a .json file; default no pruning, K 8+4.")
@@ -106,6 +115,8 @@ def run(
     layers: Annotated[int | None, typer.Option("--layers", help="Layers that run on the engine; default all.")] = None,
     max_cycles: Annotated[int | None, typer.Option("--max-cycles", help="Most cycles of a layer.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Waveform file (VCD).")] = None,
+    port: Annotated[str | None, typer.Option("--port", help="Serial port of the board of the engine fpga.")] = None,
+    baud: Annotated[int | None, typer.Option("--baud", help="Of the port; default 1000000.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Metrics; default build/sim/metrics.json.")] = None,
     html_path: Annotated[Path | None, typer.Option("--html", help="A page of the run.")] = None,
 ) -> None:
@@ -141,6 +152,8 @@ def run(
         layers=layers,
         max_cycles=max_cycles,
         trace=trace,
+        port=port,
+        baud=baud,
         json_path=json_path,
         html_path=html_path,
     )
@@ -156,34 +169,6 @@ def bench(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...",
         bench_command(names or [])
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-@app.command()
-def synth(
-    preset: Preset = "ulx3s",
-    block: Annotated[str | None, typer.Option("--block", help="One component of hdl/, such as Softmax.")] = None,
-) -> None:
-    """Synthesize for the ECP5 with Yosys and check that it fits an LFE5U-85F."""
-    from fpga.synth import DEVICE, SynthError, shortages, synthesize
-
-    config, console = load_config(preset), Console()
-    try:
-        with Console(stderr=True).status(f"Yosys: {block or config.name}"):
-            report = synthesize(config, block=block)
-    except SynthError as error:
-        if str(error).startswith("--"):
-            raise UserError(str(error)) from None
-        console.print(f"error: {error}", style="red", markup=False)
-        raise typer.Exit(1) from None
-    table = Table("Resource", "Used", f"{DEVICE}", "%", title=f"{block or 'SpAtten'}, {config.name}")
-    for name, used in report["usage"].items():
-        limit = report["limits"][name]
-        table.add_row(name, f"{used:,}", f"{limit:,}", f"{100 * used / limit:.1f}")
-    console.print(table)
-    for line in shortages(report["usage"]):
-        console.print(f"does not fit: {line}", style="red")
-    if not report["fits"]:
-        raise typer.Exit(1)
 
 
 @app.command()

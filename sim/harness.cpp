@@ -147,7 +147,10 @@ enum State : int { RUNNING, DONE, STUCK, FAULT };
 
 class Simulation {
 public:
-    explicit Simulation(const char* trace_path) : context_(new VerilatedContext), top_(new Vspatten(context_.get())) {
+    // seed: of the model's random bits, from 1.
+    Simulation(const char* trace_path, int seed) : context_(new VerilatedContext) {
+        context_->randSeed(seed);
+        top_.reset(new Vspatten(context_.get()));
 #define X(c)                                                                                                    \
     pins_.push_back({&top_->memory_##c##_request_valid, &top_->memory_##c##_request_ready,                      \
                      &top_->memory_##c##_request_payload, &top_->memory_##c##_response_valid,                   \
@@ -403,7 +406,7 @@ private:
 
 extern "C" {
 
-void* spatten_new(const char* trace_path) { return new Simulation(trace_path); }
+void* spatten_new(const char* trace_path, int seed) { return new Simulation(trace_path, seed); }
 void spatten_free(void* s) { delete static_cast<Simulation*>(s); }
 void spatten_set_ideal(void* s, int channel, uint32_t latency, uint32_t depth, uint64_t threshold, uint64_t seed) {
     static_cast<Simulation*>(s)->set_ideal(channel, latency, depth, threshold, seed);

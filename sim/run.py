@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fpga.host import SetupError
 from golden.accounting import dram_reduction, factors, summed
 from golden.algorithm import Algorithm
 from golden.layer import Layer, Outcome, run_layer
@@ -35,7 +36,7 @@ from sim.text import print_header, print_layers, print_summary, print_text, read
 
 __all__ = ["ENGINES", "METRICS", "LayerRecord", "run_command", "write_json"]
 
-ENGINES = ("auto", "verilator", "pysim", "golden")
+ENGINES = ("auto", "verilator", "pysim", "fpga", "golden")
 METRICS = Path("build/sim/metrics.json")
 GENERATE = 16
 """Tokens that a language model adds, if the user does not say how many."""
@@ -87,9 +88,35 @@ def _engine_name(engine: str, trace: Path | str | None) -> str:
         from sim import verilator
 
         engine = "verilator" if verilator.available() else "pysim"
-    if engine == "golden" and trace is not None:
-        raise UserError("--trace needs an engine with waveforms, verilator or pysim, not golden")
+    if engine in ("golden", "fpga") and trace is not None:
+        raise UserError(f"--trace needs an engine with waveforms, verilator or pysim, not {engine}")
     return engine
+
+
+def _check_board(engine: str, port: str | None, baud: int | None, timing: MemoryTiming, max_cycles: int | None) -> None:
+    """Are the options of a board given with a board, and only such?"""
+    if engine != "fpga":
+        for option, value in (("port", port), ("baud", baud)):
+            if value is not None:
+                raise UserError(f"--{option} needs --engine fpga, not {engine}")
+        return
+    if port is None:
+        raise UserError("--port must name the board's serial port with --engine fpga; it is missing")
+    if baud is not None and baud < 1:
+        raise UserError(f"--baud must be at least 1, not {baud}")
+    usual = MemoryTiming()
+    simulated = (
+        ("memory", timing.mode != usual.mode),
+        ("memory_latency", timing.latency != usual.latency),
+        ("memory_stall", timing.stall != usual.stall),
+        ("seed", timing.seed != usual.seed),
+        ("max_cycles", max_cycles is not None),
+    )
+    for name, given in simulated:
+        if given:
+            raise UserError(
+                f"{option_of(name)} needs a simulated engine, not fpga: a board has its own memory and clock"
+            )
 
 
 def _writable(option: str, path: Path) -> Path:
@@ -256,12 +283,19 @@ class _Task:
     config: Config
     timing: MemoryTiming
     engine: str
+    port: str | None
+    """of the board"""
     layers: int
     """of each step, that run on the engine"""
 
     @property
     def tokens(self) -> list[str]:
         return self.model.tokens(self.text)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether ``timing`` holds."""
+        return self.engine not in ("golden", "fpga")
 
 
 class _Runner:
@@ -320,6 +354,8 @@ def run_command(
     layers: int | None = None,
     max_cycles: int | None = None,
     trace: Path | str | None = None,
+    port: str | None = None,
+    baud: int | None = None,
     json_path: Path | str | None = None,
     html_path: Path | str | None = None,
     console: Console | None = None,
@@ -328,7 +364,8 @@ def run_command(
     """Run ``text`` through ``model`` and print, and write to ``json_path``, what the accelerator did.
 
     generate: tokens that a language model adds, 16 if None. layers: the first so many layers run on the engine, the
-    others on the golden model. max_cycles: most cycles of a layer. trace: waveform file (VCD). html_path: the page.
+    others on the golden model. max_cycles: most cycles of a layer. trace: waveform file (VCD). port, baud: of the
+    board of the engine "fpga". html_path: the page.
     Returns the exit status: 0, 1 (results differ from the golden model, or the hardware failed), 2 (the user asked for
     what cannot be done).
     """
@@ -349,6 +386,7 @@ def run_command(
         for option, value, least in (("layers", layers, 1), ("max_cycles", max_cycles, 1), ("generate", generate, 0)):
             if value is not None and value < least:
                 raise UserError(f"{option_of(option)} must be at least {least}, not {value}")
+        _check_board(name, port, baud, timing, max_cycles)
         loaded = _load(model, config)
         _check_algorithm(loaded, chosen, config, settings)
         generate = _check_generate(loaded, generate)
@@ -363,17 +401,22 @@ def run_command(
         config=config,
         timing=timing,
         engine=name,
+        port=port,
         layers=min(layers or loaded.num_layers, loaded.num_layers),
     )
-    options: dict[str, Any] = {"timing": timing, "trace": Path(trace) if trace else None}
-    if max_cycles is not None:
-        options["max_cycles"] = max_cycles
+    if name == "fpga":
+        options: dict[str, Any] = {"port": port} | ({} if baud is None else {"baud": baud})
+    else:
+        options = {"timing": timing, "trace": Path(trace) if trace else None}
+        options |= {} if max_cycles is None else {"max_cycles": max_cycles}
     try:
         with contextlib.ExitStack() as stack:
             simulator = None
             if name != "golden":
                 simulator = stack.enter_context(contextlib.closing(engine_factory(name, config, **options)))
             metrics, record = _run(console, task, simulator)
+    except SetupError as error:
+        return _fail(console, f"--{error}", 2)
     except ModelError as error:
         return _fail(console, _of_model(model, error), 2)
     except EngineError as error:
@@ -432,7 +475,7 @@ def _run_record(
 ) -> RunRecord:
     timing = task.timing
     ideal = f", latency {timing.latency}, stall {timing.stall:g}" if timing.mode == "ideal" else ""
-    memory = f"{timing.mode}{ideal}, seed {timing.seed}"
+    memory = f"{timing.mode}{ideal}, seed {timing.seed}" if task.simulated else ""
     record = record_of(
         runner.traces,
         tokens=task.tokens,
@@ -444,7 +487,7 @@ def _run_record(
         preset=task.config.name,
         algorithm=metrics["algorithm"],
         revision=metrics["git_revision"] or "",
-        memory="" if task.engine == "golden" else memory,
+        memory="board" if task.engine == "fpga" else memory,
         dram_reduction=metrics["dram_reduction"],
         embedding_cosine=metrics["embedding_cosine"],
         factors=metrics["factors"],
@@ -506,10 +549,10 @@ def _metrics(task: _Task, runner: _Runner) -> dict[str, Any]:
         "prob_error": total.prob_error,
         "out_error": total.out_error,
         "num_multipliers": config.num_multipliers,
-        "memory": "none" if task.engine == "golden" else task.timing.mode,
-        "memory_latency": task.timing.latency if task.timing.mode == "ideal" else None,
-        "memory_stall": task.timing.stall if task.timing.mode == "ideal" else None,
-        "seed": task.timing.seed,
+        "memory": {"golden": "none", "fpga": "board"}.get(task.engine, task.timing.mode),
+        "memory_latency": task.timing.latency if task.timing.mode == "ideal" and task.engine != "fpga" else None,
+        "memory_stall": task.timing.stall if task.timing.mode == "ideal" and task.engine != "fpga" else None,
+        "seed": task.timing.seed if task.engine != "fpga" else None,
         "versions": _versions(),
         "git_revision": revision(),
         "layers": [dataclasses.asdict(record) for record in runner.engine_records if not record.step],
@@ -524,11 +567,12 @@ def _header(task: _Task) -> Iterator[tuple[str, str]]:
     text = task.text if len(task.text) <= 200 else task.text[:199] + "…"
     timing = task.timing
     latency = f" latency {timing.latency}" if timing.mode == "ideal" else ""
-    memory = "" if task.engine == "golden" else f", memory {timing.mode}{latency}, seed {timing.seed}"
+    memory = f", memory {timing.mode}{latency}, seed {timing.seed}" if task.simulated else ""
+    port = f", port {task.port}" if task.port else ""
     yield "model", f"{model.name}: {model.num_layers} layers, {model.num_heads} heads{shared}, D = {model.dim}"
     yield "text", f"{text} ({len(task.tokens)} tokens)"
     yield "preset", f"{config.name}: 2 × {config.num_multipliers} multipliers, {config.lanes} lanes"
-    yield "engine", task.engine + memory
+    yield "engine", task.engine + memory + port
     yield "settings", _precision(algorithm.attention)
     if algorithm.prompt is not None and task.generate:
         yield "of prompt", _precision(algorithm.prompt)

@@ -27,7 +27,17 @@ from sim.engine import HOST_STREAMS, Engine, EngineError, RawRun, stall_threshol
 from sim.jobs import word_count
 from sim.memory import MemoryImage
 
-__all__ = ["BuildError", "VerilatorEngine", "available", "build", "missing_tools", "run_verilator"]
+__all__ = [
+    "BuildError",
+    "VerilatorEngine",
+    "available",
+    "build",
+    "cached_build",
+    "compile_library",
+    "missing_tools",
+    "model_key",
+    "run_verilator",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 HARNESS = Path(__file__).with_name("harness.cpp")
@@ -93,12 +103,10 @@ def _versions() -> str:
     )
 
 
-def _key(config: Config, sources: list[str], trace: bool) -> str:
-    """Hash of all that the model depends on."""
-    texts = [path.read_text() for path in HARNESS_SOURCES]
-    parts = [config.to_json(), OPTIMIZE, str(trace), _versions(), *texts]
+def model_key(config: Config, sources: list[str], trace: bool = False) -> str:
+    """Hash of all that a model depends on: its sources, and what makes it."""
     digest = hashlib.sha256()
-    for part in [*parts, *sources]:
+    for part in [config.to_json(), OPTIMIZE, str(trace), _versions(), *sources]:
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:20]
 
@@ -117,14 +125,12 @@ def _checked(process: subprocess.CompletedProcess[str], what: str, log: Path) ->
         raise BuildError(f"{what} failed with exit status {process.returncode}; its last lines are:\n{tail}")
 
 
-def _compile(folder: Path, channels: int, trace: bool) -> None:
-    """Make ``libspatten.so`` in the folder from its ``spatten.v``."""
-    calls = " ".join(f"X({c})" for c in range(channels))
-    (folder / "spatten_ports.h").write_text(f'#include "Vspatten.h"\n#define SPATTEN_CHANNELS(X) {calls}\n')
+def compile_library(folder: Path, harness: Path, *, trace: bool = False, optimize: str = OPTIMIZE) -> None:
+    """Make ``libspatten.so`` in the folder from its ``spatten.v`` and a harness in C++."""
     flags = "-std=c++20 -fPIC -DVL_TIME_CONTEXT"
     variables = [
         "CFG_CXXFLAGS_PCH_I=-include",  # else g++ refuses the precompiled header
-        f"OPT_FAST={OPTIMIZE}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",  # slow: constructors; global: run-time library
+        f"OPT_FAST={optimize}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",  # slow: constructors; global: run-time library
         f"PYTHON3={sys.executable}",
     ]  # fmt: skip
     arguments = [
@@ -137,7 +143,7 @@ def _compile(folder: Path, channels: int, trace: bool) -> None:
     include = _package_root() or Path()
     command = [
         "g++", OPTIMIZE, *flags.split(), "-shared", "-I.", "-Iobj", f"-I{include / 'include'}",
-        f"-I{include / 'include' / 'vltstd'}", *(["-DSPATTEN_TRACE"] if trace else []), str(HARNESS),
+        f"-I{include / 'include' / 'vltstd'}", *(["-DSPATTEN_TRACE"] if trace else []), str(harness),
         "obj/libVspatten.a", "obj/libverilated.a", "-pthread", "-o", "libspatten.so",
     ]  # fmt: skip
     process = subprocess.run(
@@ -147,42 +153,19 @@ def _compile(folder: Path, channels: int, trace: bool) -> None:
     shutil.rmtree(folder / "obj")
 
 
-def build(
-    config: Config,
-    *,
-    factory: Callable[[Config], Any] = verilog.top_of,
-    trace: bool = False,
-    cache: Path = CACHE,
-    console: Console | None = None,
-) -> Path:
-    """Folder with ``libspatten.so`` and ``spatten.v`` of the top that ``factory`` makes; built if not in the cache.
+def cached_build(final: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder ``final``; if its ``libspatten.so`` is not there, ``fill`` makes the contents of the folder.
 
     Many processes may build at a time: each works in a folder of its own and renames it at the end.
     """
     if missing_tools():
         raise BuildError(f"{', '.join(missing_tools())} must be installed for the verilator engine; see spatten doctor")
-    console = console or Console(stderr=True)
-    top, text = None, ""
-    if factory is verilog.top_of:
-        # The sources stand for the Verilog, which takes long to make.
-        sources = [path.name + path.read_text() for path in sorted((ROOT / "hdl").glob("*.py"))]
-    else:
-        top = factory(config)
-        text = verilog.to_verilog(config, top=top)
-        sources = [text]
-    final = cache / f"{config.name}-{_key(config, sources, trace)}"
     if (final / "libspatten.so").is_file():
         return final
-    cache.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="building-", dir=final.parent))
     try:
-        if top is None:
-            with console.status(f"Verilog of {config.name}"):
-                top = factory(config)
-                text = verilog.to_verilog(config, top=top)
-        _write_design(top, text, work)
-        with console.status(f"Verilator model of {config.name} (once per configuration and source)"):
-            _compile(work, config.num_channels, trace)
+        fill(work)
         try:
             work.rename(final)
         except OSError:
@@ -193,10 +176,51 @@ def build(
     return final
 
 
+def build(
+    config: Config,
+    *,
+    factory: Callable[[Config], Any] = verilog.top_of,
+    source: Callable[[str], str] | None = None,
+    trace: bool = False,
+    cache: Path = CACHE,
+    console: Console | None = None,
+) -> Path:
+    """Folder with ``libspatten.so`` and ``spatten.v`` of the top that ``factory`` makes; built if not in the cache.
+
+    source: makes of the Verilog what is built instead, with the same ports, such as a netlist.
+    """
+    console = console or Console(stderr=True)
+    if factory is verilog.top_of and source is None:
+        # The sources stand for the Verilog, which takes long to make.
+        top, text = None, ""
+        sources = [path.name + path.read_text() for path in sorted((ROOT / "hdl").glob("*.py"))]
+    else:
+        top = factory(config)
+        text = verilog.to_verilog(config, top=top)
+        text = text if source is None else source(text)
+        sources = [text]
+
+    def fill(work: Path) -> None:
+        design, design_text = top, text
+        if design is None:
+            with console.status(f"Verilog of {config.name}"):
+                design = factory(config)
+                design_text = verilog.to_verilog(config, top=design)
+        _write_design(design, design_text, work)
+        calls = " ".join(f"X({channel})" for channel in range(config.num_channels))
+        (work / "spatten_ports.h").write_text(f'#include "Vspatten.h"\n#define SPATTEN_CHANNELS(X) {calls}\n')
+        with console.status(f"Verilator model of {config.name} (once per configuration and source)"):
+            # A netlist is much code for few cycles.
+            compile_library(work, HARNESS, trace=trace, optimize=OPTIMIZE if source is None else "-O0")
+
+    texts = [path.read_text() for path in HARNESS_SOURCES]
+    return cached_build(cache / f"{config.name}-{model_key(config, [*texts, *sources], trace)}", fill)
+
+
 # Run -----------------------------------------------------------------------------------------------------------
 
 _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
-    "new": (ctypes.c_void_p, [ctypes.c_char_p]),
+    "new": (ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]),
     "free": (None, [ctypes.c_void_p]),
     "set_ideal": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint32] + [ctypes.c_uint64] * 2),
     "set_hbm2": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64]),
@@ -245,7 +269,8 @@ def _copied(address: int | None, count: int, dtype: str) -> np.ndarray:
 class VerilatorEngine(Engine):
     """:class:`sim.engine.Engine` on a Verilator model; options as there.
 
-    factory: makes the top from the configuration (tests give stand-ins). cache: folder of built models.
+    factory: makes the top from the configuration (tests give stand-ins). source: see :func:`build`. cache: folder of
+    built models. The seed of the timing is also that of what begins with random bits, in a netlist.
     """
 
     name = "verilator"
@@ -255,15 +280,16 @@ class VerilatorEngine(Engine):
         config: Config,
         *,
         factory: Callable[[Config], Any] = verilog.top_of,
+        source: Callable[[str], str] | None = None,
         cache: Path = CACHE,
         **options: Any,
     ):
         super().__init__(config, **options)
-        folder = build(config, factory=factory, trace=self.trace is not None, cache=cache)
+        folder = build(config, factory=factory, source=source, trace=self.trace is not None, cache=cache)
         self._library = _Library(folder / "libspatten.so")
         self._counters = json.loads((folder / "counters.json").read_text())
         trace = str(self.trace).encode() if self.trace is not None else None
-        self._handle = self._library.new(trace)
+        self._handle = self._library.new(trace, self.timing.seed % 0x7FFFFFFF + 1)
 
     def close(self) -> None:
         if self._handle:

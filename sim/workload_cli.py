@@ -103,11 +103,11 @@ def _check(
 
 
 def _timing(memory: str, engine: str, config: Config) -> Any:
-    from sim.engine import ENGINES, MemoryTiming
+    from sim.engine import SIMULATORS, MemoryTiming
     from sim.options import UserError, naming
 
-    if engine not in ENGINES:
-        raise UserError(f"--engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    if engine not in SIMULATORS:
+        raise UserError(f"--engine must be one of {', '.join(SIMULATORS)}, not {engine!r}")
     with naming(["mode"]):
         timing = MemoryTiming(mode=memory)
     if memory == "hbm2":

@@ -17,7 +17,13 @@ def convert(config, items, stall=0):
     slices = []
     for i, (elements, width, is_signed, shift, granules) in enumerate(items):
         raw = sum((value & ((1 << width) - 1)) << (e * width) for e, value in enumerate(elements))
-        fields = {"width": width, "signed": is_signed, "shift": shift, "granules": granules, "tag": i % 256}
+        fields = {
+            "width": 1 << config.plane_widths.index(width),
+            "signed": is_signed,
+            "shift": shift,
+            "granules": granules,
+            "tag": i % 256,
+        }
         slices.append({"raw": raw, **fields})
     results, cycles = run_streams(BitwidthConverter(config, tag=8), {"i": slices}, {"o": len(items)}, stall=stall)
     assert [item["tag"] for item in results["o"]] == [i % 256 for i in range(len(items))]

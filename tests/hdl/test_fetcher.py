@@ -796,7 +796,7 @@ def test_gathered_rows_pass_keys():
     loads = [(key, rows), (key, rows), (value, kept)]
     words = [sum(words_read(plane, read, c) for plane, read in loads) for c in range(FAST.num_channels)]
     assert [len(reads) for reads in bench.memory.reads] == words
-    assert times["complete"] - times["command"] <= 140, times
+    assert times["complete"] - times["command"] <= 145, times
     assert max(words) / cycles >= 0.87, cycles
 
 

@@ -2,7 +2,7 @@ import random
 
 import pytest
 import torch
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from hypothesis import given, settings
@@ -29,8 +29,11 @@ CONFIGS = {
 }  # fmt: skip
 
 
+DELAY = 3
+
+
 class Bench(wiring.Component):
-    """Normalizer with the accumulators in the payload."""
+    """Normalizer with the accumulators in the payload; a row is announced, and comes DELAY cycles later."""
 
     def __init__(self, config):
         self.config = config
@@ -40,13 +43,22 @@ class Bench(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dut = dut = Normalizer(self.config)
+        m.submodules.dut = dut = Normalizer(self.config, delay=DELAY)
         wiring.connect(m, dut.o, wiring.flipped(self.o))
         m.d.comb += [
-            dut.i.valid.eq(self.i.valid),
-            dut.i.payload.eq(self.i.payload.row),
-            self.i.ready.eq(dut.i.ready),
-            *(port.eq(self.i.payload.acc[e]) for e, port in enumerate(dut.acc)),
+            dut.announce.valid.eq(self.i.valid),
+            dut.announce.payload.eq(self.i.payload.row.dim),
+            self.i.ready.eq(dut.announce.ready),
+        ]
+        valid, row = self.i.valid & self.i.ready, self.i.payload
+        for stage in range(DELAY):
+            next_valid, next_row = Signal(name=f"valid_{stage}"), Signal(row.shape(), name=f"row_{stage}")
+            m.d.sync += [next_valid.eq(valid), next_row.eq(row)]
+            valid, row = next_valid, next_row
+        m.d.comb += [
+            dut.i.valid.eq(valid),
+            dut.i.payload.eq(row.row),
+            *(port.eq(row.acc[e]) for e, port in enumerate(dut.acc)),
         ]
         return m
 
@@ -102,14 +114,14 @@ def test_throughput(name):
     config = CONFIGS[name]
     rows = [make_row(config, random.Random(i), 3 << 16, config.dims[-1]) for i in range(10)]
     count, last = check(config, rows, stall=0)
-    assert last <= count + Normalizer(config).latency
+    assert last <= count + DELAY + Normalizer(config, delay=DELAY).latency
 
 
 def test_latency():
     config = CONFIGS["tiny"]
     row = make_row(config, random.Random(1), 1 << 17, 16)
     _, last = check(config, [row], stall=0)
-    assert last == Normalizer(config).latency + 16 // config.norm_lanes - 1
+    assert last == DELAY + Normalizer(config, delay=DELAY).latency + 16 // config.norm_lanes - 1
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -121,3 +133,9 @@ def test_any_sum_and_accumulator(cases, seed):
     config, rng = PRESETS["tiny"], random.Random(seed)
     rows = [make_row(config, rng, exp_sum, 16, extreme=acc) for exp_sum, acc in cases]
     check(config, rows, stall=0)
+
+
+@pytest.mark.parametrize("delay", [0, "1"])
+def test_delay_is_checked(delay):
+    with pytest.raises(ValueError, match=f"delay must be a positive integer, not {delay!r}"):
+        Normalizer(PRESETS["tiny"], delay=delay)

@@ -177,7 +177,7 @@ def test_timing_errors(options, message):
 
 
 def test_engine_name():
-    with pytest.raises(ValueError, match="engine must be one of verilator, pysim, not 'spice'"):
+    with pytest.raises(ValueError, match="engine must be one of verilator, pysim, fpga, not 'spice'"):
         make_engine("spice", TINY)
 
 

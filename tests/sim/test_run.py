@@ -270,7 +270,7 @@ def test_golden_counts_no_cycles(run):
         (dict(text="@no_such_file"), "--text file 'no_such_file' cannot be read: No such file or directory"),
         (dict(text="a " * 63), "--text has 65 tokens, but the limit is 64 (preset tiny, heads of dimension 16)"),
         (dict(preset="huge"), "--preset must be one of tiny, ulx3s, eighth, paper or a .json file, not 'huge'"),
-        (dict(engine="fpga"), "--engine must be one of auto, verilator, pysim, golden, not 'fpga'"),
+        (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, fpga, golden, not 'asic'"),
         (dict(engine="golden", trace="a.vcd"), "--trace needs an engine with waveforms"),
         (dict(algorithm="magic"), "--algorithm must be one of dense, "),
         (dict(algorithm="magic.json"), "--algorithm file 'magic.json' cannot be read: No such file or directory"),

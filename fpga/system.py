@@ -1,0 +1,95 @@
+"""A whole board behind its pins: serial link, core and memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from fpga.block_memory import BlockMemory
+from fpga.link import Link
+from fpga.protocol import HOST_STREAM, RESULT_STREAM
+from fpga.sdram import SdramMemory
+from fpga.settings import SystemSettings
+from hdl.spatten import SpAtten
+
+__all__ = ["System"]
+
+
+class System(wiring.Component):
+    """Link, core and memory of a design, in one clock domain; see docs/fpga.md.
+
+    The link's RESET holds the core in reset; meanwhile the core asks nothing of the memory, and the words that it asked
+    for before are dropped.
+
+    Members
+    -------
+    rx : In(1), init=1     serial line from the host
+    tx : Out(1), init=1    serial line to it
+    idle : Out(1)          nothing to do
+    busy : Out(1)          a job is in flight, or a command is executed
+    error : Out(1)         a frame was damaged, or a command or job refused, since the last RESET
+    sdram : Out(SdramPins) with the memory "sdram" only
+    """
+
+    def __init__(self, settings: SystemSettings):
+        self.settings = settings
+        self._memory = (SdramMemory if settings.memory == "sdram" else BlockMemory)(settings)
+        members = {
+            "rx": In(1, init=1),
+            "tx": Out(1, init=1),
+            "idle": Out(1),
+            "busy": Out(1),
+            "error": Out(1),
+        }
+        if settings.memory == "sdram":
+            members["sdram"] = self._memory.signature.members["pins"]
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.link = self._link = link = Link(self.settings)
+        m.submodules.memory = self._memory
+        # A register, since the reset goes to every corner of the core.
+        self._core_reset = core_reset = Signal(init=1)
+        self._core = core = SpAtten(self.settings.core)
+        m.submodules.core = ResetInserter(core_reset)(core)
+        m.d.sync += core_reset.eq(link.core_reset)
+        m.d.comb += [
+            link.rx.eq(self.rx),
+            self.tx.eq(link.tx),
+            core.window_base.eq(self.settings.window_base),
+            core.window_limit.eq(self.settings.window_limit),
+        ]
+        m.d.sync += [self.busy.eq(link.busy), self.idle.eq(~link.busy), self.error.eq(link.error)]
+        self._connect_streams(m)
+        self._connect_memory(m)
+        return m
+
+    def _connect_streams(self, m):
+        link, core = self._link, self._core
+        for name in HOST_STREAM:
+            connect(m, getattr(link, name), getattr(core, name))
+        for name in RESULT_STREAM:
+            connect(m, getattr(core, name), getattr(link, name))
+        m.d.comb += [link.counters.eq(core.counters), core.counters_clear.eq(link.counters_clear)]
+
+    def _connect_memory(self, m):
+        link, core, memory = self._link, self._core, self._memory
+        connect(m, link.memory, memory.host)
+        m.d.comb += [
+            link.memory_idle.eq(memory.idle),
+            link.words_read.eq(memory.words_read),
+            memory.clear.eq(link.counters_clear | self._core_reset),
+        ]
+        for asks, serves in zip(core.memory, memory.core, strict=True):
+            m.d.comb += [
+                serves.request.valid.eq(asks.request.valid & ~self._core_reset),
+                serves.request.payload.eq(asks.request.payload),
+                asks.request.ready.eq(serves.request.ready),
+                asks.response.valid.eq(serves.response.valid),
+                asks.response.payload.eq(serves.response.payload),
+                serves.response.ready.eq(asks.response.ready | self._core_reset),
+            ]
+        if self.settings.memory == "sdram":
+            connect(m, memory.pins, flipped(self.sdram))
