@@ -148,6 +148,7 @@ class Gather(wiring.Component):
                 port.valid.eq(mine.any() | end),
                 port.payload.end.eq(end),
                 port.payload.load.eq(Mux(end, end_load, load)),
+                port.payload.joined.eq(end),  # not read of gathered rows
             ]
             for i in reversed(range(config.lanes)):
                 with m.If(mine[i] & ~end):

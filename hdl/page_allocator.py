@@ -110,7 +110,7 @@ class PageAllocator(wiring.Component):
             if len(nodes) % 2:
                 nodes.append((Const(0, 1), nodes[-1][1]))
             nodes = [
-                (low | high, Cat(Mux(low, low_index, high_index), ~low))
+                (low | high, Cat(Mux(low, low_index, high_index) if len(low_index) else (), ~low))
                 for (low, low_index), (high, high_index) in zip(nodes[::2], nodes[1::2], strict=True)
             ]
         return nodes[0]
