@@ -16,7 +16,7 @@ from typing import Any
 
 from fpga.boards import Board, BoardTop
 from fpga.settings import SystemSettings, config_digest
-from fpga.synth import LIMITS, parse_usage
+from fpga.synth import LIMITS, SYNTH_ECP5, parse_usage
 from hdl import verilog
 from sim.files import write_bytes, write_text
 
@@ -106,6 +106,7 @@ def _plan(board: Board, settings: SystemSettings, seed: int, work: Path) -> list
         BoardTop(board, settings),
         _NAME,
         emit_src=False,
+        synth_opts=SYNTH_ECP5.split(maxsplit=1)[1],
         script_after_synth=f"tee -q -o {_NAME}.stat.json stat -json",
         # A bitstream is made even if the target is missed: whoever asked decides.
         nextpnr_opts=f"--seed {seed} --timing-allow-fail --report {_NAME}.report.json",

