@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl import layouts
 from hdl.config import LSB_BITS, Config
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["JobChecker"]
 
@@ -31,7 +32,7 @@ class JobChecker(wiring.Component):
 
     Ids of a job with ``list`` = 1 are written to the id list that is not current, when no job in flight uses it; the
     list becomes current only if the job is accepted, so a refused job leaves no trace. Ids of a job that is refused
-    already are only read. Between the first and the second job of a pair every other request is refused. 7 cycles a
+    already are only read. Between the first and the second job of a pair every other request is refused. 8 cycles a
     job; 2 more, and one for each ``lanes`` ids, for a new list.
 
     Members
@@ -100,6 +101,12 @@ class JobChecker(wiring.Component):
         self._outside = Signal()  # a plane is not in the window; comes before BAD_IDS
         self._ok = Signal()  # nothing is wrong so far
         m.d.comb += self._ok.eq((self._code == layouts.OK) & ~self._outside)
+        self._reads = Signal()  # takes ids, in IDS
+        self._read = Signal()  # the last of them goes
+        self._writes = Signal()  # one waits for the list
+        self._accepts, self._refuses, self._replies = Signal(), Signal(), Signal()  # answers, in ANSWER
+        self._takes = Signal()  # nothing is wrong with the job, or list
+        self._answered = Signal()
         self._fits = Signal()  # planes lie in the window, in FIRST and SECOND
         same = {name: self._job.shape().members[name] for name in _PAIR_FIELDS}
         self._first = Signal(data.StructLayout(same), reset_less=True)  # what the second job of a pair must have
@@ -132,17 +139,26 @@ class JobChecker(wiring.Component):
             with m.State("SECOND"):
                 self._check_windows(m)
                 self._check_list(m)
-                m.next = "ANSWER"
+                m.next = "VERDICT"
                 with m.If(self._job.list == layouts.LIST_NEW):
+                    m.d.sync += self._reads.eq(1)
                     m.next = "IDS"
             with m.State("IDS"):
-                self._take_ids(m)
+                with m.If(self._read):
+                    m.next = "COUNT"
             with m.State("COUNT"):
                 with m.If(self._count != self._job.num_keys):
                     self._refuse(m, layouts.BAD_IDS)
+                with m.If(~self._writes):
+                    m.next = "VERDICT"
+            with m.State("VERDICT"):
+                self._judge(m)
                 m.next = "ANSWER"
             with m.State("ANSWER"):
-                self._answer(m)
+                with m.If(self._answered):
+                    m.next = "IDLE"
+        self._take_ids(m)
+        self._answer(m)
         self._check_planes(m, fsm)
         with m.If(self.selected):
             m.d.sync += [
@@ -317,7 +333,10 @@ class JobChecker(wiring.Component):
             self._refuse(m, layouts.BAD_IDS)
 
     def _take_ids(self, m):
-        """Write beats of ids to the other list while all is well; read on to ``last`` in any case."""
+        """Write beats of ids to the other list while all is well; read on to ``last`` in any case.
+
+        What can refuse a beat stands in flip-flops, and so does whether the list can be written.
+        """
         config, job, entry = self.config, self._job, self.ids.payload
         beat = Signal(layouts.id_write(config), reset_less=True)
         target = ~self.current
@@ -330,11 +349,15 @@ class JobChecker(wiring.Component):
         # A list that is free stays free until a job is accepted.
         free, fine = Signal(), Signal()
         m.d.sync += [free.eq(self.list_free.bit_select(target, 1)), fine.eq(self._ok)]
+        m.submodules.skid = skid = StreamSkid(layouts.id_write(config))
+        wiring.connect(m, skid.o, wiring.flipped(self.id_write))
         m.d.comb += [
             wanted.eq(good & fine),
-            self.id_write.valid.eq(held & wanted & free),
-            moves.eq(held & (~wanted | (free & self.id_write.ready))),
-            self.ids.ready.eq(~held | (moves & ~last)),
+            skid.i.valid.eq(held & wanted & free),
+            moves.eq(held & (~wanted | (free & skid.i.ready))),
+            self.ids.ready.eq(self._reads & (~held | (moves & ~last))),
+            self._read.eq(moves & last),
+            self._writes.eq(skid.held_valid),
         ]
         with m.If(moves):
             m.d.sync += [held.eq(0), word.eq(word + 1)]
@@ -342,9 +365,8 @@ class JobChecker(wiring.Component):
                 self._refuse(m, layouts.BAD_IDS)
                 m.d.sync += fine.eq(0)
             with m.If(last):
-                m.d.sync += word.eq(0)
-                m.next = "COUNT"
-        with m.If(self.id_write.valid & self.id_write.ready):
+                m.d.sync += [word.eq(0), self._reads.eq(0)]
+        with m.If(skid.i.valid & skid.i.ready):
             m.d.sync += self._tabled.eq(0)
         present = [lane < entry.count for lane in range(config.lanes)]
         before = [self._last_id, *entry.ids]
@@ -368,36 +390,39 @@ class JobChecker(wiring.Component):
             for lane in range(config.lanes):
                 with m.If(present[lane]):
                     m.d.sync += self._last_id.eq(entry.ids[lane])
-        write = self.id_write.payload
+        write = skid.i.payload
         m.d.comb += [write.eq(beat), write.list.eq(target), write.first.eq(word == 0), write.word.eq(word)]
 
     # Answer ----------------------------------------------------------------------------------------------------
 
+    def _judge(self, m):
+        """A flip-flop for each answer, so that those who wait for one do not wait for its reason."""
+        request = self._request
+        head = self._ok & ~request.list_only
+        m.d.sync += [
+            self._takes.eq(self._ok),
+            self._accepts.eq(head),
+            self._replies.eq(request.layer & ~head),
+            self._refuses.eq(~request.layer & ~head),
+        ]
+        with m.If(self._outside & ((self._code == layouts.OK) | (self._code == layouts.BAD_IDS))):
+            m.d.sync += self._code.eq(layouts.BAD_WINDOW)
+
     def _answer(self, m):
-        request, job = self._request, self._job
-        ok = self._ok
-        code = Mux(
-            self._outside & ((self._code == layouts.OK) | (self._code == layouts.BAD_IDS)),
-            layouts.BAD_WINDOW,
-            self._code,
-        )
-        answered = Signal()
-        taken = ok & (request.list_only | self.accepted.ready)  # a job, or a list
+        job = self._job
         m.d.comb += [
-            self.accepted.valid.eq(ok & ~request.list_only),
-            self.answer.valid.eq(request.layer & ~self.accepted.valid),
-            self.refused.valid.eq(~request.layer & ~self.accepted.valid),
-            answered.eq(
-                self.answer.valid
-                | (self.accepted.valid & self.accepted.ready)
-                | (self.refused.valid & self.refused.ready)
+            self.accepted.valid.eq(self._accepts),
+            self.answer.valid.eq(self._replies),
+            self.refused.valid.eq(self._refuses),
+            self._answered.eq(
+                self._replies | (self._accepts & self.accepted.ready) | (self._refuses & self.refused.ready)
             ),
         ]
         for answer in (self.refused, self.answer):
-            m.d.comb += [answer.payload.job_id.eq(job.job_id), answer.payload.code.eq(code)]
-        with m.If(answered):
-            m.next = "IDLE"
-        with m.If(taken):
+            m.d.comb += [answer.payload.job_id.eq(job.job_id), answer.payload.code.eq(self._code)]
+        with m.If(self._answered):
+            m.d.sync += [flag.eq(0) for flag in (self._accepts, self._replies, self._refuses)]
+        with m.If(self._answered & self._takes):
             m.d.sync += self._open.eq(job.pair == 1)
             with m.If(job.pair == 1):
                 m.d.sync += [self._first[name].eq(job[name]) for name in _PAIR_FIELDS if name != "list"]

@@ -22,7 +22,7 @@ class LayerWalker(wiring.Component):
     complete group is sent as a job, while nothing is wrong. When all jobs are done or refused, the selection is
     commanded, and the layer gets one status. Its code is that of the first thing wrong in the order descriptor, list,
     heads, where the refusal of a job comes before what is wrong with the heads behind it. The rows of K/V head k begin
-    k channels behind those of head 0. 4 cycles and one more for each further query head a job, and one for each K/V
+    k channels behind those of head 0. 6 cycles and two more for each further query head a job, and one for each K/V
     head passed over; all of it hides behind the checker.
 
     Members
@@ -78,6 +78,8 @@ class LayerWalker(wiring.Component):
         self._pending = Signal(layouts.bits_for_count(self.config.max_heads))  # jobs neither done nor refused
         self._list = Signal()  # that the selection writes
         self._final = Signal()  # the next good head is the last of those announced
+        # The head in the register is the first of its group, is right, waits for the group before.
+        self._opens, self._good, self._waits = (Signal(reset_less=True) for _ in range(3))
         self._take = Signal()  # the head in the register goes
         self._hold_head(m)
         self._step_bases(m)
@@ -99,6 +101,8 @@ class LayerWalker(wiring.Component):
             with m.State("ANSWER"):
                 self._take_answer(m)
             with m.State("HEAD"):
+                self._weigh_head(m)
+            with m.State("TAKE"):
                 self._take_head(m)
             with m.State("BASES"):
                 self._await_bases(m)
@@ -203,25 +207,31 @@ class LayerWalker(wiring.Component):
             with m.If(layer.num_heads == 0):
                 m.next = "DRAIN"
 
+    def _weigh_head(self, m):
+        """What decides on the head in the register, in flip-flops."""
+        job, entry = self._layer.job, self._head
+        opens = (job.group == 0) | ~self._same  # the head is the first of its group
+        bad = self._falls | (~opens & (job.group == self.config.max_group)) | (entry.last != self._final)
+        m.d.sync += [
+            self._opens.eq(opens),
+            self._good.eq((self._code == layouts.OK) & ~bad),
+            self._waits.eq((self._code == layouts.OK) & ~bad & opens & (job.group != 0)),
+        ]
+        with m.If(self._held):
+            m.next = "TAKE"
+
     def _take_head(self, m):
         """Adds a head to the group, or leaves it where it is until the group before has been sent."""
         job, entry = self._layer.job, self._head
-        good, waits = Signal(), Signal()
-        opens = Signal()  # the head is the first of its group
-        bad = self._falls | (~opens & (job.group == self.config.max_group)) | (entry.last != self._final)
-        m.d.comb += [
-            opens.eq((job.group == 0) | ~self._same),
-            good.eq((self._code == layouts.OK) & ~bad),
-            waits.eq(good & opens & (job.group != 0)),
-            self._take.eq(~waits),
-        ]
-        with m.If(self._held & waits):
+        m.d.comb += self._take.eq(~self._waits)
+        with m.If(self._waits):
             m.next = "BASES"
-        with m.Elif(self._held):
+        with m.Else():
             m.d.sync += self._ended.eq(entry.last)
+            m.next = "HEAD"
             with m.If(entry.last):
                 m.next = "DRAIN"
-            with m.If(good):
+            with m.If(self._good):
                 m.d.sync += [
                     self.head_entry.valid.eq(1),
                     self._rank.eq(self._rank + 1),
@@ -229,7 +239,7 @@ class LayerWalker(wiring.Component):
                     self._kv_head.eq(entry.kv_head),
                     job.group.eq(job.group + 1),
                 ]
-                with m.If(opens):
+                with m.If(self._opens):
                     m.d.sync += [job.head.eq(self._rank), job.scale.eq(entry.scale), job.shift.eq(entry.shift)]
                 with m.If(entry.last):
                     m.next = "BASES"

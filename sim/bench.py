@@ -25,7 +25,7 @@ from sim.engine import MemoryTiming, make_engine
 from sim.limits import limits
 from sim.revision import revision
 
-__all__ = ["BENCHES", "Record", "bench_command"]
+__all__ = ["BENCHES", "Record", "bench_command", "json_of"]
 
 BENCH_DIR = Path("build/bench")
 
@@ -185,14 +185,14 @@ def bench_accuracy() -> Iterator[Record]:
     text = str(folder / "text" / "wikitext-2-valid.txt")
     perplexity = ["eval", "ppl", "smollm2", "--text", text, "--windows", "32", "--part", "second"]
     for limit, algorithm in ((5, "smollm2-5pct"), (1, "smollm2-1pct"), (5, "smollm2-cascade")):
-        figures, command = _json_of([*perplexity, "--algorithm", algorithm])
+        figures, command = json_of([*perplexity, "--algorithm", algorithm])
         found = figures["ppl"] / figures["dense_ppl"] - 1
         strict = "" if algorithm != "smollm2-cascade" else "cascade."
         yield from _quality(
             "smollm2", f"{strict}dram_reduction_at_{limit}pct_ppl", figures, found, limit / 100, command
         )
     files = [str(path) for year in (2014, 2015) for path in sorted((folder / "sts").glob(f"{year}-*.tsv"))]
-    figures, command = _json_of(["eval", "sts", "minilm", *files, "--part", "second", "--algorithm", "minilm-1pt"])
+    figures, command = json_of(["eval", "sts", "minilm", *files, "--part", "second", "--algorithm", "minilm-1pt"])
     lost = figures["dense_spearman"] - figures["spearman"]
     yield from _quality("minilm", "dram_reduction_at_1pt_spearman", figures, lost, 1.0, command)
     yield from _rtl("minilm", ["--algorithm", "paper-bert"])
@@ -212,7 +212,7 @@ def _data_folder() -> Path:
     return Path(folder)
 
 
-def _json_of(arguments: list[str]) -> tuple[dict[str, Any], str]:
+def json_of(arguments: list[str]) -> tuple[dict[str, Any], str]:
     """What a command of ``spatten`` writes with --json, and the command; RuntimeError if it fails."""
     from sim.cli import main
 
@@ -242,7 +242,7 @@ def _quality(
 
 def _rtl(model: str, options: list[str]) -> Iterator[Record]:
     """A whole model on the RTL, every value against golden."""
-    figures, command = _json_of(["run", model, "--preset", "paper", "--engine", "verilator", *options])
+    figures, command = json_of(["run", model, "--preset", "paper", "--engine", "verilator", *options])
     common: dict[str, Any] = {"better": "lower", "preset": "paper", "memory": "ideal", "command": command}
     yield Record(name=f"{model}.rtl_vs_golden.mismatches", value=figures["mismatches"], unit="values", goal=0, **common)
     yield Record(
@@ -272,10 +272,17 @@ def _bench_workloads() -> Iterator[Record]:
     yield from bench_workloads()
 
 
+def _bench_fpga() -> Iterator[Record]:
+    from sim.bench_fpga import bench_fpga
+
+    yield from bench_fpga()
+
+
 BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
     "core": bench_core,
     "workloads": _bench_workloads,
     "accuracy": bench_accuracy,
+    "fpga": _bench_fpga,
 }
 NEED_DATA = ("workloads", "accuracy")
 """Benches that read the folder SPATTEN_DATA."""

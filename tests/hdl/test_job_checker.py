@@ -436,7 +436,7 @@ def test_refused_list_spoils_the_importance_of_the_one_before():
 
 @pytest.mark.parametrize("change", [{}, {"list": 2, "num_keys": 4}, {**FIRST, "pair": 0}])
 def test_cycles(change):
-    """7 a job, if nothing stalls; for a new list 2 more and a cycle for each beat."""
+    """8 a job, if nothing stalls; for a new list 2 more and a cycle for each beat."""
     ids = [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
     def cycles(number):
@@ -454,7 +454,7 @@ def test_cycles(change):
         )
         return last
 
-    assert cycles(9) - cycles(1) == 7 * 8
+    assert cycles(9) - cycles(1) == 8 * 8
 
 
 def test_cycles_of_a_new_list():

@@ -1,0 +1,134 @@
+"""Bench ``fpga``: ulx3s on its board, what it computes at the clock reached, and the clocks of single blocks."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fpga.baseline import measure
+from fpga.bitstream import BuildReport, build_bitstream, build_name
+from fpga.blocks import BASELINE_BLOCKS
+from fpga.boards import Board, find_board
+from fpga.settings import SystemSettings
+from golden.job import Job, run_job, scale_of
+from golden.synthetic import make_tensor
+from hdl.config import PRESETS, Config
+from sim.bench import Record, json_of
+from sim.engine import MemoryTiming, make_engine
+
+__all__ = ["bench_fpga", "dense_heads", "operations"]
+
+BOARD, PRESET = "ulx3s-85f", "ulx3s"
+SEEDS = (1, 2, 3)
+GOAL_MHZ = 90
+SDRAM_STALL = 0.877
+"""Of :class:`sim.engine.MemoryTiming`: a word in 8.13 cycles, as of the board's SDRAM (docs/sdram.md)."""
+GENERATED = 16
+
+
+def dense_heads(config: Config, *, heads: int = 12, tokens: int = 128, dim: int = 64) -> list[Job]:
+    """A layer of an encoder without pruning, of operands as wide as the multipliers."""
+    generator = torch.Generator().manual_seed(0)
+    bits = config.operand_width
+    scale, shift = scale_of(2.0**-14)
+
+    def tensor():
+        return make_tensor(generator, tokens, dim, bits=bits)
+
+    return [
+        Job(
+            query=tensor(),
+            key=tensor(),
+            value=tensor(),
+            query_bits=bits,
+            key_bits=bits,
+            value_bits=bits,
+            scale=scale,
+            shift=shift,
+            value_keep=tokens,
+            skew=head % config.num_channels,
+            name=f"head {head}",
+        )
+        for head in range(heads)
+    ]
+
+
+def operations(jobs: list[Job]) -> int:
+    """Two for each product of Q×K and of prob×V."""
+    return sum(2 * 2 * job.rows * job.num_keys * job.dim for job in jobs)
+
+
+def bench_fpga() -> Iterator[Record]:
+    """Issue 'On an FPGA': clock, size and rate of ulx3s on the board ulx3s-85f; the clock of each block."""
+    config, board = PRESETS[PRESET], find_board(BOARD)
+    settings = board.settings(config)
+    report = build_bitstream(board, settings, seeds=SEEDS, folder=Path("build/fpga") / build_name(board, settings))
+    mhz = min(_medians(report).values())
+    yield from _of_board(report, board, settings, mhz)
+    yield from _rates(config, mhz, report.usage["DSP"])
+    for name in BASELINE_BLOCKS:
+        yield Record(
+            name=f"block.{name}.fmax_mhz",
+            value=measure(name, config)["fmax_mhz"],
+            unit="MHz",
+            better="higher",
+            goal=None,
+            preset=PRESET,
+            memory="none",
+            command=f"spatten baselines {name}",
+        )
+
+
+def _medians(report: BuildReport) -> dict[str, float]:
+    """Median over the seeds of each clock, MHz."""
+    by_seed = report.timing["achieved_mhz_by_seed"].values()
+    return {clock: statistics.median(clocks[clock] for clocks in by_seed) for clock in report.timing["clocks"]}
+
+
+def _of_board(report: BuildReport, board: Board, settings: SystemSettings, mhz: float) -> Iterator[Record]:
+    command = f"spatten bitstream --board {board.name} --preset {PRESET} --seeds {len(SEEDS)}"
+    common: dict[str, Any] = {"preset": PRESET, "memory": settings.memory, "command": command}
+    yield Record(name="ulx3s.fmax_mhz", value=mhz, unit="MHz", better="higher", goal=GOAL_MHZ, **common)
+    for resource, used in report.usage.items():
+        yield Record(
+            name=f"ulx3s.{resource.lower()}",
+            value=used,
+            unit="",
+            better="lower",
+            goal=report.limits[resource],
+            **common,
+        )
+
+
+def _rates(config: Config, mhz: float, multipliers: int) -> Iterator[Record]:
+    """Measured cycles, at the clock."""
+    jobs = dense_heads(config)
+    with make_engine("verilator", config, timing=MemoryTiming()) as engine:
+        run = engine.run(jobs)
+    for job, got in zip(jobs, run.results, strict=True):
+        if got is None or not torch.equal(got.out, run_job(job, config).out):
+            raise RuntimeError(f"outputs of {job.name} differ from golden")
+    gops = operations(jobs) / run.counters["cycles"] * mhz / 1e3
+    common: dict[str, Any] = {"better": "higher", "goal": None, "preset": PRESET}
+    core: dict[str, Any] = common | {"memory": "ideal", "command": "spatten bench fpga"}
+    yield Record(name="ulx3s.gops", value=gops, unit="GOP/s", **core)
+    yield Record(name="ulx3s.gops_per_dsp", value=gops / multipliers, unit="GOP/s", **core)
+    for memory, options in (("ideal", []), (f"stall {SDRAM_STALL}", ["--memory-stall", str(SDRAM_STALL)])):
+        rest = ["--preset", PRESET, "--engine", "verilator", *options]
+        end = "" if memory == "ideal" else ".sdram"
+        figures, command = json_of(["run", "minilm", *rest])
+        rate = figures["tokens"] / figures["cycles"] * mhz * 1e6
+        told: dict[str, Any] = common | {"unit": "tokens/s", "memory": memory, "command": command}
+        yield Record(name=f"ulx3s.minilm.tokens_per_s{end}", value=rate, **told)
+        figures, command = json_of(["run", "smollm2", "--generate", str(GENERATED), *rest])
+        told |= {"command": command}
+        prompt = sum(layer["cycles"] for layer in figures["layers"])
+        steps = sum(layer["cycles"] for layer in figures["generation_layers"])
+        yield Record(
+            name=f"ulx3s.smollm2.prompt_tokens_per_s{end}", value=figures["tokens"] / prompt * mhz * 1e6, **told
+        )
+        yield Record(name=f"ulx3s.smollm2.tokens_per_s{end}", value=(GENERATED - 1) / steps * mhz * 1e6, **told)
