@@ -235,16 +235,15 @@ def module_text(
     return "\n".join(_Netlist(netlist, random_state, small).lines())
 
 
-def models_text(*, random_state: bool = True, random_collision: bool = False) -> str:
+def models_text(*, random_state: bool = True) -> str:
     """Verilog of the models of all cells.
 
-    random_state: flip-flops, and memories without initial contents, begin with random bits. random_collision: a port of
-    a block RAM reads random bits while the other port writes the same word.
+    A port of a block RAM reads random bits while the other port writes the same word. random_state: flip-flops, and
+    memories without initial contents, begin with random bits.
     """
-    defines = (("SPATTEN_RANDOM_STATE", random_state), ("SPATTEN_RANDOM_COLLISION", random_collision))
     return "".join(
         [
-            *(f"`define {name}\n" for name, wanted in defines if wanted),
+            *(["`define SPATTEN_RANDOM_STATE\n"] if random_state else []),
             *yosys_models(random_state=random_state).values(),
             *(path.read_text() for path in sorted(CELLS.glob("*.v"))),
         ]
@@ -266,7 +265,10 @@ def netlist_of(text: str, *, cache: Path = CACHE) -> dict[str, Any]:
 
 
 def gate_level(text: str) -> str:
-    """What the simulator gets in place of a Verilog text: the netlist of it, from a random state."""
+    """What the simulator gets in place of a Verilog text: the netlist of it, from a random state.
+
+    What a block RAM does not promise is random: reads that meet a write.
+    """
     return models_text() + module_text(netlist_of(text))
 
 

@@ -127,24 +127,28 @@ class ResultQueue(wiring.Component):
         """The first full register, in the order of ``records``, to the queue: a status comes last."""
         shifter = Signal(8 * max(self.sizes), reset_less=True)
         left = Signal(bits_for_count(max(self.sizes)), reset_less=True)
-        active, move, load = Signal(), Signal(), Signal()
+        active, last, move = Signal(), Signal(reset_less=True), Signal()
+        chosen = Signal(len(records))  # a bit for each register; a cycle before its record moves on
         i = self._queue.i
         m.d.comb += [
             i.valid.eq(active),
             i.payload.byte.eq(shifter),
-            i.payload.last.eq(left == 1),
+            i.payload.last.eq(last),
             move.eq(active & i.ready),
-            load.eq(~active),
         ]
+        m.d.sync += chosen.eq(0)
         with m.If(move):
-            m.d.sync += [shifter.eq(shifter >> 8), left.eq(left - 1), active.eq(left != 1)]
-        with m.If(load):
-            earlier = Const(0)
-            for name, (record, full, taken) in records.items():
-                with m.If(full & ~earlier):
+            # A record is two bytes at least.
+            m.d.sync += [shifter.eq(shifter >> 8), left.eq(left - 1), last.eq(left == 2), active.eq(~last)]
+        with m.If(~active):
+            with m.If(chosen == 0):
+                waiting = Cat(full for _, full, _ in records.values())
+                m.d.sync += chosen.eq(waiting & (~waiting + 1))
+            for bit, (name, (record, _, taken)) in zip(chosen, records.items(), strict=True):
+                with m.If(bit):
                     m.d.comb += taken.eq(1)
-                    m.d.sync += [active.eq(1), shifter.eq(record), left.eq(self.sizes[RESULT_STREAM[name]])]
-                earlier = earlier | full
+                    m.d.sync += [active.eq(1), last.eq(0), shifter.eq(record)]
+                    m.d.sync += left.eq(self.sizes[RESULT_STREAM[name]])
 
     def _offer(self, m):
         """Count the records that are whole; the first byte of one that is not has to wait."""

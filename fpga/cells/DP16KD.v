@@ -6,7 +6,7 @@
 // upper half), port B only reads (36 bits: DOA is the lower half).
 //
 // SPATTEN_RANDOM_STATE: output registers, and memories without initial contents, begin with random bits.
-// SPATTEN_RANDOM_COLLISION: what port B reads while port A writes the same bits, and the other way round, is random.
+// What port B reads while port A writes the same bits, and the other way round, is random.
 module DP16KD (
     input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2,
         DIA1, DIA0,
@@ -227,13 +227,11 @@ module DP16KD (
         clash_a = 0;
         clash_b = 0;
         clash_upper = 0;
-`ifdef SPATTEN_RANDOM_COLLISION
         if (write_b && word_a == word_b) clash_a = written_b >> first_a & ONES_A;
         if (write_a && (WIDE ? word_a[9:1] == word_b[9:1] : word_a == word_b)) begin
             clash_b = (WIDE && DATA_WIDTH_B != 36 && word_b[0] ? written_upper : written_a) >> first_b & ONES_B;
             clash_upper = written_upper;
         end
-`endif
     end
 
     generate

@@ -243,7 +243,7 @@ def test_cells(tmp_path):
         "unknown": module_text(zoo),
         "mutant": module_text(mutant, random_state=False),
     }
-    counts = differences(tmp_path, modules, models_text(random_state=False, random_collision=True), vectors(Zoo(), 1))
+    counts = differences(tmp_path, modules, models_text(random_state=False), vectors(Zoo(), 1))
     assert counts["inlined"] == counts["modelled"] == (0, 0)
     assert counts["unknown"] == (0, CYCLES - SETTLED)
     assert counts["mutant"][0] > 0

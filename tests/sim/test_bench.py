@@ -40,5 +40,5 @@ def test_writes_json(monkeypatch, tmp_path, capsys):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, not 'speed'"):
+    with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, not 'speed'"):
         bench_command(["speed"])
