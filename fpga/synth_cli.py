@@ -11,7 +11,7 @@ from rich.table import Table
 
 __all__ = ["baselines", "netlist", "synth"]
 
-SynthPreset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")]
+SynthPreset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")]
 
 
 def _seeds(count: int) -> range:

@@ -41,7 +41,7 @@ app.command()(bitstream)
 app.command()(board)
 app.add_typer(fpga_app, name="fpga")
 
-Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")]
+Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")]
 
 
 def load_config(preset: str) -> Any:

@@ -32,7 +32,9 @@ __all__ = ["eval_app"]
 eval_app = typer.Typer(no_args_is_help=True, help="Measure quality and DRAM traffic of an algorithm on real text.")
 
 Part = Annotated[str, typer.Option("--part", help="all, or the first or second half.")]
-Preset = Annotated[str, typer.Option("--preset", help="Configuration: tiny, ulx3s, eighth, paper, or a .json file.")]
+Preset = Annotated[
+    str, typer.Option("--preset", help="Configuration: tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")
+]
 Name = Annotated[str, typer.Option("--algorithm", help="A named algorithm, or a .json file.")]
 Vary = Annotated[
     list[str] | None, typer.Option("--vary", metavar="FIELD=A,B,C", help="Values of a field; all combinations run.")

@@ -31,7 +31,9 @@ def workload(
     heads: Annotated[int | None, typer.Option("--heads", help="Of a shape; default 12.")] = None,
     layers: Annotated[int | None, typer.Option("--layers", help="Of a shape; default 12.")] = None,
     dim: Annotated[int | None, typer.Option("--dim", help="Of a shape; default 64.")] = None,
-    preset: Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, or a .json file.")] = "paper",
+    preset: Annotated[
+        str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")
+    ] = "paper",
     memory: Annotated[str, typer.Option("--memory", help="ideal or hbm2.")] = "ideal",
     limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many rows of the file.")] = None,
     query_bits: Annotated[

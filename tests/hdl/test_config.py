@@ -72,7 +72,9 @@ def test_load(tmp_path):
     path.write_text(json.dumps({"name": "mine", "num_channels": 4}))
     assert Config.load(str(path)) == Config(name="mine", num_channels=4)
     assert Config.load("tiny") is PRESETS["tiny"]
-    with pytest.raises(ConfigError, match=r"preset must be one of tiny, ulx3s, eighth, paper or a .json file"):
+    with pytest.raises(
+        ConfigError, match=r"preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json file"
+    ):
         Config.load("big")
     with pytest.raises(ConfigError, match="does not exist"):
         Config.load(str(tmp_path / "none.json"))

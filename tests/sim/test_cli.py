@@ -21,7 +21,7 @@ def stand_in(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["verilog", "--preset", "huge"], "--preset must be one of tiny, ulx3s, eighth, paper or a .json file"),
+        (["verilog", "--preset", "huge"], "--preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json"),
         (["verilog", "--preset", "a.json"], "--preset file 'a.json' does not exist"),
         (["verilog", "--preset", "bad.json"], "--preset bad.json: lanes must be a power of two, not 3"),
         (["verilog", "-o", "."], "--output must be a file, not the folder '.'"),

@@ -269,7 +269,10 @@ def test_golden_counts_no_cycles(run):
         (dict(text=" \n "), "--text must not be empty"),
         (dict(text="@no_such_file"), "--text file 'no_such_file' cannot be read: No such file or directory"),
         (dict(text="a " * 63), "--text has 65 tokens, but the limit is 64 (preset tiny, heads of dimension 16)"),
-        (dict(preset="huge"), "--preset must be one of tiny, ulx3s, eighth, paper or a .json file, not 'huge'"),
+        (
+            dict(preset="huge"),
+            "--preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json file, not 'huge'",
+        ),
         (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, fpga, golden, not 'asic'"),
         (dict(engine="golden", trace="a.vcd"), "--trace needs an engine with waveforms"),
         (dict(algorithm="magic"), "--algorithm must be one of dense, "),
