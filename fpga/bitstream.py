@@ -45,6 +45,9 @@ def _of_seed(name: str, seed: int) -> str:
 class BuildError(RuntimeError):
     """A tool failed, or the design does not fit."""
 
+    usage: dict[str, int] | None = None
+    """Resources of the design, if it came so far."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildReport:
@@ -139,40 +142,48 @@ def _plan(board: Board, settings: SystemSettings, work: Path) -> list[list[str]]
     return json.loads((work / f"build_{_NAME}.json").read_text())["commands"]
 
 
-def _run(step: str, module: str, entry: str, arguments: list[str], work: Path) -> None:
-    """Run one tool."""
+def _run(step: str, module: str, entry: str, arguments: list[str], work: Path, patience: float | None = None) -> None:
+    """Run one tool, at most ``patience`` seconds."""
     program = f"import sys, {module}; sys.exit({module}.{entry}(sys.argv[1:]))"
-    process = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=work,
-        text=True,
-        errors="replace",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    try:
+        process = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=work,
+            text=True,
+            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{step} took more than {patience:g} seconds") from None
     if process.returncode:
         tail = "\n".join(process.stdout.strip().splitlines()[-8:])
         raise BuildError(f"{step} failed with exit status {process.returncode}:\n{tail}")
 
 
-def _routed(arguments: list[str], seed: int, work: Path) -> dict[str, Any]:
+def _routed(arguments: list[str], seed: int, work: Path, patience: float | None) -> dict[str, Any]:
     """Place and route with a seed: the timing."""
     report = work / _of_seed(f"{_NAME}.report.json", seed)
     made = [_of_seed(name, seed) if name in _ROUTED else name for name in arguments]
-    _run(*TOOLS["nextpnr-ecp5"], [*made, "--seed", str(seed)], work)
+    _run(*TOOLS["nextpnr-ecp5"], [*made, "--seed", str(seed)], work, patience)
     if not report.exists():
         raise BuildError(f"place and route ended without a report (seed {seed})")
     return parse_timing(json.loads(report.read_text()))
 
 
 def _route(
-    arguments: list[str], seeds: Sequence[int], work: Path, progress: Callable[[str], None]
+    arguments: list[str],
+    seeds: Sequence[int],
+    work: Path,
+    patience: float | None,
+    progress: Callable[[str], None],
 ) -> dict[int, dict[str, Any]]:
     """Place and route with each seed, as many at once as there are processors: timing by seed."""
     timings, step = {}, TOOLS["nextpnr-ecp5"][0]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = {pool.submit(_routed, arguments, seed, work): seed for seed in seeds}
+        running = {pool.submit(_routed, arguments, seed, work, patience): seed for seed in seeds}
         for done in as_completed(running):
             timings[running[done]] = done.result()
             progress(f"{step} ({len(timings)} of {len(seeds)})")
@@ -221,17 +232,19 @@ def build_bitstream(
     *,
     seeds: Sequence[int] = (1,),
     folder: Path,
+    patience: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BuildReport:
     """Build the bitstream of ``settings`` for ``board`` in ``folder``, with its reports; BuildError if that fails.
 
-    seeds: of the placement; of several, the bitstream is that of the best one. A missed clock is no error here: see
+    seeds: of the placement; of several, the bitstream is that of the best one. patience: seconds that place and route
+    may take, each; then it failed. A missed clock is no error here: see
     :attr:`BuildReport.met`. The folder gets the files when all are made; if a tool fails, it gets the logs only.
     """
     name = build_name(board, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
-        work, seconds = Path(scratch), {}
+        work, seconds, usage = Path(scratch), {}, None
         with _step("elaboration", seconds, progress):
             synthesis, routing, packing = _plan(board, settings, work)
         try:
@@ -240,12 +253,15 @@ def build_bitstream(
             usage = parse_usage(json.loads((work / f"{_NAME}.stat.json").read_text()))
             _check_fit(board, usage)
             with _step("place and route", seconds, progress):
-                timings = _route(routing[1:], seeds, work, progress)
+                timings = _route(routing[1:], seeds, work, patience, progress)
             best = max(timings, key=lambda seed: _slack(timings[seed]))
             with _step("bitstream", seconds, progress):
                 _run(
                     *TOOLS["ecppack"], [_of_seed(part, best) if part in _ROUTED else part for part in packing[1:]], work
                 )
+        except BuildError as error:
+            error.usage = usage
+            raise
         finally:
             _keep_logs(work, folder, seeds)
         clocks = {

@@ -45,7 +45,7 @@ class Board:
     programmer: str
     """Name of the board for openFPGALoader -b."""
     preset: str
-    """Default, the largest that fits."""
+    """Default, one that routes."""
     clock_hz: int
     """Default."""
     leds: tuple[tuple[str, int, str | None], ...]
@@ -114,7 +114,7 @@ BOARDS: dict[str, Board] = {
             title="Radiona ULX3S, LFE5U-85F",
             platform=ULX3S_85F_Platform,
             programmer="ulx3s",
-            preset="ulx3s",
+            preset="ulx3s-d32",
             clock_hz=50_000_000,
             leds=_LEDS,
             sdram=True,
@@ -124,7 +124,7 @@ BOARDS: dict[str, Board] = {
             title="LambdaConcept ECPIX-5, LFE5UM5G-85F",
             platform=ECPIX585Platform,
             programmer="ecpix5",
-            preset="ulx3s",
+            preset="ulx3s-d32",
             clock_hz=50_000_000,
             leds=_RGB_LEDS,
         ),

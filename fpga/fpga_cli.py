@@ -50,9 +50,7 @@ def _settings(name: str, preset: str | None, freq: float | None, memory: str | N
 
 def bitstream(
     board: BoardName = "ulx3s-85f",
-    preset: Annotated[
-        str | None, typer.Option("--preset", help="Default: the largest that fits the board; or a .json file.")
-    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Default: one that routes; or a .json file.")] = None,
     freq: Annotated[float | None, typer.Option("--freq", help="Clock in MHz; default the board's.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the placement; of --seeds the first.")] = 1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds to try; the best bitstream is kept.")] = 1,

@@ -1,4 +1,4 @@
-"""Bench ``fpga``: ulx3s on its board, what it computes at the clock reached, and the clocks of single blocks."""
+"""Bench ``fpga``: presets on a board, what they compute at the clock reached, and the clocks of single blocks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from fpga.baseline import measure
-from fpga.bitstream import BuildReport, build_bitstream, build_name
+from fpga.bitstream import BuildError, BuildReport, build_bitstream, build_name
 from fpga.blocks import BASELINE_BLOCKS
-from fpga.boards import Board, find_board
-from fpga.settings import SystemSettings
+from fpga.boards import find_board
+from fpga.synth import LIMITS
 from golden.job import Job, run_job, scale_of
 from golden.synthetic import make_tensor
 from hdl.config import PRESETS, Config
@@ -22,12 +22,15 @@ from sim.engine import MemoryTiming, make_engine
 
 __all__ = ["bench_fpga", "dense_heads", "operations"]
 
-BOARD, PRESET = "ulx3s-85f", "ulx3s"
+BOARD = "ulx3s-85f"
+BOARD_PRESETS = ("ulx3s-d32", "ulx3s")
 SEEDS = (1, 2, 3)
 GOAL_MHZ = 90
+PATIENCE = 7200.0
+"""Seconds of a place and route; what takes longer does not route."""
 SDRAM_STALL = 0.877
 """Of :class:`sim.engine.MemoryTiming`: a word in 8.13 cycles, as of the board's SDRAM (docs/sdram.md)."""
-GENERATED = 16
+GENERATED, SMOLLM2_DIM = 16, 64
 
 
 def dense_heads(config: Config, *, heads: int = 12, tokens: int = 128, dim: int = 64) -> list[Job]:
@@ -63,13 +66,10 @@ def operations(jobs: list[Job]) -> int:
 
 
 def bench_fpga() -> Iterator[Record]:
-    """Issue 'On an FPGA': clock, size and rate of ulx3s on the board ulx3s-85f; the clock of each block."""
-    config, board = PRESETS[PRESET], find_board(BOARD)
-    settings = board.settings(config, clock_hz=GOAL_MHZ * 1_000_000)
-    report = build_bitstream(board, settings, seeds=SEEDS, folder=Path("build/fpga") / build_name(board, settings))
-    mhz = min(_medians(report).values())
-    yield from _of_board(report, board, settings, mhz)
-    yield from _rates(config, mhz, report.usage["DSP"])
+    """Issue 'On an FPGA': clock, size and rate of presets on the board ulx3s-85f; the clock of each block."""
+    for preset in BOARD_PRESETS:
+        yield from _of_board(PRESETS[preset])
+    config = PRESETS["ulx3s"]
     for name in BASELINE_BLOCKS:
         yield Record(
             name=f"block.{name}.fmax_mhz",
@@ -77,10 +77,33 @@ def bench_fpga() -> Iterator[Record]:
             unit="MHz",
             better="higher",
             goal=None,
-            preset=PRESET,
+            preset=config.name,
             memory="none",
             command=f"spatten baselines {name}",
         )
+
+
+def _of_board(config: Config) -> Iterator[Record]:
+    """Clock (median of the seeds; 0 if it does not route), resources, and rates at that clock."""
+    board = find_board(BOARD)
+    settings = board.settings(config, clock_hz=GOAL_MHZ * 1_000_000)
+    folder = Path("build/fpga") / build_name(board, settings)
+    try:
+        report = build_bitstream(board, settings, seeds=SEEDS, folder=folder, patience=PATIENCE)
+        mhz, usage = min(_medians(report).values()), report.usage
+    except BuildError as error:
+        if error.usage is None:
+            raise
+        mhz, usage = 0.0, error.usage
+    command = f"spatten bitstream --board {BOARD} --preset {config.name} --freq {GOAL_MHZ} --seeds {len(SEEDS)}"
+    common: dict[str, Any] = {"preset": config.name, "memory": settings.memory, "command": command}
+    goal = GOAL_MHZ if config.name == "ulx3s" else None
+    yield Record(name=f"{config.name}.fmax_mhz", value=mhz, unit="MHz", better="higher", goal=goal, **common)
+    for resource, used in usage.items():
+        name = f"{config.name}.{resource.lower()}"
+        yield Record(name=name, value=used, unit="", better="lower", goal=LIMITS[resource], **common)
+    if mhz:
+        yield from _rates(config, mhz, usage["DSP"])
 
 
 def _medians(report: BuildReport) -> dict[str, float]:
@@ -89,46 +112,34 @@ def _medians(report: BuildReport) -> dict[str, float]:
     return {clock: statistics.median(clocks[clock] for clocks in by_seed) for clock in report.timing["clocks"]}
 
 
-def _of_board(report: BuildReport, board: Board, settings: SystemSettings, mhz: float) -> Iterator[Record]:
-    command = f"spatten bitstream --board {board.name} --preset {PRESET} --freq {GOAL_MHZ} --seeds {len(SEEDS)}"
-    common: dict[str, Any] = {"preset": PRESET, "memory": settings.memory, "command": command}
-    yield Record(name="ulx3s.fmax_mhz", value=mhz, unit="MHz", better="higher", goal=GOAL_MHZ, **common)
-    for resource, used in report.usage.items():
-        yield Record(
-            name=f"ulx3s.{resource.lower()}",
-            value=used,
-            unit="",
-            better="lower",
-            goal=report.limits[resource],
-            **common,
-        )
-
-
 def _rates(config: Config, mhz: float, multipliers: int) -> Iterator[Record]:
     """Measured cycles, at the clock."""
-    jobs = dense_heads(config)
+    dim = min(64, config.max_dim)
+    jobs = dense_heads(config, dim=dim)
     with make_engine("verilator", config, timing=MemoryTiming()) as engine:
         run = engine.run(jobs)
     for job, got in zip(jobs, run.results, strict=True):
         if got is None or not torch.equal(got.out, run_job(job, config).out):
             raise RuntimeError(f"outputs of {job.name} differ from golden")
     gops = operations(jobs) / run.counters["cycles"] * mhz / 1e3
-    common: dict[str, Any] = {"better": "higher", "goal": None, "preset": PRESET}
+    common: dict[str, Any] = {"better": "higher", "goal": None, "preset": config.name}
     core: dict[str, Any] = common | {"memory": "ideal", "command": "spatten bench fpga"}
-    yield Record(name="ulx3s.gops", value=gops, unit="GOP/s", **core)
-    yield Record(name="ulx3s.gops_per_dsp", value=gops / multipliers, unit="GOP/s", **core)
+    yield Record(name=f"{config.name}.gops", value=gops, unit="GOP/s", **core)
+    yield Record(name=f"{config.name}.gops_per_dsp", value=gops / multipliers, unit="GOP/s", **core)
     for memory, options in (("ideal", []), (f"stall {SDRAM_STALL}", ["--memory-stall", str(SDRAM_STALL)])):
-        rest = ["--preset", PRESET, "--engine", "verilator", *options]
+        rest = ["--preset", config.name, "--engine", "verilator", *options]
         end = "" if memory == "ideal" else ".sdram"
         figures, command = json_of(["run", "minilm", *rest])
         rate = figures["tokens"] / figures["cycles"] * mhz * 1e6
         told: dict[str, Any] = common | {"unit": "tokens/s", "memory": memory, "command": command}
-        yield Record(name=f"ulx3s.minilm.tokens_per_s{end}", value=rate, **told)
+        yield Record(name=f"{config.name}.minilm.tokens_per_s{end}", value=rate, **told)
+        if config.max_dim < SMOLLM2_DIM:
+            continue
         figures, command = json_of(["run", "smollm2", "--generate", str(GENERATED), *rest])
         told |= {"command": command}
         prompt = sum(layer["cycles"] for layer in figures["layers"])
         steps = sum(layer["cycles"] for layer in figures["generation_layers"])
         yield Record(
-            name=f"ulx3s.smollm2.prompt_tokens_per_s{end}", value=figures["tokens"] / prompt * mhz * 1e6, **told
+            name=f"{config.name}.smollm2.prompt_tokens_per_s{end}", value=figures["tokens"] / prompt * mhz * 1e6, **told
         )
-        yield Record(name=f"ulx3s.smollm2.tokens_per_s{end}", value=(GENERATED - 1) / steps * mhz * 1e6, **told)
+        yield Record(name=f"{config.name}.smollm2.tokens_per_s{end}", value=(GENERATED - 1) / steps * mhz * 1e6, **told)

@@ -77,7 +77,7 @@ def test_build(blinker, tmp_path):
 def _fake_tools(monkeypatch, *achieved, cells=None):
     """Tools that write what the real ones would; achieved: by seed, from 1 on."""
 
-    def run(step, module, entry, arguments, work):
+    def run(step, module, entry, arguments, work, patience=None):
         if step == "synthesis":
             usage = {"design": {"num_cells_by_type": cells or {"LUT4": 5}}}
             (work / "top.stat.json").write_text(json.dumps(usage))
@@ -149,6 +149,17 @@ def test_tool_that_fails(blinker, monkeypatch, tmp_path):
     with pytest.raises(BuildError, match="synthesis failed with exit status"):
         build_bitstream(ULX3S, ULX3S.settings(TINY), folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_patience(blinker, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        flow,
+        "_routed",
+        lambda arguments, seed, work, patience: flow._run("place and route", "time", "sleep", [], work, patience),
+    )
+    with pytest.raises(BuildError, match=r"place and route took more than 0\.01 seconds") as caught:
+        build_bitstream(ULX3S, ULX3S.settings(TINY), folder=tmp_path, patience=0.01)
+    assert caught.value.usage["FF"] >= 48
 
 
 def test_timing_of_report():
