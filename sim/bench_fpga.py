@@ -28,8 +28,8 @@ SEEDS = (1, 2, 3)
 GOAL_MHZ = 90
 PATIENCE = 7200.0
 """Seconds of a place and route; what takes longer does not route."""
-SDRAM_STALL = 0.877
-"""Of :class:`sim.engine.MemoryTiming`: a word in 8.13 cycles, as of the board's SDRAM (docs/sdram.md)."""
+SDRAM_BITS = 16
+"""A cycle, of the board's SDRAM (docs/sdram.md); stood for by random stalls of a faster memory."""
 GENERATED, SMOLLM2_DIM = 16, 64
 
 
@@ -126,7 +126,8 @@ def _rates(config: Config, mhz: float, multipliers: int) -> Iterator[Record]:
     core: dict[str, Any] = common | {"memory": "ideal", "command": "spatten bench fpga"}
     yield Record(name=f"{config.name}.gops", value=gops, unit="GOP/s", **core)
     yield Record(name=f"{config.name}.gops_per_dsp", value=gops / multipliers, unit="GOP/s", **core)
-    for memory, options in (("ideal", []), (f"stall {SDRAM_STALL}", ["--memory-stall", str(SDRAM_STALL)])):
+    stall = 1 - SDRAM_BITS / config.channel_width
+    for memory, options in (("ideal", []), (f"stall {stall}", ["--memory-stall", str(stall)])):
         rest = ["--preset", config.name, "--engine", "verilator", *options]
         end = "" if memory == "ideal" else ".sdram"
         figures, command = json_of(["run", "minilm", *rest])
