@@ -286,20 +286,23 @@ BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
 }
 NEED_DATA = ("workloads", "accuracy")
 """Benches that read the folder SPATTEN_DATA."""
+HOURS = ("fpga",)
+"""Benches that run only if they are named."""
 
 
 def bench_command(names: list[str]) -> None:
-    """Run benches (all if none is named), write ``build/bench/NAME.json`` and print a table of each."""
+    """Run benches (by default all but HOURS), write ``build/bench/NAME.json`` and print a table of each."""
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         raise ValueError(f"NAME must be one of {', '.join(BENCHES)}, not {unknown[0]!r}")
     console = Console()
-    if not names and "SPATTEN_DATA" not in os.environ:
-        left_out = [name for name in NEED_DATA if name in BENCHES]
+    if not names:
+        names = [name for name in BENCHES if name not in HOURS]
+        left_out = [name for name in NEED_DATA if name in names and "SPATTEN_DATA" not in os.environ]
         if left_out:
             console.print(f"{' and '.join(left_out)} left out: SPATTEN_DATA names no folder of texts and workloads")
-        names = [name for name in BENCHES if name not in left_out]
-    for name in names or list(BENCHES):
+        names = [name for name in names if name not in left_out]
+    for name in names:
         table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")
         records = []
         for record in BENCHES[name]():

@@ -161,7 +161,11 @@ def run(
 
 
 @app.command()
-def bench(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")] = None) -> None:
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all but fpga, which takes hours.")
+    ] = None,
+) -> None:
     """Measure the figures of the project against their goals."""
     from sim.bench import bench_command
 

@@ -89,7 +89,7 @@ def test_wrong_outputs_are_no_figures(fakes, monkeypatch):
 
 def test_what_does_not_route(fakes, monkeypatch):
     def fail(*_, **__):
-        error = BuildError("place and route took more than 7200 seconds")
+        error = BuildError("place and route took more than 3600 seconds")
         error.usage = USED
         raise error
 
