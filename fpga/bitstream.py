@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from fpga.boards import Board, BoardTop
+from fpga.register_packing import pack_file
 from fpga.settings import SystemSettings, config_digest
-from fpga.synth import LIMITS, SYNTH_ECP5, parse_usage
+from fpga.synth import LIMITS, PLACER, SYNTH_ECP5, parse_usage
 from hdl import verilog
 from sim.files import write_bytes, write_text
 
@@ -132,7 +133,7 @@ def _plan(board: Board, settings: SystemSettings, work: Path) -> list[list[str]]
         synth_opts=SYNTH_ECP5.split(maxsplit=1)[1],
         script_after_synth=f"tee -q -o {_NAME}.stat.json stat -json",
         # A bitstream is made even if the target is missed: whoever asked decides.
-        nextpnr_opts=f"--timing-allow-fail --report {_NAME}.report.json",
+        nextpnr_opts=f"--timing-allow-fail --placer {PLACER} --report {_NAME}.report.json",
         ecppack_opts="--compress",
     )
     for name, content in plan.files.items():
@@ -250,7 +251,9 @@ def build_bitstream(
         try:
             with _step("synthesis", seconds, progress):
                 _run(*TOOLS["yosys"], synthesis[1:], work)
+                packed = pack_file(work / f"{_NAME}.json", _NAME)
             usage = parse_usage(json.loads((work / f"{_NAME}.stat.json").read_text()))
+            usage["FF"] -= packed
             _check_fit(board, usage)
             with _step("place and route", seconds, progress):
                 timings = _route(routing[1:], seeds, work, patience, progress)

@@ -78,12 +78,16 @@ class BlockMemory(wiring.Component):
         """The host's word, of whichever channel; only one is asked for at a time."""
         response = self.host.response
         payload = Signal(len(response.payload), reset_less=True)
+        taken = Signal()  # the host took the word in the cycle before
         m.d.comb += response.payload.eq(payload)
+        m.d.sync += taken.eq(response.valid & response.ready)
         for channel in channels:
             with m.If(channel.host_word):
                 m.d.sync += [payload.eq(channel.word), response.valid.eq(1)]
         with m.If(response.valid & response.ready):
-            m.d.sync += [response.valid.eq(0), busy.eq(0)]
+            m.d.sync += response.valid.eq(0)
+        with m.If(taken):
+            m.d.sync += busy.eq(0)
 
 
 class _Channel(wiring.Component):

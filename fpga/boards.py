@@ -8,7 +8,7 @@ from typing import Any
 
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module
 from amaranth.lib import io
-from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.cdc import AsyncFFSynchronizer
 from amaranth_boards.ecpix5 import ECPIX585Platform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
@@ -154,8 +154,9 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         sdram = self.settings.memory == "sdram"
-        self._make_clocks(m, platform, ("sync", "sdram") if sdram else ("sync",))
+        locked = self._make_clocks(m, platform, ("sync", "sdram") if sdram else ("sync",))
         m.submodules.system = system = System(self.settings)
+        m.submodules.reset = AsyncFFSynchronizer(~locked, system.reset)
         self._connect_uart(m, platform, system)
         self._connect_leds(m, platform, system)
         if sdram:
@@ -163,15 +164,15 @@ class BoardTop(Elaboratable):
         return m
 
     def _make_clocks(self, m, platform, domains):
-        """The SDRAM's clock domain has one register, which needs no reset."""
+        """The domains, whose flip-flops begin as the FPGA's configuration says; returns the PLL's lock."""
         pll = self.board.pll(self.settings.clock_hz, sdram=len(domains) > 1)
         m.submodules.clock_pin = clock_pin = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
         m.submodules.pll = generator = Ecp5Pll(pll)
         m.d.comb += generator.i.eq(clock_pin.i)
         for domain, clock in zip(domains, generator.o, strict=True):
-            m.domains += ClockDomain(domain, reset_less=domain != "sync")
+            m.domains += ClockDomain(domain, reset_less=True)
             m.d.comb += ClockSignal(domain).eq(clock)
-        m.submodules.reset = ResetSynchronizer(~generator.locked)
+        return generator.locked
 
     def _connect_uart(self, m, platform, system):
         uart = platform.request("uart", dir="-")

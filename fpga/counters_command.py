@@ -50,16 +50,15 @@ class CountersCommand(wiring.Component):
         command = self.command
         counter_bytes = COUNTER_WIDTH // 8
         shifter = Signal(self.num_values * COUNTER_WIDTH, reset_less=True)
-        load, send = Signal(), Signal()
+        # The shift register lies all over the chip: its enable is a flip-flop, so a byte takes two cycles.
+        load, moves, send = Signal(), Signal(), Signal()
         left, place = Signal(range(self.num_values)), Signal(range(self.VALUE_BYTES))
         inside = Signal()  # of the counter, not of the zeros above it
         m.d.comb += inside.eq(place < counter_bytes)
-        m.d.sync += [command.done.eq(0), load.eq(0), self.counters_clear.eq(0)]
+        m.d.sync += [command.done.eq(0), load.eq(0), moves.eq(send & inside), self.counters_clear.eq(0)]
         m.d.sync += [command.answer.valid.eq(send), command.answer.payload.eq(Mux(inside, shifter[:8], 0))]
-        with m.If(load):
-            m.d.sync += shifter.eq(Cat(self.counters, self.words_read, self.dropped))
-        with m.Elif(send & inside):
-            m.d.sync += shifter.eq(shifter >> 8)
+        with m.If(moves):
+            m.d.sync += shifter.eq(Mux(load, Cat(self.counters, self.words_read, self.dropped), shifter >> 8))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [left.eq(self.num_values - 1), place.eq(0)]
@@ -71,13 +70,16 @@ class CountersCommand(wiring.Component):
             with m.State("CLEAR"):
                 m.d.comb += command.body.ready.eq(1)
                 with m.If(command.body.valid):
-                    m.d.sync += [load.eq(1), self.counters_clear.eq(command.body.payload[0])]
+                    m.d.sync += [load.eq(1), moves.eq(1), self.counters_clear.eq(command.body.payload[0])]
                     m.next = "SNAPSHOT"
             with m.State("SNAPSHOT"):
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += send.eq(1)
+                m.next = "SHIFT"
+            with m.State("SHIFT"):
                 m.d.sync += place.eq(place + 1)
+                m.next = "SEND"
                 with m.If(place == self.VALUE_BYTES - 1):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 0):

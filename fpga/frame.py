@@ -139,7 +139,7 @@ class FrameReceiver(wiring.Component):
         """At the end of a frame, a comparison a cycle; then the request waits to be taken."""
         request = Signal(request_layout(), reset_less=True)
         count = self._count
-        good, length_good, something = Signal(), Signal(), Signal()
+        good, length_good, something, dropped_before = Signal(), Signal(), Signal(), Signal()
         expected = Signal(17)
         m.d.comb += [self.request.payload.eq(request), self.i.ready.eq(~self.busy & ~self._end)]
         m.d.sync += [
@@ -147,7 +147,8 @@ class FrameReceiver(wiring.Component):
             length_good.eq(count == expected),
             something.eq((count != 0) | self._aborted),
             self.drop.eq(0),
-            self.dropped.eq(self.dropped + self.drop),
+            dropped_before.eq(self.drop),
+            self.dropped.eq(self.dropped + dropped_before),
         ]
         with m.FSM():
             with m.State("RECEIVE"):

@@ -43,9 +43,13 @@ class MemoryCommand(wiring.Component):
         self._header = Signal(_HEADER, reset_less=True)
         self._word = Signal(8 * self.word_bytes, reset_less=True)
         self._left = Signal(bits_for_count(self.word_bytes))  # bytes of the word
+        # A flip-flop for each of these states: the word and the memory are far away.
+        self._is = {state: Signal(name=f"in_{state.lower()}") for state in ("FILL", "REQUEST", "RESPONSE", "DRAIN")}
         self._measure(m)
         request = self.memory.request
         m.d.comb += [
+            request.valid.eq(self._is["REQUEST"]),
+            self.memory.response.ready.eq(self._is["RESPONSE"]),
             request.payload.channel.eq(self._header.channel),
             request.payload.address.eq(self._header.first),
             request.payload.write.eq(self._write),
@@ -53,6 +57,7 @@ class MemoryCommand(wiring.Component):
         ]
         m.d.sync += [self.command.done.eq(0), self.command.answer.valid.eq(0)]
         m.d.sync += self.command.answer.payload.eq(self._word[:8])
+        self._shift_word(m)
         with m.FSM():
             self._take_header(m)
             self._check(m)
@@ -121,42 +126,54 @@ class MemoryCommand(wiring.Component):
             with m.Elif(outside):
                 finish(m, self.command, Error.OUTSIDE_WINDOW)
                 m.next = "IDLE"
-            with m.Elif(self._write):
-                m.next = "FILL"
             with m.Else():
-                m.next = "REQUEST"
+                self._begin_word(m)
+
+    def _go(self, m, state):
+        m.d.sync += [flag.eq(name == state) for name, flag in self._is.items()]
+        m.next = state
+
+    def _begin_word(self, m):
+        with m.If(self._write):
+            self._go(m, "FILL")
+        with m.Else():
+            self._go(m, "REQUEST")
+
+    def _shift_word(self, m):
+        with m.If(self._is["RESPONSE"]):
+            m.d.sync += self._word.eq(self.memory.response.payload)
+        with m.Elif(self._is["DRAIN"]):
+            m.d.sync += self._word.eq(self._word >> 8)
+        with m.Elif(self._is["FILL"] & self.command.body.valid):
+            m.d.sync += self._word.eq(Cat(self._word[8:], self.command.body.payload))
 
     def _move(self, m):
         command, memory, left = self.command, self.memory, self._left
         with m.State("FILL"):
             m.d.comb += command.body.ready.eq(1)
             with m.If(command.body.valid):
-                m.d.sync += [self._word.eq(Cat(self._word[8:], command.body.payload)), left.eq(left - 1)]
+                m.d.sync += left.eq(left - 1)
                 with m.If(left == 1):
-                    m.next = "REQUEST"
+                    self._go(m, "REQUEST")
         with m.State("REQUEST"):
-            m.d.comb += memory.request.valid.eq(1)
             m.d.sync += left.eq(self.word_bytes)
             with m.If(memory.request.ready):
                 m.d.sync += [self._header.first.eq(self._header.first + 1), self._words.eq(self._words - 1)]
-                m.next = "RESPONSE"
                 with m.If(self._write):
-                    m.next = "NEXT"
+                    self._go(m, "NEXT")
+                with m.Else():
+                    self._go(m, "RESPONSE")
         with m.State("RESPONSE"):
-            m.d.comb += memory.response.ready.eq(1)
-            m.d.sync += self._word.eq(memory.response.payload)
             with m.If(memory.response.valid):
-                m.next = "DRAIN"
+                self._go(m, "DRAIN")
         with m.State("DRAIN"):
-            m.d.sync += [command.answer.valid.eq(1), self._word.eq(self._word >> 8), left.eq(left - 1)]
+            m.d.sync += [command.answer.valid.eq(1), left.eq(left - 1)]
             with m.If(left == 1):
                 m.d.sync += left.eq(self.word_bytes)
-                m.next = "NEXT"
+                self._go(m, "NEXT")
         with m.State("NEXT"):
             with m.If(self._words == 0):
                 finish(m, command)
                 m.next = "IDLE"
-            with m.Elif(self._write):
-                m.next = "FILL"
             with m.Else():
-                m.next = "REQUEST"
+                self._begin_word(m)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fpga.register_packing import pack_registers
 from fpga.synth import SYNTH_ECP5, SynthError, run_yosys, tool_versions
 from hdl.config import Config
 from sim.engine import EngineError
@@ -251,7 +252,10 @@ def models_text(*, random_state: bool = True) -> str:
 
 
 def netlist_of(text: str, *, cache: Path = CACHE) -> dict[str, Any]:
-    """Netlist (Yosys' JSON) of the module ``spatten`` of a Verilog text; made once for a text and a Yosys."""
+    """Netlist (Yosys' JSON) of the module ``spatten`` of a Verilog text, as place and route gets it.
+
+    Yosys runs once for a text and its version.
+    """
     digest = hashlib.sha256("\0".join([text, _SCRIPT, tool_versions()["yosys"]]).encode()).hexdigest()[:20]
     path = cache / f"{digest}.json"
     if not path.is_file():
@@ -261,7 +265,9 @@ def netlist_of(text: str, *, cache: Path = CACHE) -> dict[str, Any]:
             (folder / "source.v").write_text(text)
             run_yosys(_SCRIPT, folder / "yosys.log")
             write_text(path, (folder / "netlist.json").read_text())
-    return json.loads(path.read_text())
+    netlist = json.loads(path.read_text())
+    pack_registers(netlist["modules"]["spatten"])
+    return netlist
 
 
 def gate_level(text: str) -> str:

@@ -93,6 +93,7 @@ class SdramMemory(wiring.Component):
         """One access at a time: it waits for its turn, then for the chip, a read then for the host."""
         request, response = self.host.request, self.host.response
         waiting, busy = Signal(), Signal()
+        taken = Signal()  # the host took the word in the cycle before
         access = Signal(host_access(self.settings.core), reset_less=True)
         word = Signal(len(response.payload), reset_less=True)
         m.d.comb += [request.ready.eq(~busy), response.payload.eq(word)]
@@ -104,6 +105,9 @@ class SdramMemory(wiring.Component):
             m.d.sync += busy.eq(0)
         with m.If(controller.host_word):
             m.d.sync += [word.eq(controller.word), response.valid.eq(1)]
+        m.d.sync += taken.eq(response.valid & response.ready)
         with m.If(response.valid & response.ready):
-            m.d.sync += [response.valid.eq(0), busy.eq(0)]
+            m.d.sync += response.valid.eq(0)
+        with m.If(taken):
+            m.d.sync += busy.eq(0)
         return waiting, access

@@ -88,9 +88,12 @@ class SdramController(wiring.Component):
 
     @property
     def read_recovery(self) -> int:
-        """Cycles from READ to PRECHARGE; ACTIVATE came rcd before and comes rp after, so that ras and rc hold, too."""
+        """Cycles from READ to PRECHARGE; ACTIVATE came rcd before and comes rp after, so that ras and rc hold, too.
+
+        A WRITE to the bank can have come a burst before: its recovery lasts wr - 1 cycles from here.
+        """
         c = self.cycles
-        return max(self.beats, c.ras - c.rcd, c.rc - c.rp - c.rcd)
+        return max(self.beats, c.ras - c.rcd, c.rc - c.rp - c.rcd, c.wr - 1)
 
     @property
     def write_recovery(self) -> int:
@@ -115,6 +118,7 @@ class SdramController(wiring.Component):
         self._next, self._next_valid = Signal.like(self.request.payload, reset_less=True), Signal()
         self._access = Signal.like(self.request.payload, reset_less=True)
         self._command = Signal(SdramCommand, init=SdramCommand.NOP)
+        self._address, self._bank = Signal.like(self.pins.a, name="address"), Signal.like(self.pins.ba, name="bank")
         self._opened, self._configured, self._due = Signal(P.BANKS), Signal(), Signal()
         self._rows = [Signal(P.ROW_BITS, reset_less=True, name=f"row_{bank}") for bank in range(P.BANKS)]
         # Commands of the access at hand and of refresh; bursts on the data pins; each bank before it may be closed.
@@ -139,7 +143,7 @@ class SdramController(wiring.Component):
         return m
 
     def _issue(self, m, command, *, address, bank=0):
-        m.d.sync += [self._command.eq(command), self.pins.a.eq(address), self.pins.ba.eq(bank)]
+        m.d.sync += [self._command.eq(command), self._address.eq(address), self._bank.eq(bank)]
 
     def _count(self, m):
         """The time since power-on, and since the last REFRESH."""
@@ -148,10 +152,11 @@ class SdramController(wiring.Component):
         m.d.sync += waited.eq(waited + 1)
         with m.If(waited == self.cycles.power_up - 1):
             m.d.sync += self._powered.eq(1)
-        interval = self.cycles.refresh - self.service
-        self._passed = Signal(range(interval))
-        m.d.sync += self._passed.eq(self._passed + 1)
-        with m.If(self._passed == interval - 1):
+        interval = self.cycles.refresh - self.service - 1
+        passed = Signal(range(interval))
+        self._refreshed = Signal()  # in the cycle before
+        m.d.sync += [passed.eq(Mux(self._refreshed, 0, passed + 1)), self._refreshed.eq(0)]
+        with m.If(passed == interval - 1):
             m.d.sync += self._due.eq(1)
 
     def _initialize(self, m):
@@ -179,7 +184,7 @@ class SdramController(wiring.Component):
             with m.If(self._step.over):
                 self._issue(m, SdramCommand.REFRESH, address=0)
                 self._step.start(m, self.cycles.rfc)
-                m.d.sync += [self._passed.eq(0), self._due.eq(0)]
+                m.d.sync += [self._refreshed.eq(1), self._due.eq(0)]
                 with m.If(self._configured):
                     m.next = "IDLE"
                 with m.Else():
@@ -249,28 +254,34 @@ class SdramController(wiring.Component):
                 pause.start(m, self.write_recovery)
 
     def _connect_pins(self, m):
-        """Beats of a write leave with and after their command, the lowest first."""
+        """Commands, and beats of a write with and after theirs, the lowest first.
+
+        Data pins lie on other sides of the chip than those of commands: a register is between them.
+        """
         pins = self.pins
-        beats, driving = Signal(len(self.data), reset_less=True), Signal(self.beats)
+        beats, driving, writing = Signal(len(self.data), reset_less=True), Signal(self.beats), Signal()
+        command = Signal(SdramCommand, init=SdramCommand.NOP)
+        m.d.sync += [command.eq(self._command), pins.a.eq(self._address), pins.ba.eq(self._bank)]
+        m.d.sync += writing.eq(self._writing)
         m.d.comb += [
-            Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(self._command),
+            Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(command),
             pins.cke.eq(1),
             pins.cs_n.eq(0),
             pins.dq_o.eq(beats[: P.BEAT_WIDTH]),
             pins.dq_oe.eq(driving[0]),
-            self.written.eq(self._writing),
+            self.written.eq(writing),
         ]
         m.d.sync += [
             pins.dqm.eq(Mux(self._configured, 0b00, 0b11)),
             beats.eq(beats >> P.BEAT_WIDTH),
             driving.eq(driving >> 1),
         ]
-        with m.If(self._writing):
+        with m.If(writing):
             m.d.sync += [beats.eq(self.data), driving.eq(~0)]
 
     def _capture(self, m):
         """Every beat is shifted in; a flag that left with the command says when the word is complete."""
-        steps = 1 + self.timing.cas_latency + self.timing.round_trip + self.beats
+        steps = 2 + self.timing.cas_latency + self.timing.round_trip + self.beats
         core, host = Signal(steps), Signal(steps)
         word = Signal(len(self.word), reset_less=True)
         m.d.sync += [

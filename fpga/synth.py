@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from fpga.blocks import SynthError, find_block
+from fpga.register_packing import pack_file
 from fpga.timing_shell import TimingShell
 from hdl import verilog
 from hdl.config import Config
 
 __all__ = [
-    "DEVICE", "LIMITS", "NEXTPNR", "SYNTH_ECP5", "YOSYS", "SynthError", "critical_path", "find_block", "parse_usage",
-    "place_and_route", "run_yosys", "shortages", "synthesize", "tool_versions",
+    "DEVICE", "LIMITS", "NEXTPNR", "PLACER", "SYNTH_ECP5", "YOSYS", "SynthError", "critical_path", "find_block",
+    "parse_usage", "place_and_route", "run_yosys", "shortages", "synthesize", "tool_versions",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,8 @@ NEXTPNR = [
 """Command of the pinned nextpnr-ecp5."""
 SYNTH_ECP5 = "synth_ecp5 -no-rw-check"
 """A block RAM need not give the old word where the same cycle writes it: no such read is used (fpga/collisions.py)."""
+PLACER = "static"
+"""Placer of nextpnr: it leaves shorter wires than "heap" where a design fills the chip (docs/fpga.md)."""
 ROUTE_MHZ = 100
 """Clock that place and route of a block aims at."""
 
@@ -105,6 +108,7 @@ def place_and_route(netlist: Path, *, seed: int = 1, mhz: float = ROUTE_MHZ) -> 
     report, log = netlist.with_suffix(f".seed{seed}.json"), netlist.with_suffix(f".seed{seed}.log")
     options = (
         f"--85k --package CABGA381 --speed 6 --lpf-allow-unconstrained --timing-allow-fail --freq {mhz} --seed {seed} "
+        f"--placer {PLACER} "
         f"--json {netlist.name} --report {report.name} -q -l {log.name}"
     )
     _run([*NEXTPNR, *options.split()], "nextpnr", folder=netlist.parent, log=log)
@@ -132,7 +136,7 @@ def critical_path(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
     """Synthesize ``folder``/name.v; resources, of the block only if it sits in a TimingShell."""
-    hold, write = "", ""
+    hold, write = "", f"; write_json {name}.netlist.json"
     if shell:
         # Synthesized as a unit of its own, so that the cells of the block can be told from those of the shell.
         hold = f"setattr -mod -set keep_hierarchy 1 {_CORE}; "
@@ -140,7 +144,9 @@ def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
     script = f"read_verilog {name}.v; {hold}{SYNTH_ECP5} -top spatten; tee -q -o {name}.stat.json stat -json{write}"
     run_yosys(script, folder / f"{name}.log")
     found = json.loads((folder / f"{name}.stat.json").read_text())
-    return parse_usage(found, f"\\{_CORE}" if shell else None)
+    usage = parse_usage(found, f"\\{_CORE}" if shell else None)
+    usage["FF"] -= pack_file(folder / f"{name}.netlist.json", "spatten")
+    return usage
 
 
 def _routed(netlist: Path, seeds: Sequence[int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fpga.protocol import HOST_STREAM, RESULT_STREAM
 from fpga.sdram import SdramMemory
 from fpga.settings import SystemSettings
 from hdl.spatten import SpAtten
+from hdl.stream_queue import StreamQueue
 
 __all__ = ["System"]
 
@@ -20,10 +21,12 @@ class System(wiring.Component):
     """Link, core and memory of a design, in one clock domain; see docs/fpga.md.
 
     The link's RESET holds the core in reset; meanwhile the core asks nothing of the memory, and the words that it asked
-    for before are dropped.
+    for before are dropped. Core, and link with memory, have a flip-flop each for their reset, which is all that resets
+    them where the clock domain has no reset of its own: the way of a reset is the longest on the chip.
 
     Members
     -------
+    reset : In(1)          hold all in reset
     rx : In(1), init=1     serial line from the host
     tx : Out(1), init=1    serial line to it
     idle : Out(1)          nothing to do
@@ -36,6 +39,7 @@ class System(wiring.Component):
         self.settings = settings
         self._memory = (SdramMemory if settings.memory == "sdram" else BlockMemory)(settings)
         members = {
+            "reset": In(1),
             "rx": In(1, init=1),
             "tx": Out(1, init=1),
             "idle": Out(1),
@@ -48,13 +52,14 @@ class System(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.link = self._link = link = Link(self.settings)
-        m.submodules.memory = self._memory
-        # A register, since the reset goes to every corner of the core.
+        reset = Signal(init=1)
+        self._link = link = Link(self.settings)
+        m.submodules.link = ResetInserter(reset)(link)
+        m.submodules.memory = ResetInserter(reset)(self._memory)
         self._core_reset = core_reset = Signal(init=1)
         self._core = core = SpAtten(self.settings.core)
         m.submodules.core = ResetInserter(core_reset)(core)
-        m.d.sync += core_reset.eq(link.core_reset)
+        m.d.sync += [reset.eq(self.reset), core_reset.eq(self.reset | link.core_reset)]
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),
@@ -82,11 +87,15 @@ class System(wiring.Component):
             link.words_read.eq(memory.words_read),
             memory.clear.eq(link.counters_clear | self._core_reset),
         ]
-        for asks, serves in zip(core.memory, memory.core, strict=True):
+        for number, (asks, serves) in enumerate(zip(core.memory, memory.core, strict=True)):
+            # Core and memory lie far apart.
+            requests = StreamQueue(asks.request.payload.shape(), depth=3)
+            m.submodules[f"requests_{number}"] = ResetInserter(self._core_reset)(requests)
+            connect(m, asks.request, requests.i)
             m.d.comb += [
-                serves.request.valid.eq(asks.request.valid & ~self._core_reset),
-                serves.request.payload.eq(asks.request.payload),
-                asks.request.ready.eq(serves.request.ready),
+                serves.request.valid.eq(requests.o.valid & ~self._core_reset),
+                serves.request.payload.eq(requests.o.payload),
+                requests.o.ready.eq(serves.request.ready),
                 asks.response.valid.eq(serves.response.valid),
                 asks.response.payload.eq(serves.response.payload),
                 serves.response.ready.eq(asks.response.ready | self._core_reset),

@@ -12,9 +12,6 @@ from hdl.config import Config
 
 __all__ = ["AdderTree", "adder_tree_latency"]
 
-LEVELS_PER_STAGE = 2
-"""Adder levels between registers."""
-
 Sums = list[list[Value]]
 """Partial sums that are still to be added, by lane."""
 
@@ -35,7 +32,7 @@ def _group_levels(config: Config) -> int:
 
 def adder_tree_latency(config: Config) -> int:
     """Enabled cycles from input to output of an :class:`AdderTree`."""
-    return max(1, -(-(_lane_levels(config) + _group_levels(config)) // LEVELS_PER_STAGE))
+    return max(1, -(-(_lane_levels(config) + _group_levels(config)) // config.adder_levels))
 
 
 class AdderTree(wiring.Component):
@@ -44,8 +41,8 @@ class AdderTree(wiring.Component):
     ``sums[j]`` is the sum of lanes ``j*g … j*g+g-1`` for ``j < lanes/g``; the groups repeat behind that, so
     ``sums[j] = sums[j + lanes/g]``. Sums are exact if at most ``max_dim`` products of a group are not zero.
 
-    Initiation interval 1, latency :func:`adder_tree_latency`: a register behind every second adder level, one enable
-    for all of them. Paper section IV-D, "reconfigurable adder tree".
+    Initiation interval 1, latency :func:`adder_tree_latency`: a register behind every ``adder_levels`` levels, one
+    enable for all of them. Paper section IV-D, "reconfigurable adder tree".
 
     Members
     -------
@@ -70,11 +67,11 @@ class AdderTree(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         enable = Signal()
-        levels = _lane_levels(self.config) + _group_levels(self.config)
+        levels, each = _lane_levels(self.config) + _group_levels(self.config), self.config.adder_levels
         valid, log_slices = self.i.valid, self.i.payload.log_slices
         sums: Sums = [[self.i.payload.products[b][e] for e in range(self.config.lane_width)] for b in self._lanes]
         for stage in range(self.latency):
-            for level in range(stage * LEVELS_PER_STAGE, min((stage + 1) * LEVELS_PER_STAGE, levels)):
+            for level in range(stage * each, min((stage + 1) * each, levels)):
                 sums = self._level(level, sums, log_slices)
             valid_next = Signal(name=f"valid_{stage}")
             log_slices_next = Signal(3, name=f"log_slices_{stage}", reset_less=True)

@@ -87,12 +87,20 @@ class Config:
     """Q rows fetched ahead."""
     line_queue: int = 256
     """Lines of scores, and lines of exponentials, that wait for their row's maximum (sum)."""
+    adder_levels: int = 2
+    """Adder levels between two registers of the Q×K tree. 1 suits an FPGA: its carry chains have flip-flops beside
+    them, and a sum of three numbers takes logic in front of one."""
+    packing: bool = True
+    """Whether a line may hold the end of one row and the start of the next. Without, a row of n keys takes whole lines,
+    ceil(n / S) of them: little where lanes are few, and much logic less."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ConfigError(f"{field.name} must be a positive integer, not {value!r}")
+        if not isinstance(self.packing, bool):
+            raise ConfigError(f"packing must be true or false, not {self.packing!r}")
         powers = (
             "num_multipliers",
             "lanes",
@@ -145,6 +153,10 @@ class Config:
             raise ConfigError(f"address_width must be from 4 to 32, not {self.address_width!r}")
         if self.norm_lanes > self.max_dim:
             raise ConfigError(f"norm_lanes must be at most max_dim ({self.max_dim}), not {self.norm_lanes!r}")
+        if self.norm_lanes > self.num_multipliers:
+            raise ConfigError(
+                f"norm_lanes must be at most num_multipliers ({self.num_multipliers}), not {self.norm_lanes!r}"
+            )
         if not 4 <= self.contexts <= 32:
             raise ConfigError(f"contexts must be from 4 to 32, not {self.contexts!r}")
         if not 1 <= self.max_heads <= 128:
@@ -214,7 +226,12 @@ class Config:
         Only for rows of equal length (not causal, not generation); needs S-1 repeated keys behind the n-th.
         """
         per_line = self.scores_per_line(dim)
-        return n >= per_line and n % per_line != 0 and (n + per_line - 1) * self.slices(dim) <= self.buffer_slots
+        return (
+            self.packing
+            and n >= per_line
+            and n % per_line != 0
+            and (n + per_line - 1) * self.slices(dim) <= self.buffer_slots
+        )
 
     @property
     def score_width(self) -> int:
@@ -378,20 +395,26 @@ PRESETS: dict[str, Config] = {
             num_multipliers=64,
             lanes=2,
             max_dim=64,
-            dims=(16, 32, 64),
+            dims=(32, 64),
             operand_width=10,
             max_tokens=1024,
             key_rows=1024,
             value_rows=1024,
             num_channels=1,
-            channel_width=128,
-            topk_parallelism=4,
+            channel_width=64,
+            address_width=22,
+            topk_parallelism=2,
             num_topk_engines=1,
             norm_lanes=2,
-            outstanding=16,
+            loads=2,
+            outstanding=8,
             slice_queue=4,
+            max_heads=16,
+            max_group=4,
             query_queue=2,
             line_queue=1025,
+            adder_levels=1,
+            packing=False,
         ),
         Config(
             name="eighth",

@@ -107,6 +107,7 @@ class JobChecker(wiring.Component):
         self._accepts, self._refuses, self._replies = Signal(), Signal(), Signal()  # answers, in ANSWER
         self._takes = Signal()  # nothing is wrong with the job, or list
         self._answered = Signal()
+        self._known = Signal(reset_less=True)  # there is the list that the job asks for
         self._fits = Signal()  # planes lie in the window, in FIRST and SECOND
         same = {name: self._job.shape().members[name] for name in _PAIR_FIELDS}
         self._first = Signal(data.StructLayout(same), reset_less=True)  # what the second job of a pair must have
@@ -158,6 +159,7 @@ class JobChecker(wiring.Component):
                 with m.If(self._answered):
                     m.next = "IDLE"
         self._take_ids(m)
+        self._know_list(m)
         self._answer(m)
         self._check_planes(m, fsm)
         with m.If(self.selected):
@@ -323,13 +325,16 @@ class JobChecker(wiring.Component):
 
     # Lists -----------------------------------------------------------------------------------------------------
 
-    def _check_list(self, m):
+    def _know_list(self, m):
+        """Whether there is the list that the job asks for, a cycle late: nothing of this changes in a request."""
         request, job = self._request, self._job
         previous = (job.list == layouts.LIST_PREVIOUS) | (request.list_only & request.match)
         held = (self._current_count == job.num_keys) & (self._current_last < job.num_rows)
         held = held & (self._tabled | ~request.list_only)
-        known = Mux(previous, held, job.list == layouts.LIST_DENSE)
-        with m.If(~known & (job.list != layouts.LIST_NEW)):
+        m.d.sync += self._known.eq(Mux(previous, held, job.list == layouts.LIST_DENSE))
+
+    def _check_list(self, m):
+        with m.If(~self._known & (self._job.list != layouts.LIST_NEW)):
             self._refuse(m, layouts.BAD_IDS)
 
     def _take_ids(self, m):
@@ -453,7 +458,7 @@ class JobChecker(wiring.Component):
             full.eq(job.num_keys >= per_line),
             uneven.eq((job.num_keys & (per_line - 1)) != 0),
         ]
-        packs = ~job.causal & ~job.generation & full & uneven & room
+        packs = ~job.causal & ~job.generation & full & uneven & room & config.packing
         pack, repeat = Signal(reset_less=True), Signal.like(record.repeat, reset_less=True)
         m.d.sync += [pack.eq(packs), repeat.eq(Mux(packs, per_line - 1, 0))]
         m.d.comb += [

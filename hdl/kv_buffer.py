@@ -20,9 +20,9 @@ class KVBuffer(wiring.Component):
 
     Each bank is a pair of memories, of the upper ``operand_width - 4`` and of the lower 4 bits of the words, with write
     enables of their own, so that K LSBs can be put below MSBs that are there already. Slice s lies in bank s mod banks
-    at address s // banks; ``lanes`` slices from any slice on are read in one cycle. Latency of a read 1 enabled cycle;
-    data hold while ``read.en`` is low. A slice written in a cycle is read from the next cycle on. Slices beyond the
-    last slot read as anything.
+    at address s // banks; ``lanes`` slices from any slice on are read in one cycle. READ_LATENCY cycles
+    from a read to its data: the address reaches the memories, which lie far apart, through a register. A slice written
+    in a cycle is read from the next cycle on. Slices beyond the last slot read as anything.
 
     Members
     -------
@@ -30,7 +30,7 @@ class KVBuffer(wiring.Component):
     read : In(BufferRead)
     """
 
-    READ_LATENCY = 1
+    READ_LATENCY = 2
 
     def __init__(self, config: Config, *, slots: int, banks_per_lane: int):
         if banks_per_lane < 1 or banks_per_lane & (banks_per_lane - 1):
@@ -54,15 +54,16 @@ class KVBuffer(wiring.Component):
         log_split = self.banks_per_lane.bit_length() - 1
         for lane in range(config.lanes):
             line = (self.read.first >> log_lanes) + (self.read.first[:log_lanes] > lane)
-            which = line[:log_split]
+            row = Signal(range(max(2, self.slots // len(self.write))), name=f"row_{lane}", reset_less=True)
+            enables = Signal(self.banks_per_lane, name=f"enables_{lane}")
+            m.d.sync += row.eq(line >> log_split)
             words = []
-            for i in range(self.banks_per_lane):
-                enable = self.read.en & (which == i) if log_split else self.read.en
-                words.append(self.add_bank(m, i * config.lanes + lane, enable, line >> log_split))
+            for i, enable in enumerate(enables):
+                m.d.sync += enable.eq(self.read.en & (line[:log_split] == i))
+                words.append(self.add_bank(m, i * config.lanes + lane, enable, row))
             if log_split:
-                which_held = Signal(log_split, name=f"which_{lane}", reset_less=True)
-                with m.If(self.read.en):
-                    m.d.sync += which_held.eq(which)
+                which, which_held = (Signal(log_split, name=f"{n}_{lane}", reset_less=True) for n in ("which", "held"))
+                m.d.sync += [which.eq(line[:log_split]), which_held.eq(which)]
                 word = words[-1]
                 for i, other in enumerate(words[:-1]):
                     word = Mux(which_held == i, other, word)
@@ -72,7 +73,7 @@ class KVBuffer(wiring.Component):
         return m
 
     def add_bank(self, m, bank, enable, row):
-        """A bank's two memories; returns the slice of ``row``, one enabled cycle later."""
+        """A bank's two memories; returns the slice of ``row``, one cycle later."""
         config = self.config
         write = self.write[bank]
         parts = []

@@ -260,7 +260,7 @@ def MemoryPort(config: Config) -> wiring.Signature:
 def BufferRead(config: Config) -> wiring.Signature:
     """Read of lanes consecutive slices, any alignment: bank b returns the slice s = b (mod lanes) of the window.
 
-    data is valid READ_LATENCY = 1 enabled cycle after en; it holds while en is low.
+    data is valid ``KVBuffer.READ_LATENCY`` cycles after en, for one cycle.
     """
     return wiring.Signature(
         {

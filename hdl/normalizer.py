@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl import numerics as N
 from hdl.config import Config
+from hdl.lane_reducer import LaneReducer
 from hdl.layouts import output_beat, row_tag
 from hdl.stream_queue import StreamQueue
 
@@ -29,6 +30,7 @@ def finished_row(config: Config) -> data.StructLayout:
             "tag": row_tag(config),
             "recip": N.RECIP_WIDTH,  # R of 1/sum = R * 2**-16 * 2**-pe, UQ1.16
             "pe": 4,
+            "log_slices": 3,
             "dim": 8,  # D, a multiple of 16
         }
     )
@@ -36,6 +38,8 @@ def finished_row(config: Config) -> data.StructLayout:
 
 class Normalizer(wiring.Component):
     """Turn a row of accumulators into output elements, ``norm_lanes`` a cycle, and sum up their magnitudes.
+
+    The accumulators of lanes that hold the same slice are added up here, by :class:`LaneReducer`.
 
     Bit-exact with :func:`golden.integer.normalize` and :func:`golden.integer.abs_sum`. A row takes
     ceil(D / norm_lanes) cycles; the next one may come in the last of them. Latency :attr:`latency` cycles from a row to
@@ -53,7 +57,8 @@ class Normalizer(wiring.Component):
     -------
     announce : In(stream.Signature(8))             D of a row that comes exactly ``delay`` cycles after the transfer
     i : In(stream.Signature(finished_row, always_ready=True))
-    acc : In(signed(acc_width)).array(max_dim)     Σ e·V of the row, Q.16; valid with ``i``
+    acc : In(signed(acc_width)).array(lanes, max_beats * slice)
+        Σ e·V of the row, Q.16, by lane, then by beat of a line and element of a slice; valid with ``i``
     o : Out(stream.Signature(output_beat))         the last beat has ``last`` and ``abs_sum``; elements >= D are 0
     busy : Out(1)                                  a row is inside
     """
@@ -63,11 +68,13 @@ class Normalizer(wiring.Component):
             raise ValueError(f"delay must be a positive integer, not {delay!r}")
         self.config = config
         self.delay = delay
+        self.slice = min(config.lane_width, config.max_dim)
+        self._reducer = LaneReducer(config)
         super().__init__(
             {
                 "announce": In(stream.Signature(8)),
                 "i": In(stream.Signature(finished_row(config), always_ready=True)),
-                "acc": In(signed(config.acc_width)).array(config.max_dim),
+                "acc": In(signed(config.acc_width)).array(config.lanes, config.max_beats * self.slice),
                 "o": Out(stream.Signature(output_beat(config))),
                 "busy": Out(1),
             }
@@ -80,8 +87,18 @@ class Normalizer(wiring.Component):
 
     @property
     def select_stages(self) -> int:
-        """Register stages that choose the elements of a beat."""
-        return 1 if self.chunks <= _PICK else 2
+        """Register stages that choose the elements of a beat, in each lane."""
+        return 1 if self._options <= _PICK else 2
+
+    @property
+    def _options(self) -> int:
+        """Places of a lane from which an element of a beat can come."""
+        return self.config.max_beats * self.slice // self._reducer.width
+
+    @property
+    def _gathered(self) -> int:
+        """Stage at which the elements of a beat are complete."""
+        return self.select_stages + self._reducer.latency
 
     @property
     def tree_stages(self) -> int:
@@ -90,8 +107,9 @@ class Normalizer(wiring.Component):
 
     @property
     def stages(self) -> int:
-        """Register stages between the row register and the queue: select, shift, 2 multiply, saturate, abs, tree."""
-        return self.select_stages + 5 + self.tree_stages
+        """Register stages between the row register and the queue: select, add the lanes, shift, 2 multiply, saturate,
+        abs, tree."""
+        return self._gathered + 5 + self.tree_stages
 
     @property
     def latency(self) -> int:
@@ -104,6 +122,7 @@ class Normalizer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.reducer = self._reducer
         m.submodules.queue = queue = StreamQueue(output_beat(self.config), depth=self._places)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         self._valid = [Signal(name=f"valid_{k}") for k in range(self.stages + 1)]
@@ -118,7 +137,7 @@ class Normalizer(wiring.Component):
         self._admit(m)
         values = self._saturate(m, self._multiply(m, self._shift(m, self._select(m))))
         sums = self._magnitude(m, values)
-        for k in range(self.select_stages + 5, self.stages + 1):
+        for k in range(self._gathered + 5, self.stages + 1):
             values = self._register(m, k, f"value_{k}", values)
         self._emit(m, queue, values, sums)
         return m
@@ -155,44 +174,74 @@ class Normalizer(wiring.Component):
             m.d.sync += [reg.eq(expr) for reg, expr in zip(regs, exprs, strict=True)]
         return regs
 
-    def _select(self, m: Module) -> list[Signal]:
-        """Stage 0 holds a row, the next one or two get its next norm_lanes elements."""
-        lanes, depth = self.config.norm_lanes, self.config.max_dim
-        row = [Signal(signed(self.config.acc_width), name=f"row_{e}", reset_less=True) for e in range(depth)]
-        chunk = Signal(range(max(2, self.chunks)), reset_less=True)
+    def _select(self, m: Module) -> list[Value]:
+        """Stage 0 holds a row; each lane chooses from it for the next beat, then lanes of one slice are added up."""
+        config, lanes = self.config, self.config.norm_lanes
+        rows = [
+            [Signal(signed(config.acc_width), name=f"row_{b}_{i}", reset_less=True) for i in range(len(lane))]
+            for b, lane in enumerate(self.acc)
+        ]
+        beat = Signal(range(max(2, self.chunks)), reset_less=True)
         left = Signal(8, reset_less=True)
         held, last = self._valid[0], self._last[0]
         with m.If(self.i.valid):
-            m.d.sync += [held.eq(1), chunk.eq(0), left.eq(self.i.payload.dim), last.eq(self.i.payload.dim <= lanes)]
+            m.d.sync += [held.eq(1), beat.eq(0), left.eq(self.i.payload.dim), last.eq(self.i.payload.dim <= lanes)]
             m.d.sync += self._facts[0].eq(self.i.payload)
-            m.d.sync += [reg.eq(acc) for reg, acc in zip(row, self.acc, strict=True)]
+            for row, lane in zip(rows, self.acc, strict=True):
+                m.d.sync += [reg.eq(acc) for reg, acc in zip(row, lane, strict=True)]
         with m.Elif(held):
-            m.d.sync += [held.eq(~last), chunk.eq(chunk + 1), left.eq(left - lanes), last.eq(left <= 2 * lanes)]
-        shape = signed(self.config.acc_width)
+            m.d.sync += [held.eq(~last), beat.eq(beat + 1), left.eq(left - lanes), last.eq(left <= 2 * lanes)]
+        index, gates = self._place(beat, left)
         if self.select_stages == 2:
-            low, part = _PICK.bit_length() - 1, lanes * _PICK
-            terms = [term for k in range(0, depth, part) for term in self._pick(row[k : k + part], chunk[:low])]
-            row = self._register(m, 1, "part", terms, shape)
-            (chunk,) = self._register(m, 1, "chunk", [chunk[low:]])
-        terms = self._pick(row, chunk)
-        for j in range(_GRANULE, lanes):  # so many lanes need but one stage
-            terms[j] = Mux(left > j // _GRANULE * _GRANULE, terms[j], 0)
-        return self._register(m, self.select_stages, "acc", terms, shape)
+            low = _PICK.bit_length() - 1
+            rows = [self._pick(m, 1, f"part_{b}", row, index[:low]) for b, row in enumerate(rows)]
+            (index,) = self._register(m, 1, "index", [index[low:]])
+            gates = self._register(m, 1, "gate", gates)
+        stage, reducer = self.select_stages, self._reducer
+        gates = self._register(m, stage, "gates", gates)
+        m.d.comb += reducer.valid.eq(self._valid[stage])
+        m.d.comb += [port.eq(gate) for port, gate in zip(reducer.gates, gates, strict=True)]
+        for b, row in enumerate(rows):
+            terms = self._pick(m, stage, f"term_{b}", row, index)
+            m.d.comb += [port.eq(term) for port, term in zip(reducer.terms[b], terms, strict=True)]
+        return list(reducer.o)
 
-    def _pick(self, row: list[Signal], chunk: Value) -> list[Value]:
-        """The norm_lanes elements number ``chunk`` of ``row``."""
-        lanes = self.config.norm_lanes
-        return [Array(row[j::lanes])[chunk] if len(row) > lanes else row[j] for j in range(lanes)]
+    def _pick(self, m: Module, stage: int, name: str, row: list[Signal], index: Value) -> list[Signal]:
+        """Number ``index`` of each part of ``row``: as many sets of elements as ``index`` tells apart are a part."""
+        width = self._reducer.width
+        part = min(len(row), width << len(index))
+        places = [row[start + j : start + part : width] for start in range(0, len(row), part) for j in range(width)]
+        terms = [Array(place)[index] if len(place) > 1 else place[0] for place in places]
+        return self._register(m, stage, name, terms, signed(self.config.acc_width))
 
-    def _shift(self, m: Module, accs: list[Signal]) -> list[Signal]:
+    def _place(self, beat: Signal, left: Signal) -> tuple[Value, list[Value]]:
+        """Where the elements of a beat lie in every lane, and the lanes that count for each group of them."""
+        config, reducer = self.config, self._reducer
+        lane_bits = config.lanes.bit_length() - 1
+        log_beats = (self.slice // reducer.width).bit_length() - 1  # beats of a slice
+        log_parts = (config.norm_lanes // reducer.width).bit_length() - 1  # slices of a beat
+        first = (beat >> log_beats) << log_parts  # slice of the beat's first element
+        index = Cat(beat[:log_beats], first[lane_bits:])[: max(1, self._options.bit_length() - 1)]
+        # Bits of a lane's number that tell its slice.
+        spread = Cat(self._facts[0].log_slices > k for k in range(lane_bits))
+        gates = []
+        for group in range(reducer.num_groups):
+            start = group * reducer.group
+            number = (first + start // reducer.width)[:lane_bits]
+            real = left > start // _GRANULE * _GRANULE
+            gates.append(Cat(real & (((b ^ number) & spread) == 0) for b in range(config.lanes)))
+        return index, gates
+
+    def _shift(self, m: Module, accs: list[Value]) -> list[Signal]:
         narrow = signed(self.config.operand_width + N.EXP_WIDTH)
-        stage = self.select_stages
+        stage = self._gathered
         return self._register(m, stage + 1, "shifted", [acc >> self._facts[stage].pe for acc in accs], narrow)
 
     def _multiply(self, m: Module, values: list[Signal]) -> list[Signal]:
         """round(value * R / 2**24), rounding half up; the 16 low bits of the product cannot carry into the result."""
-        stage = self.select_stages + 2
-        recip = self._facts[stage - 1].recip
+        stage = self._gathered + 2
+        # Beside the values, with the same enable, so that both can be registers of the multipliers.
+        (recip,) = self._register(m, stage - 1, "recip", [self._facts[stage - 2].recip])
         low = self._register(m, stage, "low", [value[:_LOW_BITS] * recip for value in values])
         high = self._register(m, stage, "high", [value[_LOW_BITS:].as_signed() * recip for value in values])
         drop = 2 * N.EXP_FRAC - N.OUT_FRAC - _LOW_BITS
@@ -206,10 +255,10 @@ class Normalizer(wiring.Component):
             top = value[width - 1 :]
             limit = Cat((~value[-1]).replicate(width - 1), value[-1])
             exprs.append(Mux(top.all() | ~top.any(), value[:width], limit).as_signed())
-        return self._register(m, self.select_stages + 4, "value", exprs, signed(width))
+        return self._register(m, self._gathered + 4, "value", exprs, signed(width))
 
     def _magnitude(self, m: Module, values: list[Signal]) -> Value:
-        stage = self.select_stages + 5
+        stage = self._gathered + 5
         terms = self._register(m, stage, "abs", [abs(value) for value in values], unsigned(self.config.out_width))
         for k in range(self.tree_stages):
             sums = _pairwise(terms)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl import numerics as N
 from hdl.config import Config
-from hdl.lane_reducer import LaneReducer
+from hdl.kv_buffer import KVBuffer
 from hdl.layouts import BufferRead, output_beat, placed_row, row_tag, value_line
 from hdl.normalizer import Normalizer
 from hdl.stream_queue import StreamQueue
@@ -35,7 +35,6 @@ def _beat(config: Config) -> data.StructLayout:
         {
             "row": placed_row(config),  # of row A
             "group": range(max(2, config.max_beats)),  # beat of the line
-            "fresh": 1,  # nothing is accumulated for row A yet
             "last": 1,  # row A is complete with this beat
             "mask_a": config.lanes,  # banks with a key of row A
             "mask_b": config.lanes,
@@ -47,9 +46,11 @@ class ProbTimesV(wiring.Component):
     """Σ e·V of every row, times 1/Σe: ``lanes * lane_width`` products a cycle, one beat a cycle back to back.
 
     Rows leave in row order. Bit-exact with :func:`golden.integer.accumulate`, ``normalize`` and ``abs_sum``. A line is
-    one beat, or slices / lanes beats where a V row is wider than the array. The end of row A and the start of row B in
-    one line are added up by two trees, so packed lines cost no extra cycle. A beat that has begun never stalls: the
-    last beat of a row is read only if the Normalizer, which needs ceil(D / norm_lanes) cycles a row, will have room.
+    one beat, or slices / lanes beats where a V row is wider than the array. Each multiplier has an accumulator of its
+    own; lanes are added up at the end of a row only, a few elements a cycle. In a line with the end of row A and the
+    start of row B each lane belongs to one of them, so packed lines cost no extra cycle. A beat that has begun never
+    stalls: the last beat of a row is read only if the Normalizer, which needs ceil(D / norm_lanes) cycles a row, will
+    have room.
 
     A read is on the bus at the earliest 5 cycles after its line was taken; :attr:`latency` cycles after the read of a
     row's last beat its first output is offered. Paper section IV-E.
@@ -71,6 +72,9 @@ class ProbTimesV(wiring.Component):
                                               one is set
     """
 
+    DEPTH = KVBuffer.READ_LATENCY + 3
+    """Stages from the read to the accumulators: the buffer, its words, operands, products."""
+
     def __init__(self, config: Config):
         self.config = config
         super().__init__(
@@ -88,20 +92,22 @@ class ProbTimesV(wiring.Component):
                 "stall_out": Out(1),
             }
         )
-        self._reducer = LaneReducer(config)
-        self._depth = 3 + self._reducer.latency  # from the read to the accumulators
-        self._normalizer = Normalizer(config, delay=self._depth)
+        self._normalizer = Normalizer(config, delay=self.DEPTH)
 
     @property
     def latency(self) -> int:
-        """Cycles from the read of a row's last beat to the row's first output (2 of them: operands, products)."""
-        return self._depth + self._normalizer.latency
+        """Cycles from the read of a row's last beat to the row's first output."""
+        return self.DEPTH + self._normalizer.latency
+
+    @property
+    def _packs(self) -> bool:
+        """Whether a line can hold two rows at all."""
+        return self.config.packing and self.config.scores_per_line(self.config.dims[0]) > 1
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reducer = self._reducer
         m.submodules.normalizer = normalizer = self._normalizer
-        depth = self._depth
+        depth = self.DEPTH
         self._waiting, self._offered = Signal(name="waiting"), Signal(name="offered")
         self._fresh = Signal(name="fresh", init=1)
         self._valid = [Signal(name=f"valid_{k}") for k in range(depth + 1)]
@@ -115,8 +121,8 @@ class ProbTimesV(wiring.Component):
 
         present, joined, taken = self._join(m)
         self._issue(m, present, joined, taken)
-        self._multiply(m, self._align(m, joined))
-        self._accumulate(m)
+        self._accumulate(m, self._multiply(m, self._align(m, joined)))
+        self._finish(m)
         m.d.comb += self.busy.eq(self._waiting | Cat(self._valid).any() | normalizer.busy)
         return m
 
@@ -175,7 +181,6 @@ class ProbTimesV(wiring.Component):
             self.read.first.eq(joined.first | (group << lane_bits)),
             beat.row.eq(row),
             beat.group.eq(group),
-            beat.fresh.eq(self._fresh),
             beat.last.eq(line.a_last & (group == last_group)),
         ]
         with m.Switch(row.log_slices):
@@ -212,48 +217,61 @@ class ProbTimesV(wiring.Component):
             m.d.sync += exps.eq(line.exps)
         return [Array(exps[i] for i in range(lanes))[index[b]] for b in range(lanes)]
 
-    def _multiply(self, m: Module, weights: list[Value]) -> None:
-        """Two stages: operands (registered behind the buffer), products."""
-        reducer, config = self._reducer, self.config
-        for b, weight in enumerate(weights):
-            exp = Signal(N.EXP_WIDTH, name=f"exp_{b}", reset_less=True)
-            with m.If(self._valid[1]):
-                m.d.sync += exp.eq(weight)
-            for e in range(reducer.width):
-                value = Signal(signed(config.operand_width), name=f"value_{b}_{e}", reset_less=True)
-                product = Signal(signed(reducer.product_width), name=f"product_{b}_{e}", reset_less=True)
-                with m.If(self._valid[1]):
-                    m.d.sync += value.eq(self.read.data[b][e])
-                with m.If(self._valid[2]):
-                    m.d.sync += product.eq(exp * value)
-                m.d.comb += reducer.products[b][e].eq(product)
-        beat = self._beats[3]
-        m.d.comb += [
-            reducer.valid.eq(self._valid[3]),
-            reducer.log_slices.eq(beat.row.log_slices),
-            reducer.mask_a.eq(beat.mask_a),
-            reducer.mask_b.eq(beat.mask_b),
-        ]
+    def _multiply(self, m: Module, weights: list[Value]) -> list[list[Signal]]:
+        """Products by lane and element. Lanes of no row get the weight 0.
 
-    def _accumulate(self, m: Module) -> None:
-        """Add the beat to the row; a row that ends goes to the Normalizer, and row B's part takes its place."""
-        reducer, normalizer = self._reducer, self._normalizer
-        valid, beat = self._valid[-1], self._beats[-1]
-        places = [(s, e) for s in range(reducer.num_outputs) for e in range(reducer.width)]
-        for number, (s, e) in enumerate(places):
-            accs = [
-                Signal(signed(self.config.acc_width), name=f"acc_{t}_{s}_{e}", reset_less=True)
-                for t in range(self.config.max_beats)
-            ]
-            total = Signal(signed(self.config.acc_width), name=f"total_{s}_{e}")
-            acc = Array(accs)[beat.group] if len(accs) > 1 else accs[0]
-            m.d.comb += total.eq(Mux(beat.fresh, 0, acc) + reducer.a[s][e])
-            for t, target in enumerate(accs):
-                active = beat.group == t if len(accs) > 1 else 1
-                m.d.comb += normalizer.acc[t * len(places) + number].eq(Mux(active, total, target))
-                with m.If(valid & active):
-                    m.d.sync += target.eq(Mux(beat.last, reducer.b[s][e], total) if reducer.packs else total)
+        Each multiplier has registers of its own for both operands and the product, as the hard multipliers of FPGAs
+        do; registers in front of them take the way from the buffer, and to all multipliers of a lane.
+        """
+        config, read = self.config, KVBuffer.READ_LATENCY
+        beat, products = self._beats[1], []
+        exps = [beat.mask_a[b] | (beat.mask_b[b] & self._packs) for b in range(config.lanes)]
+        exps = [Mux(counts, weight, 0) for counts, weight in zip(exps, weights, strict=True)]
+        for stage in range(1, read + 2):
+            exps = self._stage(m, stage, "exp", exps, N.EXP_WIDTH)
+        for b, exp in enumerate(exps):
+            words = [self.read.data[b][e] for e in range(self._normalizer.slice)]
+            for stage in (read, read + 1):
+                words = self._stage(m, stage, f"value_{b}", words, signed(config.operand_width))
+            terms = [exp * word for word in words]
+            shape = signed(config.operand_width + N.EXP_WIDTH)
+            products.append(self._stage(m, read + 2, f"product_{b}", terms, shape))
+        return products
 
+    def _stage(self, m: Module, stage: int, name: str, values: list, shape) -> list[Signal]:
+        """Registers that take what stage ``stage`` has, if it has a beat."""
+        registers = [Signal(shape, name=f"{name}_{stage}_{k}", reset_less=True) for k in range(len(values))]
+        with m.If(self._valid[stage]):
+            m.d.sync += [register.eq(value) for register, value in zip(registers, values, strict=True)]
+        return registers
+
+    def _accumulate(self, m: Module, products: list[list[Signal]]) -> None:
+        """Add the beat to the row. When the row ends, its sums go to the Normalizer, and all begin anew: with nothing,
+        or in the lanes of row B with its part."""
+        valid, beat, normalizer = self._valid[-1], self._beats[-1], self._normalizer
+        shape, size = signed(self.config.acc_width), normalizer.slice
+        # A register of its own: the flip-flops' reset inputs hang on it, so that beginning anew costs no logic.
+        begin = Signal(init=1)
+        m.d.sync += begin.eq(self._valid[-2] & self._beats[-2].last)
+        for b, lane in enumerate(products):
+            of_b = beat.mask_b[b] & self._packs
+            for e, product in enumerate(lane):
+                accs = [Signal(shape, name=f"acc_{t}_{b}_{e}", reset_less=True) for t in range(self.config.max_beats)]
+                total = Signal(shape, name=f"total_{b}_{e}")
+                acc = Array(accs)[beat.group] if len(accs) > 1 else accs[0]
+                m.d.comb += total.eq(acc + Mux(of_b, 0, product))
+                for t, target in enumerate(accs):
+                    active = beat.group == t if len(accs) > 1 else 1
+                    m.d.comb += normalizer.acc[b][t * size + e].eq(Mux(active, total, target))
+                    with m.If(begin):
+                        # Only lines of one beat hold two rows.
+                        m.d.sync += target.eq(Mux(of_b & valid, product, 0) if t == 0 else 0)
+                    with m.Elif(valid & active):
+                        m.d.sync += target.eq(total)
+
+    def _finish(self, m: Module) -> None:
+        """Facts of a row that is complete, beside its sums."""
+        valid, beat, normalizer = self._valid[-1], self._beats[-1], self._normalizer
         row, out = beat.row, normalizer.i.payload
         finish = Signal()
         m.d.sync += [
@@ -262,7 +280,7 @@ class ProbTimesV(wiring.Component):
         ]
         m.d.comb += [
             normalizer.i.valid.eq(finish),
-            *(out[name].eq(row[name]) for name in ("tag", "recip", "pe", "dim")),
+            *(out[name].eq(row[name]) for name in ("tag", "recip", "pe", "log_slices", "dim")),
         ]
         with m.If(valid & beat.last):
             m.d.sync += self.done_tag.eq(row.tag)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.adder_tree import AdderTree, adder_tree_latency
 from hdl.config import LSB_BITS, Config
+from hdl.kv_buffer import KVBuffer
 from hdl.layouts import BufferRead, lane_count, line_shape, query_row, score_line, started_row
 from hdl.stream_queue import StreamQueue
 
@@ -204,9 +205,10 @@ class _LineControl(wiring.Component):
             self._next_length_seq.eq(row.seq + row.length),
         ]
 
-    @staticmethod
-    def _packs(row: data.View, follower: data.View) -> Value:
+    def _packs(self, row: data.View, follower: data.View) -> Value:
         """The line in which a row ends may hold the first keys of the follower."""
+        if not self.config.packing:
+            return Const(0)
         return row.pack & follower.pack & (row.context == follower.context) & (row.length == follower.length)
 
     def _loaded(self, seq: Value) -> Value:
@@ -270,7 +272,7 @@ class _LineControl(wiring.Component):
             m.d.comb += [
                 window.eq(b - self._first[:lane_bits]),
                 # Lanes behind a row that ends without a follower are undefined: no need to know whether B is packed.
-                select.row_b.eq((window >> current.log_slices) >= self.beat.a_count),
+                select.row_b.eq(((window >> current.log_slices) >= self.beat.a_count) & config.packing),
                 select.low.eq(Mux(select.row_b, self._next.low, current.low)),
                 select.slice.eq(Cat((b & low_slice)[:lane_bits], self._beat)),
             ]
@@ -280,18 +282,19 @@ class _MultiplierArray(wiring.Component):
     """The registers of the query elements and the multipliers.
 
     The element registers follow the header registers of :class:`_LineControl` one cycle later, so that the controls
-    come from registers. Latency 3 from ``lanes`` to ``products``.
+    come from registers. Each multiplier has registers of its own for both operands and the product, as the hard
+    multipliers of FPGAs do; a register in front of them takes the way from the buffer.
 
     Members
     -------
     elements : In           elements of the query that is taken
     take : In(1)            it is taken
     shift_next, shift_current, lanes : In    from _LineControl
-    key : In                read data of the K buffer, one cycle behind ``lanes``
+    key : In                read data of the K buffer, ``KVBuffer.READ_LATENCY`` cycles behind ``lanes``
     products : Out          products[lane][element]
     """
 
-    LATENCY = 3
+    LATENCY = KVBuffer.READ_LATENCY + 3
 
     def __init__(self, config: Config, product_layout: data.Layout):
         self.config = config
@@ -346,23 +349,26 @@ class _MultiplierArray(wiring.Component):
         width = config.operand_width
         bits = config.lane_width * width
         picked = Signal(bits, name=f"picked_{b}")
-        query = Signal(bits, name=f"query_{b}", reset_less=True)
-        key = Signal(bits, name=f"key_{b}", reset_less=True)
+        queries = [Signal(bits, name=f"query_{b}_{k}", reset_less=True) for k in range(1 + KVBuffer.READ_LATENCY)]
+        lows = [Signal(name=f"low_{b}_{k}", reset_less=True) for k in range(KVBuffer.READ_LATENCY)]
+        keys = [Signal(bits, name=f"key_{b}_{k}", reset_less=True) for k in range(2)]
         slices = self._slices(b)
         m.d.comb += picked.eq(Mux(select.row_b, follower, current)[slices[0] * bits : (slices[0] + 1) * bits])
         for number in slices[1:]:
             part = slice(number * bits, (number + 1) * bits)
             with m.If(select.slice == number):
                 m.d.comb += picked.eq(Mux(select.row_b, follower[part], current[part]))
-        low = Cat(select.low.replicate(LSB_BITS), Const(-1, width - LSB_BITS))
+        low = Cat(lows[-1].replicate(LSB_BITS), Const(-1, width - LSB_BITS))
         m.d.sync += [
-            query.eq(picked),
-            key.eq(Value.cast(self.key[b]) & low.replicate(config.lane_width)),
+            *(target.eq(source) for target, source in zip(queries, [picked, *queries[:-1]], strict=True)),
+            *(target.eq(source) for target, source in zip(lows, [select.low, *lows[:-1]], strict=True)),
+            keys[0].eq(Value.cast(self.key[b])),
+            keys[1].eq(keys[0] & low.replicate(config.lane_width)),
         ]
         for e in range(config.lane_width):
             product = Signal(self.products[b][e].shape(), name=f"product_{b}_{e}", reset_less=True)
             part = slice(e * width, (e + 1) * width)
-            m.d.sync += product.eq(query[part].as_signed() * key[part].as_signed())
+            m.d.sync += product.eq(queries[-1][part].as_signed() * keys[-1][part].as_signed())
             m.d.comb += self.products[b][e].eq(product)
 
 

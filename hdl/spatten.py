@@ -228,11 +228,13 @@ class SpAtten(wiring.Component):
             controller.row_read.eq(qk.row_read),
             controller.row_read_context.eq(qk.row_read_context),
             controller.row_read_low.eq(qk.row_read_low),
+            controller.value_done.eq(pv.done),
+            controller.value_done_tag.eq(pv.done_tag),
+        ]
+        m.d.sync += [
             controller.decided.eq(pruner.decided),
             controller.decided_tag.eq(pruner.decided_tag),
             controller.decided_flat.eq(pruner.decided_flat),
-            controller.value_done.eq(pv.done),
-            controller.value_done_tag.eq(pv.done_tag),
         ]
 
     def _connect_results(self, m):
@@ -279,13 +281,8 @@ class SpAtten(wiring.Component):
             events.layers.eq(self._walker.status.valid & self._walker.status.ready),
             events.select_cycles.eq(self._select.busy),
             events.jobs_refused.eq(refused.valid & refused.ready),
-            events.rows.eq(pruner.decided & ~pruner.decided_flat),
-            events.flat_rows.eq(pruner.decided & pruner.decided_flat),
-            events.qk_beats.eq(qk.busy),
-            events.qk_useful.eq(qk.useful),
-            events.qk_stall_query.eq(qk.stall_query),
-            events.qk_stall_key.eq(qk.stall_key),
-            events.qk_stall_out.eq(qk.stall_out),
+            events.rows.eq(controller.decided & ~controller.decided_flat),
+            events.flat_rows.eq(controller.decided & controller.decided_flat),
             events.topk_rows.eq(pruner.topk_rows),
             events.topk_busy.eq(pruner.topk_busy),
             events.prune_stall_topk.eq(pruner.stall_topk),
@@ -299,4 +296,12 @@ class SpAtten(wiring.Component):
             events.value_words.eq(fetcher.read_words[layouts.VALUE]),
             self._counters.clear.eq(self.counters_clear),
             self.counters.eq(self._counters.values),
+        ]
+        # A cycle late: the decisions of the array shall not have to wait for the way to the counters.
+        m.d.sync += [
+            events.qk_beats.eq(qk.busy),
+            events.qk_useful.eq(qk.useful),
+            events.qk_stall_query.eq(qk.stall_query),
+            events.qk_stall_key.eq(qk.stall_key),
+            events.qk_stall_out.eq(qk.stall_out),
         ]

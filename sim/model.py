@@ -134,20 +134,18 @@ class Latencies:
 
 def latencies(config: Config) -> Latencies:
     levels = config.lanes.bit_length() - 1
-    fewest = config.slices(config.dims[0])
-    folds = sum(1 << k >= fewest for k in range(levels))
-    reducer = max(1, -(-folds // 2))
-    chunks = config.max_dim // config.norm_lanes
-    normalizer = 9 + -(-(config.norm_lanes.bit_length() - 1) // 2) + (chunks > 8)
+    width = min(config.lane_width, config.norm_lanes)
+    choices = config.max_beats * min(config.lane_width, config.max_dim) // width
+    reducer = max(int(config.lanes > 1 or config.norm_lanes > min(width, 16)), -(-levels // 2))
     write = SliceAssembler.LATENCY + BitwidthConverter.LATENCY + SliceCrossbar.latency(config)
     return Latencies(
-        score=6 + adder_tree_latency(config) + (config.max_beats > 1),
+        score=8 + adder_tree_latency(config) + (config.max_beats > 1),
         exponential=5 + levels + Exponent.LATENCY + Exponential.LATENCY,
         row_sum=4 + -(-levels // 2) + Reciprocal.LATENCY,
         prune=ValuePruner.LATENCY,
         gather=Gather.LATENCY + RowIssuer.LATENCY,
         compact=5 + 2 * -(-levels // 2),
-        output=3 + reducer + normalizer,
+        output=5 + 9 + (choices > 8) + reducer + -(-(config.norm_lanes.bit_length() - 1) // 2),
         fetch=write + 1 + (config.num_channels > 4),
     )
 

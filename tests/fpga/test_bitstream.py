@@ -20,7 +20,7 @@ class Blinker(wiring.Component):
     """Stands for the system: its pins and a counter. Arrays of names as in a real design."""
 
     def __init__(self, settings):
-        super().__init__({"rx": In(1), "tx": Out(1), "idle": Out(1), "busy": Out(1), "error": Out(1)})
+        super().__init__({"reset": In(1), "rx": In(1), "tx": Out(1), "idle": Out(1), "busy": Out(1), "error": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -81,6 +81,7 @@ def _fake_tools(monkeypatch, *achieved, cells=None):
         if step == "synthesis":
             usage = {"design": {"num_cells_by_type": cells or {"LUT4": 5}}}
             (work / "top.stat.json").write_text(json.dumps(usage))
+            (work / "top.json").write_text(json.dumps({"modules": {"top": {"ports": {}, "cells": {}}}}))
             (work / "top.rpt").write_text("log")
         elif step == "place and route":
             seed = int(arguments[arguments.index("--seed") + 1])

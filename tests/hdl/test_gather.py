@@ -1,3 +1,4 @@
+import dataclasses
 import random
 
 import pytest
@@ -24,7 +25,9 @@ WIDE = Config(
     norm_lanes=4,
     loads=8,
 )
-CONFIGS = [PRESETS["tiny"], PRESETS["ulx3s"], WIDE]
+# With fewer loads in flight the feeder waits for a row's end before it starts another.
+ONE_CHANNEL = dataclasses.replace(PRESETS["ulx3s"], loads=4)
+CONFIGS = [PRESETS["tiny"], ONE_CHANNEL, WIDE]
 NAMES = ["tiny", "one_channel", "wide"]
 
 

@@ -32,12 +32,17 @@ CONFIGS = {
 DELAY = 3
 
 
+def places(config):
+    """Accumulators of a lane."""
+    return config.max_beats * min(config.lane_width, config.max_dim)
+
+
 class Bench(wiring.Component):
     """Normalizer with the accumulators in the payload; a row is announced, and comes DELAY cycles later."""
 
     def __init__(self, config):
         self.config = config
-        acc = data.ArrayLayout(signed(config.acc_width), config.max_dim)
+        acc = data.ArrayLayout(signed(config.acc_width), config.lanes * places(config))
         row = data.StructLayout({"row": finished_row(config), "acc": acc})
         super().__init__({"i": In(stream.Signature(row)), "o": Out(stream.Signature(output_beat(config)))})
 
@@ -58,15 +63,15 @@ class Bench(wiring.Component):
         m.d.comb += [
             dut.i.valid.eq(valid),
             dut.i.payload.eq(row.row),
-            *(port.eq(row.acc[e]) for e, port in enumerate(dut.acc)),
+            *(port.eq(row.acc[b * len(lane) + i]) for b, lane in enumerate(dut.acc) for i, port in enumerate(lane)),
         ]
         return m
 
 
-def beats_of(config, row, acc):
+def beats_of(config, row, sums, **_):
     """Golden output beats of one row."""
     out = integer.normalize(
-        torch.tensor([acc[: row["dim"]]]), torch.tensor([row["recip"]]), torch.tensor([row["pe"]]), config.operand_width
+        torch.tensor([sums]), torch.tensor([row["recip"]]), torch.tensor([row["pe"]]), config.operand_width
     )
     values, total = out[0].tolist(), int(integer.abs_sum(out))
     lanes = config.norm_lanes
@@ -81,19 +86,36 @@ def observed(beats):
 
 
 def make_row(config, rng, exp_sum, dim, *, extreme=None):
-    """A row whose accumulators are possible with this exp sum; elements beyond D hold anything."""
+    """A row whose sums are possible with this exp sum; accumulators that are not part of it hold anything."""
     recip, pe = (int(x) for x in integer.reciprocal(torch.tensor(exp_sum)))
     tag = {"context": rng.randrange(4), "query": rng.randrange(config.max_tokens), "second": rng.randrange(2)}
     tag["group"] = rng.randrange(config.max_group)
     low, high = -exp_sum << (config.operand_width - 1), exp_sum * ((1 << config.operand_width - 1) - 1)
     acc = [extreme if extreme is not None else rng.choice([low, high, rng.randint(low, high)]) for _ in range(dim)]
     acc = [min(max(x, low), high) for x in acc]
-    acc += [rng.randrange(-(1 << config.acc_width - 1), 1 << config.acc_width - 1) for _ in range(config.max_dim - dim)]
-    return {"row": {"tag": tag, "recip": recip, "pe": pe, "dim": dim}, "acc": acc}
+    row = {"tag": tag, "recip": recip, "pe": pe, "log_slices": config.log_slices(dim), "dim": dim}
+    return {"row": row, "acc": spread(config, rng, acc), "sums": acc}
+
+
+def spread(config, rng, sums):
+    """Accumulators, lane after lane, of a row: an element's sum is cut in parts for the lanes that hold its slice."""
+    size, slices, lanes = min(config.lane_width, config.max_dim), config.slices(len(sums)), config.lanes
+    limit = 1 << config.acc_width - 1
+    accs = [rng.randrange(-limit, limit) for _ in range(lanes * places(config))]
+    for element, total in enumerate(sums):
+        number, e = divmod(element, size)
+        banks = range(number, lanes, slices) if slices <= lanes else [number % lanes]
+        low, high = min(total, 0), max(total, 0)
+        parts = [rng.randint(low, high) // len(banks) for _ in banks]
+        parts[0] += total - sum(parts)
+        for bank, part in zip(banks, parts, strict=True):
+            accs[bank * places(config) + number // lanes * size + e] = part
+    return accs
 
 
 def check(config, rows, **kwargs):
     expected = [beat for row in rows for beat in beats_of(config, **row)]
+    rows = [{name: row[name] for name in ("row", "acc")} for row in rows]
     results, last = run_streams(Bench(config), {"i": rows}, {"o": len(expected)}, **kwargs)
     assert observed(results["o"]) == expected
     return len(expected), last

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from golden import integer
 from hdl.config import PRESETS, Config
+from hdl.kv_buffer import KVBuffer
 from hdl.prob_times_v import ProbTimesV
 from sim.packing import pack
 from tests.hdl.harness import run_streams
@@ -27,7 +28,8 @@ LANE1 = Config(
     num_multipliers=16, lanes=1, operand_width=8, max_tokens=16, dims=(16, 48), max_dim=64, norm_lanes=8,
     buffer_dim=64, line_queue=80, topk_parallelism=4,
 )  # fmt: skip
-CONFIGS = {"tiny": PRESETS["tiny"], "lanes 8": LANES8, "lanes 4": LANES4, "lane 1": LANE1}
+APART = dataclasses.replace(PRESETS["tiny"], packing=False)
+CONFIGS = {"tiny": PRESETS["tiny"], "not packed": APART, "lanes 8": LANES8, "lanes 4": LANES4, "lane 1": LANE1}
 GARBAGE = (1 << 17) - 1
 
 
@@ -171,13 +173,16 @@ class ValueBuffer:
     async def serve(self, ctx):
         dut, cycle = self.dut, 0
         read, tag = dut.read, Value.cast(dut.done_tag)
+        reads = [(0, 0)] * KVBuffer.READ_LATENCY
         while True:
             ctx.set(dut.ready, self._load())
             _, _, en, first, done, done_tag = await ctx.tick().sample(read.en, read.first, dut.done, tag)
             cycle += 1
             if en:
                 self.reads.append(cycle)
-                ctx.set(Value.cast(read.data), self._window(first))
+            reads = [*reads[1:], (en, first)]
+            if reads[0][0]:
+                ctx.set(Value.cast(read.data), self._window(reads[0][1]))
             if done:
                 self.done_tags.append(done_tag)
                 self.rows_left[self.finished] -= 1

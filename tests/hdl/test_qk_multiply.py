@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from golden import integer
 from hdl.config import PRESETS, Config
+from hdl.kv_buffer import KVBuffer
 from hdl.qk_multiply import QKMultiply
 from sim.packing import pack, unpack
 from tests.hdl.harness import run_streams
@@ -118,9 +119,12 @@ class Case:
             return pack(dut.read.data[0].shape(), part + [0] * (config.lane_width - len(part)))
 
         async def run(ctx):
+            reads = [(0, 0)] * KVBuffer.READ_LATENCY
             while True:
                 ctx.set(dut.ready, (self.seqs[0] + sum(loaded)) % (1 << config.seq_width))
-                _, _, en, first = await ctx.tick().sample(dut.read.en, dut.read.first)
+                _, _, *read = await ctx.tick().sample(dut.read.en, dut.read.first)
+                reads = [*reads[1:], read]
+                en, first = reads[0]
                 if en:
                     for slot in range(first, first + config.lanes):
                         ctx.set(Value.cast(dut.read.data[slot % config.lanes]), slice_of(slot))

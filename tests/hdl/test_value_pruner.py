@@ -34,7 +34,9 @@ EIGHT = Config(
     line_queue=50,
 )
 ODD = dataclasses.replace(EIGHT, num_multipliers=64, lanes=4, max_tokens=21, topk_parallelism=4, num_topk_engines=3)
-ONE = dataclasses.replace(EIGHT, num_multipliers=16, lanes=1, max_tokens=9, topk_parallelism=4, line_queue=99)
+ONE = dataclasses.replace(
+    EIGHT, num_multipliers=16, lanes=1, norm_lanes=16, max_tokens=9, topk_parallelism=4, line_queue=99
+)
 LEAN = dataclasses.replace(EIGHT, num_topk_engines=1)
 TINY = PRESETS["tiny"]
 LATENCY_ALL = 18  # cycles from the last line in to the last item out, the longest way
