@@ -1,7 +1,10 @@
-"""Flip-flops around multipliers become the registers that the multipliers have inside.
+"""What a netlist of ECP5 cells (Yosys' JSON) is spared before nextpnr reads it.
 
-Yosys leaves the registers of operands and product of a MULT18X18D in the fabric, each bit with a wire to the
-multiplier. In a netlist (Yosys' JSON, as nextpnr reads it) this moves them in.
+Flip-flops around multipliers become the registers that the multipliers have inside: Yosys leaves the registers of
+operands and product of a MULT18X18D in the fabric, each bit with a wire to the multiplier.
+
+Inputs of carry chains that are 0 become 1: nextpnr takes a 0 over wires, from one place to all over the chip, and has
+a 1 in the cell.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 
 from sim.files import write_text
 
-__all__ = ["pack_file", "pack_registers"]
+__all__ = ["pack_file", "pack_registers", "tie_high"]
 
 _OPERANDS = {"A": "INPUTA", "B": "INPUTB"}
 _OPERAND_BITS, _PRODUCT_BITS = 18, 36
@@ -161,10 +164,34 @@ def pack_registers(module: dict[str, Any]) -> int:
     return len(moved)
 
 
+def tie_high(module: dict[str, Any]) -> int:
+    """Let inputs of CCU2C that are constant 0 be 1, and their tables give the same; the number of inputs.
+
+    Entry ``8 D + 4 C + 2 B + A`` of a table is the sum without carry; its entries 0 to 3 are the carry that starts
+    here, too, whatever C and D are.
+    """
+    count = 0
+    for cell in module["cells"].values():
+        if cell["type"] != "CCU2C":
+            continue
+        for step in "01":
+            table = [int(bit) for bit in reversed(cell["parameters"][f"INIT{step}"])]
+            for place, letter in enumerate("ABC"):
+                pin = f"{letter}{step}"
+                if cell["connections"].get(pin) != ["0"]:
+                    continue
+                size = 1 << place
+                table = [table[index & ~size] if index & size else bit for index, bit in enumerate(table)]
+                cell["connections"][pin] = ["1"]
+                count += 1
+            cell["parameters"][f"INIT{step}"] = "".join(map(str, reversed(table)))
+    return count
+
+
 def pack_file(path: Path, top: str) -> int:
-    """:func:`pack_registers` on module ``top`` of a file."""
+    """:func:`pack_registers` and :func:`tie_high` on module ``top`` of a file; the number of flip-flops gone."""
     netlist = json.loads(path.read_text())
     count = pack_registers(netlist["modules"][top])
-    if count:
+    if count + tie_high(netlist["modules"][top]):
         write_text(path, json.dumps(netlist))
     return count

@@ -1,10 +1,11 @@
 """Which flip-flops move into a multiplier. That what moved behaves the same, tests/fpga/test_netlist.py shows."""
 
 import copy
+import itertools
 
 import pytest
 
-from fpga.register_packing import pack_registers
+from fpga.register_packing import pack_registers, tie_high
 
 PLAIN = {"CEMUX": "CE", "CLKMUX": "CLK", "GSR": "DISABLED", "LSRMUX": "LSR", "REGSET": "RESET"}
 CLOCK, LOAD, NEXT = 2, 3, 4
@@ -146,3 +147,29 @@ def test_registers_that_stay(change):
     before = copy.deepcopy(netlist)
     assert pack_registers(netlist) == 0
     assert netlist == before
+
+
+def step(cell, number, values, carry):
+    """Sum and carry of one step of a CCU2C (ccu2c_sim.vh of Yosys)."""
+    table = [int(bit) for bit in reversed(cell["parameters"][f"INIT{number}"])]
+    bits = {}
+    for letter in "ABCD":
+        (given,) = cell["connections"][f"{letter}{number}"]
+        bits[letter] = int(given) if isinstance(given, str) else values[letter]
+    propagate = table[8 * bits["D"] + 4 * bits["C"] + 2 * bits["B"] + bits["A"]]
+    return propagate ^ carry, carry if propagate else table[2 * bits["B"] + bits["A"]]
+
+
+@pytest.mark.parametrize("constant", ["", "A", "B", "C", "AC", "ABC"])
+@pytest.mark.parametrize("table", ["1001011010101010", "0110011010011001", "1111000010100101"])
+def test_carry_inputs_that_are_0_become_1(constant, table):
+    pins = {f"{letter}{n}": ["0" if letter in constant else 10 + 4 * n + i]
+            for n in (0, 1) for i, letter in enumerate("ABCD")}  # fmt: skip
+    cell = {"type": "CCU2C", "parameters": {"INIT0": table, "INIT1": table[::-1]}, "connections": pins}
+    before = copy.deepcopy(cell)
+    assert tie_high({"cells": {"carry": cell}}) == 2 * len(constant)
+    assert ["0"] not in cell["connections"].values()
+    for number in (0, 1):
+        for bits in itertools.product((0, 1), repeat=5):
+            values = dict(zip("ABCD", bits, strict=False))
+            assert step(cell, number, values, bits[4]) == step(before, number, values, bits[4])
