@@ -253,7 +253,7 @@ class CascadeSelect(wiring.Component):
         """Entries to lines of quick-select; returns whether a full line waits for it."""
         lanes = self.config.lanes
         groups = self.config.topk_parallelism // lanes
-        group = Signal(range(groups))
+        group = Signal(range(max(2, groups)))
         full = Signal()  # the word ends in the last lane of its group
         m.d.comb += full.eq(word.lane + word.count == lanes)
         with m.If(line.ready):
@@ -267,10 +267,11 @@ class CascadeSelect(wiring.Component):
                 line.p.last.eq(word.last),
                 line.valid.eq(word.last | (full & (group == groups - 1))),
             ]
-            with m.If(word.last):
-                m.d.sync += group.eq(0)
-            with m.Elif(full):
-                m.d.sync += group.eq(group + 1)
+            if groups > 1:  # else ``group`` stays 0
+                with m.If(word.last):
+                    m.d.sync += group.eq(0)
+                with m.Elif(full):
+                    m.d.sync += group.eq(group + 1)
         m.d.comb += line.p.k.eq(self._keep)
         return line.valid & ~line.ready
 
