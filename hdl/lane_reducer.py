@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.config import Config
 
-__all__ = ["LaneReducer"]
+__all__ = ["GRANULE", "LaneReducer"]
 
-_GRANULE = 16  # D is a multiple of it
+GRANULE = 16
+"""D is a multiple of it."""
 _LEVELS_PER_STAGE = 2
 
 
@@ -51,7 +52,7 @@ class LaneReducer(wiring.Component):
     @property
     def group(self) -> int:
         """Elements that share their gates."""
-        return min(self.width, _GRANULE)
+        return min(self.width, GRANULE)
 
     @property
     def num_groups(self) -> int:

@@ -8,14 +8,13 @@ from amaranth.lib.wiring import In, Out
 
 from hdl import numerics as N
 from hdl.config import Config
-from hdl.lane_reducer import LaneReducer
+from hdl.lane_reducer import GRANULE, LaneReducer
 from hdl.layouts import output_beat, row_tag
 from hdl.stream_queue import StreamQueue
 
 __all__ = ["Normalizer", "finished_row"]
 
 _LOW_BITS = 16
-_GRANULE = 16  # D is a multiple of it
 _PICK = 8  # most elements that one register stage chooses from
 
 
@@ -148,7 +147,7 @@ class Normalizer(wiring.Component):
         ready = Signal(init=1)
         announced = self.announce.valid & ready
         # D is a multiple of the granule: ceil(D / norm_lanes) takes no more than this.
-        beats = (self.announce.payload + max(lanes, _GRANULE) - _GRANULE)[lanes.bit_length() - 1 :]
+        beats = (self.announce.payload + max(lanes, GRANULE) - GRANULE)[lanes.bit_length() - 1 :]
         taken, left = Signal(range(self.chunks + 1), reset_less=True), Signal()  # by the last row; a beat has left
         free = Signal(range(self._places + 1), init=self._places)
         pause = Signal(range(self.chunks + 1))  # cycles until the row register is free for the next row
@@ -228,7 +227,7 @@ class Normalizer(wiring.Component):
         for group in range(reducer.num_groups):
             start = group * reducer.group
             number = (first + start // reducer.width)[:lane_bits]
-            real = left > start // _GRANULE * _GRANULE
+            real = left > start // GRANULE * GRANULE
             gates.append(Cat(real & (((b ^ number) & spread) == 0) for b in range(config.lanes)))
         return index, gates
 
