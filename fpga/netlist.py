@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fpga.register_packing import pack_registers, tie_high
+from fpga.netlist_passes import simplify
 from fpga.synth import SYNTH_ECP5, SynthError, run_yosys, tool_versions
 from hdl.config import Config
 from sim.engine import EngineError
@@ -266,8 +266,7 @@ def netlist_of(text: str, *, cache: Path = CACHE) -> dict[str, Any]:
             run_yosys(_SCRIPT, folder / "yosys.log")
             write_text(path, (folder / "netlist.json").read_text())
     netlist = json.loads(path.read_text())
-    pack_registers(netlist["modules"]["spatten"])
-    tie_high(netlist["modules"]["spatten"])
+    simplify(netlist["modules"]["spatten"])
     return netlist
 
 

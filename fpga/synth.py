@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fpga.blocks import SynthError, find_block
-from fpga.register_packing import pack_file
+from fpga.netlist_passes import simplify_file
 from fpga.timing_shell import TimingShell
 from hdl import verilog
 from hdl.config import Config
@@ -145,7 +145,7 @@ def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
     run_yosys(script, folder / f"{name}.log")
     found = json.loads((folder / f"{name}.stat.json").read_text())
     usage = parse_usage(found, f"\\{_CORE}" if shell else None)
-    usage["FF"] -= pack_file(folder / f"{name}.netlist.json", "spatten")
+    usage["FF"] -= simplify_file(folder / f"{name}.netlist.json", "spatten")
     return usage
 
 

@@ -192,7 +192,7 @@ class CascadeSelect(wiring.Component):
     def _read(self, m: Module) -> tuple[Value, Value]:
         """Words of entries in order: memory, shift by ``decay``, subtraction. A head is alone in its word.
 
-        The shift by 16 and 8 is done on the way from the memory, the rest on the way to the subtraction.
+        The shift by 16 is done on the way from the memory, the rest on the way to the subtraction.
         """
         config, job, index, tokens = self.config, self._job, self._index, self._tokens
         lanes = range(config.lanes)
@@ -239,8 +239,8 @@ class CascadeSelect(wiring.Component):
                     ),
                     raw.entries[lane].id.eq(Mux(tokens, self.token_ids[lane], self.head_id)),
                     raw.entries[lane].importance.eq(Mux(tokens, old, self.head_importance)),
-                    fall.eq(Mux(decays, old >> (job.decay & 0b11000), 0)),
-                    word.entries[lane].importance.eq(raw.entries[lane].importance - (fall >> job.decay[:3])),
+                    fall.eq(Mux(decays, Mux(job.decay[4], old >> 16, old), 0)),
+                    word.entries[lane].importance.eq(raw.entries[lane].importance - (fall >> job.decay[:4])),
                 ]
         return valid, word
 

@@ -521,8 +521,9 @@ class Controller(wiring.Component):
             undone = Signal(config.count_width + 1, name=f"undone_{index}")  # rows whose V lines are to come
             decided = self.decided & (self.decided_tag.context == index)
             value_done = self.value_done & (self.value_done_tag.context == index)
-            again = decided & self.decided_flat & ~record.generation  # a dropped row is done as well
+            again = Signal(name=f"again_{index}")  # a dropped row is done as well
             m.d.sync += [
+                again.eq(decided & self.decided_flat & ~record.generation),
                 final.eq(final + (decided & ~self.decided_flat)),
                 undone.eq(undone + again - value_done),
                 outputs.eq(outputs + (self.output & (self.output_context == index))),

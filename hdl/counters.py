@@ -52,7 +52,7 @@ def counters_layout(config: Config) -> data.StructLayout:
 
 
 class Counters(wiring.Component):
-    """Sums each event; ``clear`` sets all to zero, with the events of its cycle. Latency 2.
+    """Sums each event; ``clear`` sets all to zero, with the events of its cycle. Latency :attr:`LATENCY`.
 
     Members
     -------
@@ -60,6 +60,8 @@ class Counters(wiring.Component):
     clear : In(1)
     values : Out(counters_layout(config))    48 bits each, wrapping
     """
+
+    LATENCY = 3
 
     def __init__(self, config: Config):
         super().__init__(
@@ -72,9 +74,13 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Events come from all over the chip: a register takes them off the way of the sums.
-        events, clear = Signal.like(self.events), Signal()
-        m.d.sync += [events.eq(self.events), clear.eq(self.clear)]
+        # Events come from all over the chip: of their registers, one may lie where an event happens, one at its sum.
+        events, clear = self.events, self.clear
+        for stage in range(self.LATENCY - 1):
+            register = Signal.like(self.events, name=f"events_{stage}")
+            clears = Signal(name=f"clear_{stage}")
+            m.d.sync += [register.eq(events), clears.eq(clear)]
+            events, clear = register, clears
         for name in self.values.shape().members:
             m.d.sync += self.values[name].eq(Mux(clear, 0, self.values[name] + events[name]))
         return m

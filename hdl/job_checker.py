@@ -427,7 +427,8 @@ class JobChecker(wiring.Component):
             m.d.comb += [answer.payload.job_id.eq(job.job_id), answer.payload.code.eq(self._code)]
         with m.If(self._answered):
             m.d.sync += [flag.eq(0) for flag in (self._accepts, self._replies, self._refuses)]
-        with m.If(self._answered & self._takes):
+        # Whoever takes refusals lies far away: what is taken does not wait for him.
+        with m.If(self._takes & (self._replies | (self._accepts & self.accepted.ready))):
             m.d.sync += self._open.eq(job.pair == 1)
             with m.If(job.pair == 1):
                 m.d.sync += [self._first[name].eq(job[name]) for name in _PAIR_FIELDS if name != "list"]

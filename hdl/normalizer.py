@@ -15,7 +15,6 @@ from hdl.stream_queue import StreamQueue
 __all__ = ["Normalizer", "finished_row"]
 
 _LOW_BITS = 16
-_PICK = 8  # most elements that one register stage chooses from
 
 
 def _pairwise(terms: list) -> list:
@@ -85,19 +84,9 @@ class Normalizer(wiring.Component):
         return self.config.max_dim // self.config.norm_lanes
 
     @property
-    def select_stages(self) -> int:
-        """Register stages that choose the elements of a beat, in each lane."""
-        return 1 if self._options <= _PICK else 2
-
-    @property
-    def _options(self) -> int:
-        """Places of a lane from which an element of a beat can come."""
-        return self.config.max_beats * self.slice // self._reducer.width
-
-    @property
     def _gathered(self) -> int:
         """Stage at which the elements of a beat are complete."""
-        return self.select_stages + self._reducer.latency
+        return 1 + self._reducer.latency
 
     @property
     def tree_stages(self) -> int:
@@ -128,6 +117,7 @@ class Normalizer(wiring.Component):
         row = finished_row(self.config)
         self._facts = [Signal(row, name=f"facts_{k}", reset_less=True) for k in range(self.stages + 1)]
         self._last = [Signal(name=f"last_{k}", reset_less=True) for k in range(self.stages + 1)]
+        self._moves = Signal(name="moves")
         m.d.comb += self.busy.eq(Cat(self._valid).any() | (queue.level != 0))
         for k in range(1, self.stages + 1):
             for chain in (self._valid, self._facts, self._last):
@@ -142,7 +132,10 @@ class Normalizer(wiring.Component):
         return m
 
     def _admit(self, m: Module) -> None:
-        """Rows at least as far apart as the beats of the first one, and a place for every beat."""
+        """Rows at least as far apart as the beats of the first one, and a place for every beat.
+
+        From an announcement to the row's last beat the row register moves.
+        """
         lanes = self.config.norm_lanes
         ready = Signal(init=1)
         announced = self.announce.valid & ready
@@ -152,8 +145,11 @@ class Normalizer(wiring.Component):
         free = Signal(range(self._places + 1), init=self._places)
         pause = Signal(range(self.chunks + 1))  # cycles until the row register is free for the next row
         room = free >= self.chunks + 2  # at most two beats are announced and not yet off ``free``
+        announcements = Signal(self.delay)  # on their way
         m.d.comb += self.announce.ready.eq(ready)
         m.d.sync += [
+            announcements.eq(Cat(announced, announcements)),
+            self._moves.eq(announced | announcements.any() | self._valid[0]),
             taken.eq(Mux(announced, beats, 0)),
             left.eq(self.o.valid & self.o.ready),
             free.eq(free - taken + left),
@@ -174,53 +170,50 @@ class Normalizer(wiring.Component):
         return regs
 
     def _select(self, m: Module) -> list[Value]:
-        """Stage 0 holds a row; each lane chooses from it for the next beat, then lanes of one slice are added up."""
-        config, lanes = self.config, self.config.norm_lanes
-        rows = [
-            [Signal(signed(config.acc_width), name=f"row_{b}_{i}", reset_less=True) for i in range(len(lane))]
-            for b, lane in enumerate(self.acc)
-        ]
+        """Stage 0 holds a row; each lane gives its elements for a beat, then lanes of one slice are added up.
+
+        The elements of a slice go round, those of the next beat in front: no wide choice, and short wires.
+        """
+        config, lanes, width = self.config, self.config.norm_lanes, self._reducer.width
+        slices = [[lane[t * self.slice :][: self.slice] for t in range(config.max_beats)] for lane in self.acc]
         beat = Signal(range(max(2, self.chunks)), reset_less=True)
         left = Signal(8, reset_less=True)
         held, last = self._valid[0], self._last[0]
         with m.If(self.i.valid):
             m.d.sync += [held.eq(1), beat.eq(0), left.eq(self.i.payload.dim), last.eq(self.i.payload.dim <= lanes)]
             m.d.sync += self._facts[0].eq(self.i.payload)
-            for row, lane in zip(rows, self.acc, strict=True):
-                m.d.sync += [reg.eq(acc) for reg, acc in zip(row, lane, strict=True)]
         with m.Elif(held):
             m.d.sync += [held.eq(~last), beat.eq(beat + 1), left.eq(left - lanes), last.eq(left <= 2 * lanes)]
         index, gates = self._place(beat, left)
-        if self.select_stages == 2:
-            low = _PICK.bit_length() - 1
-            rows = [self._pick(m, 1, f"part_{b}", row, index[:low]) for b, row in enumerate(rows)]
-            (index,) = self._register(m, 1, "index", [index[low:]])
-            gates = self._register(m, 1, "gate", gates)
-        stage, reducer = self.select_stages, self._reducer
-        gates = self._register(m, stage, "gates", gates)
-        m.d.comb += reducer.valid.eq(self._valid[stage])
+        gates = self._register(m, 1, "gates", gates)
+        reducer = self._reducer
+        m.d.comb += reducer.valid.eq(self._valid[1])
         m.d.comb += [port.eq(gate) for port, gate in zip(reducer.gates, gates, strict=True)]
-        for b, row in enumerate(rows):
-            terms = self._pick(m, stage, f"term_{b}", row, index)
+        for b, lane in enumerate(slices):
+            fronts = [self._go_round(m, f"row_{b}_{t}", accs, width) for t, accs in enumerate(lane)]
+            terms = [Array(choice)[index] if len(fronts) > 1 else choice[0] for choice in zip(*fronts, strict=True)]
+            terms = self._register(m, 1, f"term_{b}", terms, signed(config.acc_width))
             m.d.comb += [port.eq(term) for port, term in zip(reducer.terms[b], terms, strict=True)]
         return list(reducer.o)
 
-    def _pick(self, m: Module, stage: int, name: str, row: list[Signal], index: Value) -> list[Signal]:
-        """Number ``index`` of each part of ``row``: as many sets of elements as ``index`` tells apart are a part."""
-        width = self._reducer.width
-        part = min(len(row), width << len(index))
-        places = [row[start + j : start + part : width] for start in range(0, len(row), part) for j in range(width)]
-        terms = [Array(place)[index] if len(place) > 1 else place[0] for place in places]
-        return self._register(m, stage, name, terms, signed(self.config.acc_width))
+    def _go_round(self, m: Module, name: str, accs: list[Value], width: int) -> list[Signal]:
+        """A register for each element of a slice, which takes that of ``width`` places behind; the first ``width``."""
+        shape = signed(self.config.acc_width)
+        registers = [Signal(shape, name=f"{name}_{k}", reset_less=True) for k in range(len(accs))]
+        with m.If(self._moves):
+            m.d.sync += [
+                register.eq(Mux(self.i.valid, acc, behind))
+                for register, acc, behind in zip(registers, accs, registers[width:] + registers[:width], strict=True)
+            ]
+        return registers[:width]
 
     def _place(self, beat: Signal, left: Signal) -> tuple[Value, list[Value]]:
-        """Where the elements of a beat lie in every lane, and the lanes that count for each group of them."""
+        """Of which of its slices a lane gives elements for a beat, and the lanes that count for each group of them."""
         config, reducer = self.config, self._reducer
         lane_bits = config.lanes.bit_length() - 1
         log_beats = (self.slice // reducer.width).bit_length() - 1  # beats of a slice
         log_parts = (config.norm_lanes // reducer.width).bit_length() - 1  # slices of a beat
         first = (beat >> log_beats) << log_parts  # slice of the beat's first element
-        index = Cat(beat[:log_beats], first[lane_bits:])[: max(1, self._options.bit_length() - 1)]
         # Bits of a lane's number that tell its slice.
         spread = Cat(self._facts[0].log_slices > k for k in range(lane_bits))
         gates = []
@@ -229,7 +222,7 @@ class Normalizer(wiring.Component):
             number = (first + start // reducer.width)[:lane_bits]
             real = left > start // GRANULE * GRANULE
             gates.append(Cat(real & (((b ^ number) & spread) == 0) for b in range(config.lanes)))
-        return index, gates
+        return first[lane_bits:], gates
 
     def _shift(self, m: Module, accs: list[Value]) -> list[Signal]:
         narrow = signed(self.config.operand_width + N.EXP_WIDTH)

@@ -30,7 +30,8 @@ class QueryStore(wiring.Component):
     A request gets one of ``query_queue`` places before any word of it is asked for, so slices never wait here. Requests
     for the same plane, one behind the other, share an entry of the table of loads; another plane gets the next entry,
     as soon as no row of the entry's plane before is in flight, two cycles behind the request before it. A cycle from a
-    request to the channels, which take every row, and two from a row's last slice to the row; one row a cycle.
+    request to the channels, which take every row, and two from a row's last slice to the row; a row every
+    second cycle.
 
     Members
     -------
@@ -70,9 +71,10 @@ class QueryStore(wiring.Component):
         read = Signal()
         room = Signal(init=1)  # a place is free
         taken = self.send(m, room)
-        self.store(m, head, read)
+        self.store(m, head)
         m.d.comb += [
-            read.eq(complete.bit_select(head, 1) & (~self.o.valid | self.o.ready)),
+            # Not in the cycle in which a row is taken: the enables of all its flip-flops would wait for Q×K.
+            read.eq(complete.bit_select(head, 1) & ~self.o.valid),
             self.busy.eq((used != 0) | self.o.valid),
         ]
         m.d.sync += [used.eq(used + taken - read), room.eq(read | (room & ~(taken & (used == places - 1))))]
@@ -80,8 +82,10 @@ class QueryStore(wiring.Component):
             m.d.sync += complete.bit_select(self.slice_place, 1).eq(1)
         with m.If(read):
             m.d.sync += [complete.bit_select(head, 1).eq(0), head.eq(add_modulo(head, 1, places))]
-        with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += self.o.valid.eq(read)
+        with m.If(read):
+            m.d.sync += self.o.valid.eq(1)
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
         return m
 
     def send(self, m, room):
@@ -142,8 +146,9 @@ class QueryStore(wiring.Component):
             m.d.sync += current.eq(entry)
         return entry
 
-    def store(self, m, head, read):
-        """A memory per slice of a row; its output register is the payload of ``o``."""
+    def store(self, m, head):
+        """A memory per slice of a row; its output register is the payload of ``o``, and takes whatever is at ``head``
+        while there is no row: whether it is complete need not be known for that."""
         config = self.config
         size = slice_elements(config)
         bits = size * config.operand_width
@@ -158,10 +163,10 @@ class QueryStore(wiring.Component):
                 write_port.en.eq(self.slice_valid & (self.slice_index == index)),
                 write_port.addr.eq(self.slice_place),
                 write_port.data.eq(self.slice_words.as_value()[:bits]),
-                read_port.en.eq(read),
+                read_port.en.eq(~self.o.valid),
                 read_port.addr.eq(head),
             ]
-            with m.If(read):
+            with m.If(~self.o.valid):
                 m.d.sync += filled.eq(last_slice >= index)
             row.append(Mux(filled, read_port.data, Const(0, bits)))
         m.d.comb += self.o.payload.as_value().eq(Cat(row))

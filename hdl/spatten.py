@@ -296,9 +296,6 @@ class SpAtten(wiring.Component):
             events.value_words.eq(fetcher.read_words[layouts.VALUE]),
             self._counters.clear.eq(self.counters_clear),
             self.counters.eq(self._counters.values),
-        ]
-        # A cycle late: the decisions of the array shall not have to wait for the way to the counters.
-        m.d.sync += [
             events.qk_beats.eq(qk.busy),
             events.qk_useful.eq(qk.useful),
             events.qk_stall_query.eq(qk.stall_query),

@@ -135,7 +135,6 @@ class Latencies:
 def latencies(config: Config) -> Latencies:
     levels = config.lanes.bit_length() - 1
     width = min(config.lane_width, config.norm_lanes)
-    choices = config.max_beats * min(config.lane_width, config.max_dim) // width
     reducer = max(int(config.lanes > 1 or config.norm_lanes > min(width, 16)), -(-levels // 2))
     write = SliceAssembler.LATENCY + BitwidthConverter.LATENCY + SliceCrossbar.latency(config)
     return Latencies(
@@ -145,7 +144,7 @@ def latencies(config: Config) -> Latencies:
         prune=ValuePruner.LATENCY,
         gather=Gather.LATENCY + RowIssuer.LATENCY,
         compact=5 + 2 * -(-levels // 2),
-        output=5 + 9 + (choices > 8) + reducer + -(-(config.norm_lanes.bit_length() - 1) // 2),
+        output=5 + 9 + reducer + -(-(config.norm_lanes.bit_length() - 1) // 2),
         fetch=write + 1 + (config.num_channels > 4),
     )
 

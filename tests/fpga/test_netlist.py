@@ -38,6 +38,7 @@ MEMORIES = [
     # width, depth, granularity of writes, first contents
     (36, 512, None, False), (16, 1024, 8, False), (9, 2048, None, True), (4, 4096, None, False),
     (2, 8192, None, False), (1, 16384, None, False), (7, 16, None, True),
+    (6, 5, None, True), (3, 2, None, True),
 ]  # fmt: skip
 
 

@@ -1,11 +1,11 @@
-"""Which flip-flops move into a multiplier. That what moved behaves the same, tests/fpga/test_netlist.py shows."""
+"""What the passes change in a netlist. That what was changed behaves the same, tests/fpga/test_netlist.py shows."""
 
 import copy
-import itertools
+from random import Random
 
 import pytest
 
-from fpga.register_packing import pack_registers, tie_high
+from fpga.netlist_passes import align_operands, pack_registers, share_addresses
 
 PLAIN = {"CEMUX": "CE", "CLKMUX": "CLK", "GSR": "DISABLED", "LSRMUX": "LSR", "REGSET": "RESET"}
 CLOCK, LOAD, NEXT = 2, 3, 4
@@ -149,27 +149,84 @@ def test_registers_that_stay(change):
     assert netlist == before
 
 
-def step(cell, number, values, carry):
-    """Sum and carry of one step of a CCU2C (ccu2c_sim.vh of Yosys)."""
-    table = [int(bit) for bit in reversed(cell["parameters"][f"INIT{number}"])]
-    bits = {}
-    for letter in "ABCD":
-        (given,) = cell["connections"][f"{letter}{number}"]
-        bits[letter] = int(given) if isinstance(given, str) else values[letter]
-    propagate = table[8 * bits["D"] + 4 * bits["C"] + 2 * bits["B"] + bits["A"]]
-    return propagate ^ carry, carry if propagate else table[2 * bits["B"] + bits["A"]]
+def lut_ram(constant):
+    """Address bits are nets, but those of ``constant``; word n holds n."""
+    address = ["0" if bit in constant else 10 + bit for bit in range(4)]
+    used = [n for n in range(16) if not any(n >> bit & 1 for bit in constant)]
+    words = [f"{n:04b}" if n in used else "xxxx" for n in range(16)]
+    connections = {"RAD": list(address), "WAD": [bit if isinstance(bit, str) else bit + 10 for bit in address]}
+    parameters = {"INITVAL": "".join(reversed(words))}
+    return {"type": "TRELLIS_DPR16X4", "parameters": parameters, "connections": connections}, used
 
 
-@pytest.mark.parametrize("constant", ["", "A", "B", "C", "AC", "ABC"])
-@pytest.mark.parametrize("table", ["1001011010101010", "0110011010011001", "1111000010100101"])
-def test_carry_inputs_that_are_0_become_1(constant, table):
-    pins = {f"{letter}{n}": ["0" if letter in constant else 10 + 4 * n + i]
-            for n in (0, 1) for i, letter in enumerate("ABCD")}  # fmt: skip
-    cell = {"type": "CCU2C", "parameters": {"INIT0": table, "INIT1": table[::-1]}, "connections": pins}
+@pytest.mark.parametrize("constant", [(3,), (2, 3), (1, 2, 3), ()])
+def test_constant_addresses_of_lut_rams_go(constant):
+    cell, used = lut_ram(constant)
+    assert share_addresses({"cells": {"ram": cell}}) == len(constant)
+    for port, first in (("RAD", 10), ("WAD", 20)):
+        assert cell["connections"][port] == [first if bit in constant else first + bit for bit in range(4)]
+    init = cell["parameters"]["INITVAL"]
+    assert len(init) == 64
+    for n in used:
+        place = sum(((n >> (bit - 10)) & 1) << index for index, bit in enumerate(cell["connections"]["RAD"]))
+        assert init[60 - 4 * place : 64 - 4 * place] == f"{n:04b}"
+
+
+def test_a_constant_of_one_port_stays():
+    cell, _ = lut_ram((3,))
+    cell["connections"]["WAD"][3] = 23
     before = copy.deepcopy(cell)
-    assert tie_high({"cells": {"carry": cell}}) == 2 * len(constant)
-    assert ["0"] not in cell["connections"].values()
-    for number in (0, 1):
-        for bits in itertools.product((0, 1), repeat=5):
-            values = dict(zip("ABCD", bits, strict=False))
-            assert step(cell, number, values, bits[4]) == step(before, number, values, bits[4])
+    assert share_addresses({"cells": {"ram": cell}}) == 0
+    assert cell == before
+
+
+def products(cell, values):
+    """Bits of the product by net, of a MULT18X18D without registers."""
+    factors = []
+    for letter in "AB":
+        bits = [cell["connections"][f"{letter}{index}"][0] for index in range(18)]
+        number = sum((int(bit) if isinstance(bit, str) else values[bit]) << index for index, bit in enumerate(bits))
+        signed = cell["connections"][f"SIGNED{letter}"] == ["1"]
+        factors.append(number - (number >> 17 << 18) if signed else number)
+    product = factors[0] * factors[1]
+    pins = ((index, cell["connections"].get(f"P{index}", [])) for index in range(36))
+    return {bits[0]: product >> index & 1 for index, bits in pins if bits}
+
+
+def operand_nets(widths, signs):
+    """Connections of a multiplier with operands of these widths, extended as Yosys does."""
+    pins = {}
+    for letter, first, width, sign in zip("AB", (0, 18), widths, signs, strict=True):
+        pins[f"SIGNED{letter}"] = [sign]
+        for index in range(18):
+            inside = D + first + min(index, width - 1)
+            pins[f"{letter}{index}"] = [inside if index < width or sign == "1" else "0"]
+    pins |= {f"P{index}": [PRODUCT + index] for index in range(sum(widths))}
+    return pins
+
+
+@pytest.mark.parametrize("widths, signs, freed", [
+    ((10, 10), "11", 16), ((17, 10), "11", 9), ((17, 10), "01", 8), ((10, 18), "11", 8), ((12, 12), "00", 0),
+    ((1, 5), "11", 30),
+])  # fmt: skip
+def test_operands_move_to_the_upper_end(widths, signs, freed):
+    pins = operand_nets(widths, signs)
+    directions = {pin: "output" if pin[0] == "P" else "input" for pin in [*pins, *(f"P{n}" for n in range(36))]}
+    cell = {"type": "MULT18X18D", "parameters": {}, "port_directions": directions, "connections": pins}
+    before = copy.deepcopy(cell)
+    ports = {"o": {"direction": "output", "bits": [PRODUCT + index for index in range(sum(widths))]}}
+    assert align_operands({"ports": ports, "cells": {"mult": cell}}) == freed
+    random = Random(1)
+    for _ in range(50):
+        values = {D + index: random.getrandbits(1) for index in range(36)}
+        assert products(cell, values) == products(before, values)
+
+
+def test_a_product_that_is_used_beyond_its_width_stays():
+    pins = operand_nets((10, 10), "11") | {f"P{index}": [PRODUCT + index] for index in range(36)}
+    directions = {pin: "output" if pin[0] == "P" else "input" for pin in pins}
+    cell = {"type": "MULT18X18D", "parameters": {}, "port_directions": directions, "connections": pins}
+    before = copy.deepcopy(cell)
+    ports = {"o": {"direction": "output", "bits": [PRODUCT + index for index in range(30)]}}
+    assert align_operands({"ports": ports, "cells": {"mult": cell}}) == 0
+    assert cell == before

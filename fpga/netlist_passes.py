@@ -3,8 +3,11 @@
 Flip-flops around multipliers become the registers that the multipliers have inside: Yosys leaves the registers of
 operands and product of a MULT18X18D in the fabric, each bit with a wire to the multiplier.
 
-Inputs of carry chains that are 0 become 1: nextpnr takes a 0 over wires, from one place to all over the chip, and has
-a 1 in the cell.
+Operands narrower than the inputs of a multiplier lie at their upper end, with zeros below: Yosys puts them at the lower
+end, and a copy of the sign at every input above.
+
+Constant address bits of LUT RAMs repeat another bit: nextpnr takes a constant over wires, from one place to all over
+the chip, five for each bit.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any
 
 from sim.files import write_text
 
-__all__ = ["pack_file", "pack_registers", "tie_high"]
+__all__ = ["align_operands", "pack_registers", "share_addresses", "simplify", "simplify_file"]
 
 _OPERANDS = {"A": "INPUTA", "B": "INPUTB"}
 _OPERAND_BITS, _PRODUCT_BITS = 18, 36
@@ -164,34 +167,87 @@ def pack_registers(module: dict[str, Any]) -> int:
     return len(moved)
 
 
-def tie_high(module: dict[str, Any]) -> int:
-    """Let inputs of CCU2C that are constant 0 be 1, and their tables give the same; the number of inputs.
+def align_operands(module: dict[str, Any]) -> int:
+    """Move signed operands to the upper end of their multipliers' inputs, where they were extended; the number of
+    inputs that are 0 instead of a copy of the sign.
 
-    Entry ``8 D + 4 C + 2 B + A`` of a table is the sum without carry; its entries 0 to 3 are the carry that starts
-    here, too, whatever C and D are.
+    The product moves with them. A 0 takes no wire.
     """
-    count = 0
+    found, count = _Module(module), 0
     for cell in module["cells"].values():
-        if cell["type"] != "CCU2C":
+        if cell["type"] != "MULT18X18D":
             continue
-        for step in "01":
-            table = [int(bit) for bit in reversed(cell["parameters"][f"INIT{step}"])]
-            for place, letter in enumerate("ABC"):
-                pin = f"{letter}{step}"
-                if cell["connections"].get(pin) != ["0"]:
-                    continue
-                size = 1 << place
-                table = [table[index & ~size] if index & size else bit for index, bit in enumerate(table)]
-                cell["connections"][pin] = ["1"]
-                count += 1
-            cell["parameters"][f"INIT{step}"] = "".join(map(str, reversed(table)))
+        pins = cell["connections"]
+        shifts = {}
+        for letter in _OPERANDS:
+            bits = [(pins.get(f"{letter}{index}") or ["0"])[0] for index in range(_OPERAND_BITS)]
+            signed = pins.get(f"SIGNED{letter}") == ["1"] and not isinstance(bits[-1], str)
+            shifts[letter] = sum(bit == bits[-1] for bit in bits) - 1 if signed else 0
+            if bits[_OPERAND_BITS - 1 - shifts[letter] :] != [bits[-1]] * (shifts[letter] + 1):
+                shifts[letter] = 0
+        shift = sum(shifts.values())
+        above = [bit for index in range(_PRODUCT_BITS - shift, _PRODUCT_BITS) for bit in pins.get(f"P{index}", [])]
+        if not shift or any(found.users.get(bit) for bit in above):
+            continue
+        for letter, places in shifts.items():
+            _move(cell, letter, _OPERAND_BITS, places, "0")
+        _move(cell, "P", _PRODUCT_BITS, shift, None)
+        count += shift
     return count
 
 
-def pack_file(path: Path, top: str) -> int:
-    """:func:`pack_registers` and :func:`tie_high` on module ``top`` of a file; the number of flip-flops gone."""
+def _move(cell: Cell, letter: str, width: int, places: int, fill: Bit | None) -> None:
+    """Connections of a vector's pins, ``places`` up; ``fill``, or nothing, at the pins below."""
+    pins, directions = cell["connections"], cell["port_directions"]
+    names = [f"{letter}{index}" for index in range(width)]
+    direction = next(directions[name] for name in names if name in directions)
+    moved = [None if fill is None else [fill]] * places + [pins.get(name) for name in names[: width - places]]
+    for name, bits in zip(names, moved, strict=True):
+        if bits:
+            pins[name], directions[name] = bits, direction
+        else:
+            pins.pop(name, None)
+            directions.pop(name, None)
+
+
+def share_addresses(module: dict[str, Any]) -> int:
+    """Let address bits of LUT RAMs that are constant 0 repeat bit 0 of the address, of the write port as of the read
+    port; the number of such bits.
+
+    A memory of up to eight words lies elsewhere in its sixteen then.
+    """
+    count = 0
+    for cell in module["cells"].values():
+        if cell["type"] != "TRELLIS_DPR16X4":
+            continue
+        write, read = cell["connections"]["WAD"], cell["connections"]["RAD"]
+        constant = [bit for bit in range(1, 4) if write[bit] == read[bit] == "0"]
+        if not constant:
+            continue
+        for bit in constant:
+            write[bit], read[bit] = write[0], read[0]
+        init = cell["parameters"]["INITVAL"]
+        words = [init[len(init) - 4 * address - 4 : len(init) - 4 * address] for address in range(16)]
+        moved = ["xxxx"] * 16
+        for address in range(16):
+            if not any(address >> bit & 1 for bit in constant):
+                moved[address | sum((address & 1) << bit for bit in constant)] = words[address]
+        cell["parameters"]["INITVAL"] = "".join(reversed(moved))
+        count += len(constant)
+    return count
+
+
+def simplify(module: dict[str, Any]) -> int:
+    """All of the above on a flat module; the number of flip-flops that are gone."""
+    count = pack_registers(module)
+    align_operands(module)
+    share_addresses(module)
+    return count
+
+
+def simplify_file(path: Path, top: str) -> int:
+    """:func:`simplify` on module ``top`` of a file; the number of flip-flops that are gone."""
     netlist = json.loads(path.read_text())
-    count = pack_registers(netlist["modules"][top])
-    if count + tie_high(netlist["modules"][top]):
-        write_text(path, json.dumps(netlist))
+    count = simplify(netlist["modules"][top])
+    write_text(path, json.dumps(netlist))
     return count
