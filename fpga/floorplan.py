@@ -34,13 +34,6 @@ _ARRAYS = {
     "right": (r"pv\.product_(\d+)_\d+_(\d+)", r"value_buffer\.bank_(\d+)_(\d+)\.\d+\.(\d+)"),
 }
 
-_BESIDE = {
-    # row of block RAMs in the right half: memories, from the middle of the chip on
-    70: r"\.(softmax|pruner)\.",
-    82: r"\.(select|tokens)\.",
-}
-"""Blocks between the arrays: above prob×V, where their memories find sites side by side."""
-
 Site = tuple[int, int, str]
 """Column, row, name."""
 
@@ -129,27 +122,12 @@ def _places(module: dict[str, Any], half: str, config: Config) -> dict[str, Site
     return places
 
 
-def _beside(module: dict[str, Any], taken: set[Site]) -> dict[str, Site]:
-    """Places of the memories of the blocks between the arrays, a block's beside each other."""
-    places = {}
-    for row, pattern in _BESIDE.items():
-        memories = [
-            name for name, cell in module["cells"].items() if cell["type"] == "DP16KD" and re.search(pattern, name)
-        ]
-        sites = [site for site in _sites("right", _MEMORIES, row) if site not in taken]
-        if len(memories) <= len(sites):  # else nextpnr finds places
-            places |= dict(zip(sorted(memories), sites, strict=False))
-    return places
-
-
 def floorplan(module: dict[str, Any], config: Config) -> int:
-    """Give the cells of the arrays of a flat module (Yosys' JSON) their places, and memories of the blocks between; the
-    number of cells.
+    """Give the cells of the arrays of a flat module (Yosys' JSON) their places; the number of cells.
 
     FloorplanError if there is an array without a multiplier.
     """
     places = {name: site for half in _ARRAYS for name, site in _places(module, half, config).items()}
-    places |= _beside(module, set(places.values()))
     for name, (column, row, bel) in places.items():
         module["cells"][name]["attributes"]["BEL"] = f"X{column}/Y{row}/{bel}"
     return len(places)

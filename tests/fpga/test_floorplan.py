@@ -94,21 +94,6 @@ def test_memories_lie_near_their_elements(config):
                 assert abs(column - wanted) <= 9
 
 
-def test_memories_of_a_block_lie_side_by_side(config):
-    module = netlist(32)
-    blocks = {"softmax.lines": 70, "pruner.engine0.less": 70, "select.engine.less": 82, "tokens.bank_0": 82}
-    names = [f"system.core.{block}.memory.0.{index}" for block in blocks for index in range(4)]
-    for name in names:
-        module["cells"][name] = {"type": "DP16KD", "attributes": {}, "connections": {}}
-    assert floorplan(module, config) == 2 * (64 + 12) + len(names)
-    for block, row in blocks.items():
-        places = [place(module, f"system.core.{block}.memory.0.{index}") for index in range(4)]
-        assert {site[1] for site in places} == {row}
-        assert max(site[0] for site in places) - min(site[0] for site in places) < 9
-    sites = [cell["attributes"]["BEL"] for cell in module["cells"].values() if "BEL" in cell["attributes"]]
-    assert len(set(sites)) == len(sites)
-
-
 def test_few_multipliers_take_one_row(config):
     module = netlist(4)
     floorplan(module, config)
