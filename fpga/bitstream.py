@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from fpga.boards import Board, BoardTop
-from fpga.floorplan import FloorplanError, floorplan_file
-from fpga.netlist_passes import simplify_file
+from fpga.floorplan import FloorplanError, floorplan
+from fpga.netlist_passes import simplify
 from fpga.settings import SystemSettings, config_digest
 from fpga.synth import LIMITS, PLACER, SYNTH_ECP5, parse_usage
 from hdl import verilog
@@ -165,9 +165,9 @@ def _run(step: str, module: str, entry: str, arguments: list[str], work: Path, p
         raise BuildError(f"{step} failed with exit status {process.returncode}:\n{tail}")
 
 
-def _floorplan(work: Path, settings: SystemSettings) -> None:
+def _floorplan(module: dict[str, Any], settings: SystemSettings) -> None:
     try:
-        floorplan_file(work / f"{_NAME}.json", _NAME, settings.core)
+        floorplan(module, settings.core)
     except FloorplanError as error:
         raise BuildError(f"floorplan: {error}") from None
 
@@ -259,11 +259,13 @@ def build_bitstream(
         try:
             with _step("synthesis", seconds, progress):
                 _run(*TOOLS["yosys"], synthesis[1:], work)
-                packed = simplify_file(work / f"{_NAME}.json", _NAME)
+                netlist = json.loads((work / f"{_NAME}.json").read_text())
+                packed = simplify(netlist["modules"][_NAME])
             usage = parse_usage(json.loads((work / f"{_NAME}.stat.json").read_text()))
             usage["FF"] -= packed
             _check_fit(board, usage)
-            _floorplan(work, settings)
+            _floorplan(netlist["modules"][_NAME], settings)
+            write_text(work / f"{_NAME}.json", json.dumps(netlist))
             with _step("place and route", seconds, progress):
                 timings = _route(routing[1:], seeds, work, patience, progress)
             best = max(timings, key=lambda seed: _slack(timings[seed]))

@@ -3,21 +3,19 @@
 nextpnr spreads the multipliers of an array over the whole chip, in no order, and the wires between buffers,
 multipliers and adder trees over that. Here Q×K gets the left half of the chip and prob×V the right one. In each, the
 multipliers of an element of all lanes lie side by side, its neighbours' beside them, and the block RAMs that hold the
-element in the rows above and below. nextpnr places everything else.
+element in the rows above and below. The block RAMs of a quick-select lie side by side at the lower edge, those of the
+same bits of its three parts together, for their words leave them late in the cycle. nextpnr places everything else.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from hdl.config import Config
-from sim.files import write_text
 
-__all__ = ["FloorplanError", "floorplan", "floorplan_file"]
+__all__ = ["FloorplanError", "floorplan"]
 
 _BLOCKS = {"left": [4 + 9 * k for k in range(7)], "right": [69 + 9 * k for k in range(6)]}
 """First column of each group of nine that holds four multipliers and four block RAMs, one group above the other."""
@@ -33,6 +31,13 @@ _ARRAYS = {
     "left": (r"qk\.array\.product_(\d+)_(\d+)", r"key_buffer\.bank_(\d+)_(\d+)\.\d+\.(\d+)"),
     "right": (r"pv\.product_(\d+)_\d+_(\d+)", r"value_buffer\.bank_(\d+)_(\d+)\.\d+\.(\d+)"),
 }
+
+_ENGINES = {
+    # half of the chip: memories of quick-selects as (engine, part, block of the word)
+    "left": r"pruner\.finder\.engine(\d+)\.(greater|middle|less)\.memory\.\d+\.(\d+)",
+    "right": r"select\.(engine)\.(greater|middle|less)\.memory\.\d+\.(\d+)",
+}
+_ENGINE_ROW = 82
 
 Site = tuple[int, int, str]
 """Column, row, name."""
@@ -122,20 +127,26 @@ def _places(module: dict[str, Any], half: str, config: Config) -> dict[str, Site
     return places
 
 
+def _engine_places(module: dict[str, Any], half: str, taken: Iterable[Site]) -> dict[str, Site]:
+    """Sites for the block RAMs of quick-selects in the last row, if there is room for all."""
+    found = {
+        name: match.groups()
+        for name, cell in module["cells"].items()
+        if cell["type"] == "DP16KD" and (match := re.search(rf"(?:^|\.){_ENGINES[half]}$", name))
+    }
+    names = sorted(found, key=lambda name: (found[name][0], int(found[name][2]), found[name][1]))
+    free = [site for site in _sites(half, _MEMORIES, _ENGINE_ROW) if site not in taken]
+    return dict(zip(names, free, strict=False)) if len(names) <= len(free) else {}
+
+
 def floorplan(module: dict[str, Any], config: Config) -> int:
     """Give the cells of the arrays of a flat module (Yosys' JSON) their places; the number of cells.
 
     FloorplanError if there is an array without a multiplier.
     """
     places = {name: site for half in _ARRAYS for name, site in _places(module, half, config).items()}
+    for half in _ENGINES:
+        places |= _engine_places(module, half, set(places.values()))
     for name, (column, row, bel) in places.items():
         module["cells"][name]["attributes"]["BEL"] = f"X{column}/Y{row}/{bel}"
     return len(places)
-
-
-def floorplan_file(path: Path, top: str, config: Config) -> int:
-    """:func:`floorplan` of module ``top`` of a file."""
-    netlist = json.loads(path.read_text())
-    count = floorplan(netlist["modules"][top], config)
-    write_text(path, json.dumps(netlist))
-    return count

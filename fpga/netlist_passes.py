@@ -13,7 +13,10 @@ the chip, five for each bit.
 from __future__ import annotations
 
 import json
+import operator
 from collections import defaultdict
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +185,8 @@ def align_operands(module: dict[str, Any]) -> int:
         for letter in _OPERANDS:
             bits = [(pins.get(f"{letter}{index}") or ["0"])[0] for index in range(_OPERAND_BITS)]
             signed = pins.get(f"SIGNED{letter}") == ["1"] and not isinstance(bits[-1], str)
-            shifts[letter] = sum(bit == bits[-1] for bit in bits) - 1 if signed else 0
-            if bits[_OPERAND_BITS - 1 - shifts[letter] :] != [bits[-1]] * (shifts[letter] + 1):
-                shifts[letter] = 0
+            copies = list(takewhile(partial(operator.eq, bits[-1]), reversed(bits)))
+            shifts[letter] = len(copies) - 1 if signed else 0
         shift = sum(shifts.values())
         above = [bit for index in range(_PRODUCT_BITS - shift, _PRODUCT_BITS) for bit in pins.get(f"P{index}", [])]
         if not shift or any(found.users.get(bit) for bit in above):

@@ -58,6 +58,7 @@ class PushCommand(wiring.Component):
         m = Module()
         sizes = [byte_count(shape) for shape in self.shapes.values()]
         self._item = Signal(8 * max(sizes), reset_less=True)  # the newest byte is the highest
+        self._byte, self._shift = Signal(8, reset_less=True), Signal()  # on its way to the item; its enable is far away
         self._stream = Signal(2)
         self._size = Signal(LENGTH_BITS)  # bytes of an item of the stream
         self._offer, self._room = Signal(), Signal()
@@ -68,13 +69,15 @@ class PushCommand(wiring.Component):
             with m.If(self._stream == number):
                 m.d.comb += [queue.i.valid.eq(self._offer), self._room.eq(queue.i.ready)]
                 m.d.sync += self._size.eq(sizes[number])
+        with m.If(self._shift):
+            m.d.sync += self._item.eq(Cat(self._item[8:], self._byte))
         self._sequence(m)
         return m
 
     def _sequence(self, m):
         command = self.command
         rest, items = Signal(LENGTH_BITS), Signal(LENGTH_BITS)  # bytes not yet counted; items to come
-        m.d.sync += [command.done.eq(0), command.answer.valid.eq(0), self.opened.eq(0)]
+        m.d.sync += [command.done.eq(0), command.answer.valid.eq(0), self.opened.eq(0), self._shift.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [rest.eq(command.length - 1), items.eq(0)]
@@ -111,17 +114,21 @@ class PushCommand(wiring.Component):
             m.d.comb += command.body.ready.eq(1)
             m.d.sync += timer.eq(self.PATIENCE - 1)
             with m.If(command.body.valid):
-                m.d.sync += [self._item.eq(Cat(self._item[8:], command.body.payload)), left.eq(left - 1)]
+                m.d.sync += [self._byte.eq(command.body.payload), self._shift.eq(1), left.eq(left - 1)]
                 with m.If(left == 1):
-                    m.next = "OFFER"
+                    m.next = "SETTLE"
+        with m.State("SETTLE"):
+            m.next = "OFFER"
         with m.State("OFFER"):
             m.d.comb += self._offer.eq(1)
             m.d.sync += timer.eq(timer - 1)
             with m.If(self._room):
-                m.d.sync += [taken.eq(taken + 1), items.eq(items - 1), self.opened.eq(self._stream < 2)]
-                m.next = "READY"
+                m.next = "MOVED"
             with m.Elif(timer == 0):
                 m.next = "LOW"
+        with m.State("MOVED"):
+            m.d.sync += [taken.eq(taken + 1), items.eq(items - 1), self.opened.eq(self._stream < 2)]
+            m.next = "READY"
         with m.State("LOW"):
             m.d.sync += [command.answer.valid.eq(1), command.answer.payload.eq(taken[:8])]
             m.next = "HIGH"

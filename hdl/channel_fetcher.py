@@ -42,7 +42,8 @@ class ChannelFetcher(wiring.Component):
     table : In(ArrayLayout(load_info, loads))    parameters of the loads in progress
     query, lsb, gather, bulk : In(stream.Signature(local_row))    Q rows, KEY_LSB, gathered rows, K and V loads
     memory : Out(MemoryPort)
-    load : Out(n)    load of the word that memory.request asks for
+    asked : Out(1)   a word of ``load`` is asked for
+    load : Out(n)
     busy : Out(1)    words are requested or in flight
     inside : Out(n)    memory units of the rows in the channel, from the RowIssuer's input to ``o``, a cycle before
     o : Out(stream.Signature(word_slice))
@@ -61,6 +62,7 @@ class ChannelFetcher(wiring.Component):
                 "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
                 **{name: In(stream.Signature(local_row(config))) for name in ("query", "lsb", "gather", "bulk")},
                 "memory": Out(layouts.MemoryPort(config)),
+                "asked": Out(1),
                 "load": Out(load_width(config)),
                 "busy": Out(1),
                 "inside": Out(bits_for_count(room)),
@@ -99,6 +101,7 @@ class ChannelFetcher(wiring.Component):
             slices.i.valid.eq(converter.o.valid),
             slices.i.payload.eq(converter.o.payload),
             issuer.returned.eq(words.o.valid & words.o.ready),
+            self.asked.eq(issuer.asked),
             self.load.eq(issuer.load),
             self.busy.eq(issuer.busy),
         ]

@@ -45,7 +45,7 @@ class Fetcher(wiring.Component):
     key_ready, value_ready : Out(seq_width)
         rows with sequence numbers before this one, compared modulo, can be read from the next cycle on
     key_lsb_done : Out(1)    pulse: the oldest LSB load not told yet is complete, and can be read from the next cycle on
-    read_words : Out(ArrayLayout(n, 4))    word requests accepted in the cycle before, by kind; gather is VALUE
+    read_words : Out(ArrayLayout(n, 4))    words asked for in the cycle before, by kind; gather is VALUE
     channel_busy : Out(n)    channels with words requested or in flight, in the cycle before
     idle : Out(1)    no load, no gathered row and no Q row is in progress
     """
@@ -136,7 +136,7 @@ class Fetcher(wiring.Component):
 
     def add_channels(self, m, loads, bulk, lsb, queries, gather, crossbar):
         config = self.config
-        accepted, busy = [], []
+        asked, busy = [], []
         self._channels = []
         for c in range(config.num_channels):
             m.submodules[f"channel_{c}"] = channel = ChannelFetcher(config)
@@ -144,19 +144,18 @@ class Fetcher(wiring.Component):
             m.submodules[f"gather_queue_{c}"] = queue = StreamQueue(local_row(config), depth=self.gather_depth)
             connect(m, gather.rows[c], queue.i)
             connect(m, queue.o, channel.gather)
-            m.submodules[f"query_queue_{c}"] = asked = StreamQueue(local_row(config), depth=self.query_depth)
-            m.d.comb += [asked.i.valid.eq(queries.rows[c].valid), asked.i.payload.eq(queries.rows[c].payload)]
-            connect(m, asked.o, channel.query)
+            m.submodules[f"query_queue_{c}"] = waits = StreamQueue(local_row(config), depth=self.query_depth)
+            m.d.comb += [waits.i.valid.eq(queries.rows[c].valid), waits.i.payload.eq(queries.rows[c].payload)]
+            connect(m, waits.o, channel.query)
             connect(m, bulk.o[c], channel.bulk)
             connect(m, lsb.o[c], channel.lsb)
             connect(m, channel.memory, flipped(self.memory[c]))
             connect(m, channel.o, crossbar.channels[c])
-            request = self.memory[c].request
             m.d.comb += channel.table.as_value().eq(loads)
-            accepted.append((request.valid & request.ready, kind_of(channel.load)))
+            asked.append((channel.asked, kind_of(channel.load)))
             busy.append(channel.busy)
         for kind in (KEY, KEY_LSB, VALUE, QUERY):
-            m.d.sync += self.read_words[kind].eq(sum_bits(take & (asked == kind) for take, asked in accepted))
+            m.d.sync += self.read_words[kind].eq(sum_bits(ask & (of == kind) for ask, of in asked))
         m.d.sync += self.channel_busy.eq(sum_bits(busy))
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.config import Config
 from hdl.fetch_layouts import (
@@ -18,6 +18,7 @@ from hdl.fetch_layouts import (
 )
 from hdl.layouts import QUERY, bits_for_count, lane_count
 from hdl.stream_queue import StreamQueue
+from hdl.stream_skid import StreamSkid
 
 __all__ = ["RowIssuer"]
 
@@ -34,7 +35,8 @@ class RowIssuer(wiring.Component):
     i : In(stream.Signature(local_row))
     table : In(ArrayLayout(load_info, loads))
     request : Out(stream.Signature(address_width))    word addresses
-    load : Out(n)        load of the word requested
+    asked : Out(1)       a word of ``load`` goes to ``request``, or waits for it in a register
+    load : Out(n)
     row : Out(stream.Signature(row_slot))    the rows, for the assembler
     returned : In(1)     a word has left the response queue
     taken_units : Out(n)    memory units of the row taken from ``i`` in this cycle, else 0
@@ -51,6 +53,7 @@ class RowIssuer(wiring.Component):
                 "i": In(stream.Signature(row)),
                 "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
                 "request": Out(stream.Signature(config.address_width)),
+                "asked": Out(1),
                 "load": Out(row["load"].shape),
                 "row": Out(stream.Signature(row_slot(config))),
                 "returned": In(1),
@@ -72,7 +75,6 @@ class RowIssuer(wiring.Component):
                 "whole": 1,
                 "end": 1,
                 "first": config.address_width,  # its first word
-                "second": config.address_width,  # the word behind it
                 "offset": self.row.payload.offset.shape(),
                 "extra": bits_for_count(config.row_bits_max // config.channel_width + 1),  # words behind the first
             }
@@ -122,7 +124,6 @@ class RowIssuer(wiring.Component):
             o.payload.short.eq(short[1]),
             o.payload.whole.eq(whole),
             o.payload.first.eq(base[1] + words),
-            o.payload.second.eq(base[1] + words + 1),
             o.payload.offset.eq(product[:log_units]),
             o.payload.extra.eq(extra),
         ]
@@ -141,28 +142,34 @@ class RowIssuer(wiring.Component):
     def issue(self, m, i):
         config = self.config
         row = i.payload
+        m.submodules.skid = skid = StreamSkid(config.address_width)
+        connect(m, skid.o, flipped(self.request))
         address, load = Signal(config.address_width, reset_less=True), Signal.like(self.load, reset_less=True)
         left, none, one = Signal(len(row.extra) + 1), Signal(init=1), Signal()  # words to request; none left, one left
-        accepted, allowed = self.request.valid & self.request.ready, self.credit(m)
-        free = row.end | none | (one & allowed & self.request.ready)
-        take = i.valid & free & self.row.ready
+        allowed = self.credit(m)
+        free = row.end | none | (one & allowed & skid.i.ready)
+        begins = Signal()
         m.d.comb += [
             i.ready.eq(free & self.row.ready),
             # The row queue takes a row when its first request can go out; nothing else decides its valid.
             self.row.valid.eq(i.valid & free),
             *(self.row.payload[name].eq(row[name]) for name in self.row.payload.shape().members),
-            self.request.valid.eq(~none & allowed),
-            self.request.payload.eq(address),
+            begins.eq(i.valid & i.ready & ~row.end),
+            skid.i.valid.eq(~none & allowed),
+            skid.i.payload.eq(address),
+            self.asked.eq(skid.i.valid & skid.i.ready),
             self.load.eq(load),
         ]
-        with m.If(accepted):
-            m.d.sync += [left.eq(left - 1), none.eq(one), one.eq(left == 2), address.eq(address + 1)]
-        with m.If(take & ~row.end):
+        with m.If(self.asked | begins):
+            # The word that two rows share has been requested for the one before.
+            m.d.sync += address.eq(Mux(begins, row.first, address) + (~begins | row.reuse))
+        with m.If(self.asked):
+            m.d.sync += [left.eq(left - 1), none.eq(one), one.eq(left == 2)]
+        with m.If(begins):
             m.d.sync += [
                 left.eq(row.extra + 1 - row.reuse),
                 none.eq((row.extra == 0) & row.reuse),
                 one.eq(row.extra == row.reuse),
-                address.eq(Mux(row.reuse, row.second, row.first)),
                 load.eq(row.load),
             ]
         m.d.comb += self.busy.eq(~none | self._in_flight)
@@ -171,9 +178,8 @@ class RowIssuer(wiring.Component):
         """Whether another word may be in flight."""
         limit = self.config.outstanding
         count, allowed = Signal(bits_for_count(limit), name="credit", init=limit), Signal(name="allowed", init=1)
-        accepted = self.request.valid & self.request.ready
-        with m.If(self.returned != accepted):
+        with m.If(self.returned != self.asked):
             m.d.sync += count.eq(count + Mux(self.returned, 1, -1))
-        m.d.sync += allowed.eq(self.returned | (allowed & ~(accepted & (count == 1))))
+        m.d.sync += allowed.eq(self.returned | (allowed & ~(self.asked & (count == 1))))
         self._in_flight = count != limit
         return allowed

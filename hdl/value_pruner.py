@@ -28,8 +28,8 @@ class ValuePruner(wiring.Component):
     gathered row (alone in its lines, ``start`` a multiple of S) the survivors are pushed together, and keep masks say
     which V rows to fetch. A flat row is dropped: weights 0 and ``value_row.drop``, or, if gathered, nothing at all.
 
-    One line a cycle, and a row every second cycle. ``LATENCY`` cycles behind sum and threshold, a line is a value line
-    or keep mask; its probabilities come after ``PROB_LATENCY``; compaction of gathered rows adds 9 cycles at 8 lanes.
+    One line a cycle. With sum and threshold there, a line becomes a value line or keep mask in ``LATENCY`` cycles and
+    probabilities after ``PROB_LATENCY``; compaction of gathered rows adds 9 cycles at 8 lanes.
 
     Members
     -------
@@ -51,7 +51,7 @@ class ValuePruner(wiring.Component):
 
     ROWS = 32
     """Rows between their parameters and their sum and threshold: covers softmax's latency with rows of one line."""
-    LATENCY = 3 + LineFilter.LATENCY + 2 + 2
+    LATENCY = 2 + LineFilter.LATENCY + 2 + 2
     PROB_LATENCY = LATENCY - 2 + Probability.LATENCY
     _ROW_QUEUE = 8
 
@@ -133,11 +133,10 @@ class ValuePruner(wiring.Component):
 
         fact, row_sum = facts.o.payload, sums.o.payload
         there, waiting, room, step = Signal(), Signal(), Signal(), Signal()
-        # A flip-flop tells all the queues: what is there, and the room for it, stay until it does.
-        m.d.sync += step.eq(there & room & ~step)
         m.d.comb += [
             there.eq(facts.o.valid & sums.o.valid & (~fact.prune | finder.o.valid)),
             waiting.eq(facts.o.valid & sums.o.valid & fact.prune & ~finder.o.valid),
+            step.eq(there & room),
             facts.o.ready.eq(step),
             sums.o.ready.eq(step),
             finder.o.ready.eq(step & fact.prune),

@@ -22,6 +22,7 @@ from golden.job import Job, flat_limit_of, run_job, scale_of
 from golden.topk import bench_rows, quick_select_cycles
 from hdl.config import PRESETS, Config
 from sim.engine import MemoryTiming, make_engine
+from sim.files import write_text
 from sim.limits import limits
 from sim.revision import revision
 
@@ -317,6 +318,6 @@ def bench_command(names: list[str]) -> None:
             )
             records.append({**dataclasses.asdict(record), "met": record.met, "revision": revision()})
             console.print(f"[dim]{record.name} = {record.value:g} {record.unit}[/dim]")
-        BENCH_DIR.mkdir(parents=True, exist_ok=True)
-        (BENCH_DIR / f"{name}.json").write_text(json.dumps(records, indent=2) + "\n")
+            # Behind every record: what fails after an hour shall not lose the hour.
+            write_text(BENCH_DIR / f"{name}.json", json.dumps(records, indent=2) + "\n")
         console.print(table)

@@ -38,7 +38,7 @@ class Blinker(wiring.Component):
 @pytest.fixture
 def blinker(monkeypatch):
     monkeypatch.setattr("fpga.boards.System", Blinker)
-    monkeypatch.setattr("fpga.bitstream.floorplan_file", lambda *_: 0)  # it has no arrays
+    monkeypatch.setattr("fpga.bitstream.floorplan", lambda *_: 0)  # it has no arrays
 
 
 def test_build(blinker, tmp_path):

@@ -1,12 +1,11 @@
 """Places of multipliers and buffers."""
 
 import itertools
-import json
 import re
 
 import pytest
 
-from fpga.floorplan import FloorplanError, floorplan, floorplan_file
+from fpga.floorplan import FloorplanError, floorplan
 from hdl.config import Config
 
 LANES = 2
@@ -112,9 +111,31 @@ def test_a_netlist_without_the_arrays_is_refused(config):
         floorplan(module, config)
 
 
-def test_the_file_gets_the_places(config, tmp_path):
-    path = tmp_path / "top.json"
-    path.write_text(json.dumps({"modules": {"top": netlist(8)}}))
-    count = floorplan_file(path, "top", config)
-    cells = json.loads(path.read_text())["modules"]["top"]["cells"].values()
-    assert sum("BEL" in cell["attributes"] for cell in cells) == count
+def engines(parts):
+    """Memories of quick-selects: (name of the engine, blocks of a word)."""
+    return {
+        f"system.core.{engine}.{part}.memory.0.{block}": {"type": "DP16KD", "attributes": {}, "connections": {}}
+        for engine, blocks in parts
+        for part in ("greater", "less", "middle")
+        for block in range(blocks)
+    }
+
+
+def test_memories_of_quick_selects_lie_side_by_side(config):
+    module = netlist(32)
+    memories = engines([("pruner.finder.engine0", 3), ("pruner.finder.engine1", 3), ("select.engine", 4)])
+    module["cells"] |= memories
+    assert floorplan(module, config) == 2 * (64 + 12) + 30
+    columns = {name: place(module, name)[0] for name in memories}
+    assert {place(module, name)[1] for name in memories} == {82}
+    for engine, blocks, left in (("pruner.finder.engine1", 3, True), ("select.engine", 4, False)):
+        for block in range(blocks):
+            same = [columns[f"system.core.{engine}.{part}.memory.0.{block}"] for part in ("greater", "less", "middle")]
+            assert max(same) - min(same) <= 5
+            assert all((column < 66) == left for column in same)
+
+
+def test_memories_of_quick_selects_are_left_to_the_placer_if_the_row_is_too_short(config):
+    module = netlist(32)
+    module["cells"] |= engines([(f"pruner.finder.engine{index}", 10) for index in range(2)])
+    assert floorplan(module, config) == 2 * (64 + 12)

@@ -42,6 +42,18 @@ def test_writes_json(monkeypatch, tmp_path, capsys):
     assert "a.b" in capsys.readouterr().out
 
 
+def test_a_bench_that_fails_keeps_its_records(monkeypatch, tmp_path):
+    def failing():
+        yield record()
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(bench, "BENCH_DIR", tmp_path)
+    monkeypatch.setattr(bench, "BENCHES", {"fake": failing})
+    with pytest.raises(RuntimeError, match="no more"):
+        bench_command(["fake"])
+    assert [item["name"] for item in json.loads((tmp_path / "fake.json").read_text())] == [record().name]
+
+
 def test_unknown_name():
     with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, not 'speed'"):
         bench_command(["speed"])
