@@ -23,7 +23,7 @@ from sim.engine import MemoryTiming, make_engine
 __all__ = ["bench_fpga", "dense_heads", "operations"]
 
 BOARD = "ulx3s-85f"
-BOARD_PRESETS = ("ulx3s-d32", "ulx3s")
+BOARD_PRESETS = ("ulx3s", "ulx3s-d32")
 SEEDS = (1, 2, 3)
 GOAL_MHZ = 90
 PATIENCE = 3600.0

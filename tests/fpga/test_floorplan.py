@@ -2,11 +2,15 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
+from amaranth.hdl import Fragment
 
+from fpga import floorplan as plan
 from fpga.floorplan import FloorplanError, floorplan
 from hdl.config import Config
+from hdl.spatten import SpAtten
 
 LANES = 2
 
@@ -139,3 +143,21 @@ def test_memories_of_quick_selects_are_left_to_the_placer_if_the_row_is_too_shor
     module = netlist(32)
     module["cells"] |= engines([(f"pruner.finder.engine{index}", 10) for index in range(2)])
     assert floorplan(module, config) == 2 * (64 + 12)
+
+
+def names(fragment, path=()):
+    """Names of signals that are driven, and of memories, with their places in the hierarchy."""
+    for statements in fragment.statements.values():
+        for statement in statements:
+            yield from (".".join((*path, signal.name)) for signal in statement._lhs_signals())
+    for inner, name, _ in fragment.subfragments:
+        yield ".".join((*path, name or ""))
+        yield from names(inner, (*path, name or ""))
+
+
+def test_the_names_are_those_of_the_rtl():
+    found = set(names(Fragment.get(SpAtten(Config.load(str(Path(__file__).with_name("small.json")))), None)))
+    of_yosys = r"\.\d+\.(\d+)"  # which block RAM of a memory
+    products, memories = zip(*plan._ARRAYS.values(), strict=True)
+    for pattern in (*products, *memories, *plan._ENGINES.values()):
+        assert any(re.search(rf"(?:^|\.){pattern.removesuffix(of_yosys)}$", name) for name in found), pattern
