@@ -115,7 +115,7 @@ BOARDS: dict[str, Board] = {
             platform=ULX3S_85F_Platform,
             programmer="ulx3s",
             preset="ulx3s",
-            clock_hz=50_000_000,
+            clock_hz=90_000_000,
             leds=_LEDS,
             sdram=True,
         ),
