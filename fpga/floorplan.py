@@ -5,6 +5,9 @@ multipliers and adder trees over that. Here Q×K gets the left half of the chip 
 multipliers of an element of all lanes lie side by side, its neighbours' beside them, and the block RAMs that hold the
 element in the rows above and below. The block RAMs of a quick-select lie side by side at the lower edge, those of the
 same bits of its three parts together, for their words leave them late in the cycle. nextpnr places everything else.
+
+Its placer "static" goes on until less than 15 % of the cells of a kind overlap. Of six block RAMs none may, then, and
+two can keep it going for ever: so few get their places here, whatever they hold.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 
 from hdl.config import Config
 
-__all__ = ["FloorplanError", "floorplan"]
+__all__ = ["FloorplanError", "floorplan", "place_few_memories"]
 
 _BLOCKS = {"left": [4 + 9 * k for k in range(7)], "right": [69 + 9 * k for k in range(6)]}
 """First column of each group of nine that holds four multipliers and four block RAMs, one group above the other."""
@@ -25,6 +28,7 @@ _MEMORIES = {0: "EBR0", 2: "EBR1", 4: "EBR2", 6: "EBR3"}
 _MULTIPLIER_ROWS = (34, 58, 10)
 """The first one is used first."""
 _MEMORY_ROWS = (22, 46, 70, 82)
+_MIDDLE_FIRST = (46, 70, 22, 82)
 
 _ARRAYS = {
     # half of the chip: products as (lane, element); memories as (bank, lowest bit, block of the word)
@@ -39,12 +43,20 @@ _ENGINES = {
 }
 _ENGINE_ROW = 82
 
+_FEW_MEMORIES = 6
+"""So many block RAMs the placer cannot be left alone with."""
+
 Site = tuple[int, int, str]
 """Column, row, name."""
 
 
 class FloorplanError(ValueError):
     """A netlist without the arrays."""
+
+
+def _bel(site: Site) -> str:
+    column, row, name = site
+    return f"X{column}/Y{row}/{name}"
 
 
 def _sites(half: str, names: dict[int, str], row: int) -> list[Site]:
@@ -139,6 +151,21 @@ def _engine_places(module: dict[str, Any], half: str, taken: Iterable[Site]) -> 
     return dict(zip(names, free, strict=False)) if len(names) <= len(free) else {}
 
 
+def place_few_memories(module: dict[str, Any]) -> int:
+    """Give block RAMs without a place one in the middle of the chip, if they are few; how many."""
+    cells = [cell for cell in module["cells"].values() if cell["type"] == "DP16KD"]
+    taken = {cell["attributes"].get("BEL") for cell in cells}
+    rest = [cell for cell in cells if "BEL" not in cell["attributes"]]
+    if len(rest) > _FEW_MEMORIES:
+        return 0
+    # From the middle of a row outwards on the left, then on the right.
+    halves = [_sites("left", _MEMORIES, row)[::-1] + _sites("right", _MEMORIES, row) for row in _MIDDLE_FIRST]
+    free = (bel for sites in halves for bel in map(_bel, sites) if bel not in taken)
+    for cell, bel in zip(rest, free, strict=False):
+        cell["attributes"]["BEL"] = bel
+    return len(rest)
+
+
 def floorplan(module: dict[str, Any], config: Config) -> int:
     """Give the cells of the arrays of a flat module (Yosys' JSON) their places; the number of cells.
 
@@ -147,6 +174,6 @@ def floorplan(module: dict[str, Any], config: Config) -> int:
     places = {name: site for half in _ARRAYS for name, site in _places(module, half, config).items()}
     for half in _ENGINES:
         places |= _engine_places(module, half, set(places.values()))
-    for name, (column, row, bel) in places.items():
-        module["cells"][name]["attributes"]["BEL"] = f"X{column}/Y{row}/{bel}"
-    return len(places)
+    for name, site in places.items():
+        module["cells"][name]["attributes"]["BEL"] = _bel(site)
+    return len(places) + place_few_memories(module)

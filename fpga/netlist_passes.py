@@ -12,17 +12,13 @@ the chip, five for each bit.
 
 from __future__ import annotations
 
-import json
 import operator
 from collections import defaultdict
 from functools import partial
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
-from sim.files import write_text
-
-__all__ = ["align_operands", "pack_registers", "share_addresses", "simplify", "simplify_file"]
+__all__ = ["align_operands", "pack_registers", "share_addresses", "simplify"]
 
 _OPERANDS = {"A": "INPUTA", "B": "INPUTB"}
 _OPERAND_BITS, _PRODUCT_BITS = 18, 36
@@ -244,12 +240,4 @@ def simplify(module: dict[str, Any]) -> int:
     count = pack_registers(module)
     align_operands(module)
     share_addresses(module)
-    return count
-
-
-def simplify_file(path: Path, top: str) -> int:
-    """:func:`simplify` on module ``top`` of a file; the number of flip-flops that are gone."""
-    netlist = json.loads(path.read_text())
-    count = simplify(netlist["modules"][top])
-    write_text(path, json.dumps(netlist))
     return count

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from fpga.blocks import SynthError, find_block
-from fpga.netlist_passes import simplify_file
+from fpga.floorplan import place_few_memories
+from fpga.netlist_passes import simplify
 from fpga.timing_shell import TimingShell
 from hdl import verilog
 from hdl.config import Config
+from sim.files import write_text
 
 __all__ = [
     "DEVICE", "LIMITS", "NEXTPNR", "PLACER", "SYNTH_ECP5", "YOSYS", "SynthError", "critical_path", "find_block",
@@ -147,7 +149,11 @@ def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
     run_yosys(script, folder / f"{name}.log")
     found = json.loads((folder / f"{name}.stat.json").read_text())
     usage = parse_usage(found, f"\\{_CORE}" if shell else None)
-    usage["FF"] -= simplify_file(folder / f"{name}.netlist.json", "spatten")
+    path = folder / f"{name}.netlist.json"
+    netlist = json.loads(path.read_text())
+    usage["FF"] -= simplify(netlist["modules"]["spatten"])
+    place_few_memories(netlist["modules"]["spatten"])
+    write_text(path, json.dumps(netlist))
     return usage
 
 

@@ -145,6 +145,17 @@ def test_memories_of_quick_selects_are_left_to_the_placer_if_the_row_is_too_shor
     assert floorplan(module, config) == 2 * (64 + 12)
 
 
+@pytest.mark.parametrize("count, placed", [(6, 6), (7, 0)])
+def test_few_other_memories_get_places(config, count, placed):
+    module = netlist(32)
+    others = {f"other_{k}": {"type": "DP16KD", "attributes": {}, "connections": {}} for k in range(count)}
+    module["cells"] |= others
+    assert floorplan(module, config) == 2 * (64 + 12) + placed
+    sites = [cell["attributes"]["BEL"] for cell in module["cells"].values() if "BEL" in cell["attributes"]]
+    assert len(set(sites)) == len(sites) == 2 * (64 + 12) + placed
+    assert sum("BEL" in cell["attributes"] for cell in others.values()) == placed
+
+
 def names(fragment, path=()):
     """Names of signals that are driven, and of memories, with their places in the hierarchy."""
     for statements in fragment.statements.values():
