@@ -99,13 +99,18 @@ def _products(module: dict[str, Any], pattern: str) -> list[str]:
     return sorted(places, key=lambda name: (places[name], name))
 
 
-def _memories(module: dict[str, Any], pattern: str, config: Config) -> list[tuple[float, str]]:
-    """Block RAMs of a buffer with the element in the middle of their bits, in its order."""
-    found = {
-        name: tuple(map(int, match.groups()))
+def _block_rams(module: dict[str, Any], pattern: str) -> dict[str, tuple[str, ...]]:
+    """Block RAMs whose names end so, with the groups of the pattern."""
+    return {
+        name: match.groups()
         for name, cell in module["cells"].items()
         if cell["type"] == "DP16KD" and (match := re.search(rf"(?:^|\.){pattern}$", name))
     }
+
+
+def _memories(module: dict[str, Any], pattern: str, config: Config) -> list[tuple[float, str]]:
+    """Block RAMs of a buffer with the element in the middle of their bits, in its order."""
+    found = {name: tuple(map(int, groups)) for name, groups in _block_rams(module, pattern).items()}
     blocks = {low: 1 + max(block for _, start, block in found.values() if start == low) for _, low, _ in found.values()}
     return sorted(((block + 0.5) / blocks[low] * config.lane_width, name) for name, (_, low, block) in found.items())
 
@@ -141,11 +146,7 @@ def _places(module: dict[str, Any], half: str, config: Config) -> dict[str, Site
 
 def _engine_places(module: dict[str, Any], half: str, taken: Iterable[Site]) -> dict[str, Site]:
     """Sites for the block RAMs of quick-selects in the last row, if there is room for all."""
-    found = {
-        name: match.groups()
-        for name, cell in module["cells"].items()
-        if cell["type"] == "DP16KD" and (match := re.search(rf"(?:^|\.){_ENGINES[half]}$", name))
-    }
+    found = _block_rams(module, _ENGINES[half])
     names = sorted(found, key=lambda name: (found[name][0], int(found[name][2]), found[name][1]))
     free = [site for site in _sites(half, _MEMORIES, _ENGINE_ROW) if site not in taken]
     return dict(zip(names, free, strict=False)) if len(names) <= len(free) else {}
@@ -159,15 +160,15 @@ def place_few_memories(module: dict[str, Any]) -> int:
     if len(rest) > _FEW_MEMORIES:
         return 0
     # From the middle of a row outwards on the left, then on the right.
-    halves = [_sites("left", _MEMORIES, row)[::-1] + _sites("right", _MEMORIES, row) for row in _MIDDLE_FIRST]
-    free = (bel for sites in halves for bel in map(_bel, sites) if bel not in taken)
+    rows = [_sites("left", _MEMORIES, row)[::-1] + _sites("right", _MEMORIES, row) for row in _MIDDLE_FIRST]
+    free = (bel for sites in rows for bel in map(_bel, sites) if bel not in taken)
     for cell, bel in zip(rest, free, strict=False):
         cell["attributes"]["BEL"] = bel
     return len(rest)
 
 
 def floorplan(module: dict[str, Any], config: Config) -> int:
-    """Give the cells of the arrays of a flat module (Yosys' JSON) their places; the number of cells.
+    """Give cells of a flat module (Yosys' JSON) their places, as above; the number of cells.
 
     FloorplanError if there is an array without a multiplier.
     """
