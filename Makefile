@@ -14,7 +14,7 @@ SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SOURCES := hdl golden sim fpga tests
+SOURCES := hdl golden sim fpga spatten tests
 
 # By the environment, so that any sentence survives the shell.
 export TEXT

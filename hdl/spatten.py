@@ -6,23 +6,23 @@ from amaranth.hdl import Array, Const, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl import layouts
-from hdl.cascade_select import CascadeSelect
-from hdl.config import Config
-from hdl.controller import Controller
-from hdl.counters import Counters, counters_layout
-from hdl.fetcher import Fetcher
-from hdl.head_importance import HeadImportance
-from hdl.job_checker import JobChecker
-from hdl.kv_buffer import KVBuffer
-from hdl.layer_walker import LayerWalker
-from hdl.prob_times_v import ProbTimesV
-from hdl.qk_multiply import QKMultiply
-from hdl.softmax import Softmax
-from hdl.stream_fork import StreamFork
-from hdl.stream_queue import StreamQueue
-from hdl.token_importance import TokenImportance
-from hdl.value_pruner import ValuePruner
+from hdl.cascade.cascade_select import CascadeSelect
+from hdl.cascade.head_importance import HeadImportance
+from hdl.cascade.token_importance import TokenImportance
+from hdl.control.controller import Controller
+from hdl.control.counters import Counters, counters_layout
+from hdl.control.job_checker import JobChecker
+from hdl.control.layer_walker import LayerWalker
+from hdl.fetch.fetcher import Fetcher
+from hdl.fetch.kv_buffer import KVBuffer
+from hdl.pruning.value_pruner import ValuePruner
+from hdl.pv.prob_times_v import ProbTimesV
+from hdl.qk.qk_multiply import QKMultiply
+from hdl.softmax.softmax import Softmax
+from hdl.spec import payloads
+from hdl.spec.config import Config
+from hdl.stream.stream_fork import StreamFork
+from hdl.stream.stream_queue import StreamQueue
 
 __all__ = ["SpAtten"]
 
@@ -55,15 +55,15 @@ class SpAtten(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "job": In(stream.Signature(layouts.job_descriptor(config))),
-                "layer": In(stream.Signature(layouts.layer_descriptor(config))),
-                "heads": In(stream.Signature(layouts.head_entry(config))),
-                "ids": In(stream.Signature(layouts.job_id_entry(config))),
-                "status": Out(stream.Signature(layouts.job_status(config))),
-                "survivor": Out(stream.Signature(layouts.survivor(config))),
-                "out": Out(stream.Signature(layouts.job_output(config))),
-                "prob": Out(stream.Signature(layouts.job_probs(config))),
-                "memory": Out(layouts.MemoryPort(config)).array(config.num_channels),
+                "job": In(stream.Signature(payloads.job_descriptor(config))),
+                "layer": In(stream.Signature(payloads.layer_descriptor(config))),
+                "heads": In(stream.Signature(payloads.head_entry(config))),
+                "ids": In(stream.Signature(payloads.job_id_entry(config))),
+                "status": Out(stream.Signature(payloads.job_status(config))),
+                "survivor": Out(stream.Signature(payloads.survivor(config))),
+                "out": Out(stream.Signature(payloads.job_output(config))),
+                "prob": Out(stream.Signature(payloads.job_probs(config))),
+                "memory": Out(payloads.MemoryPort(config)).array(config.num_channels),
                 "window_base": In(config.address_width),
                 "window_limit": In(config.address_width + 1),
                 "counters": Out(counters_layout(config)),
@@ -125,7 +125,7 @@ class SpAtten(wiring.Component):
     def _connect_status(self, m):
         """Refusals go first, then layers: they are rare, and a completed job can wait."""
         sources = (self._checker.refused, self._walker.status, self._controller.status)
-        m.submodules.status_queue = queue = StreamQueue(layouts.job_status(self.config), depth=4)
+        m.submodules.status_queue = queue = StreamQueue(payloads.job_status(self.config), depth=4)
         earlier = Const(0)
         for source in sources:
             with m.If(source.valid & ~earlier):
@@ -197,7 +197,7 @@ class SpAtten(wiring.Component):
     def _connect_rows(self, m):
         """The way of a row: Q×K, softmax, pruning, prob×V."""
         controller, qk, softmax, pruner, pv = self._controller, self._qk, self._softmax, self._pruner, self._pv
-        m.submodules.score_fork = fork = StreamFork(layouts.score_line(self.config), num_outputs=2)
+        m.submodules.score_fork = fork = StreamFork(payloads.score_line(self.config), num_outputs=2)
         connect(m, controller.query, qk.query)
         connect(m, qk.read, self._key_buffer.read)
         connect(m, qk.row, controller.row)
@@ -290,10 +290,10 @@ class SpAtten(wiring.Component):
             events.pv_stall_line.eq(pv.stall_line),
             events.pv_stall_value.eq(pv.stall_value),
             events.pv_stall_out.eq(pv.stall_out),
-            events.query_words.eq(fetcher.read_words[layouts.QUERY]),
-            events.key_words.eq(fetcher.read_words[layouts.KEY]),
-            events.key_lsb_words.eq(fetcher.read_words[layouts.KEY_LSB]),
-            events.value_words.eq(fetcher.read_words[layouts.VALUE]),
+            events.query_words.eq(fetcher.read_words[payloads.QUERY]),
+            events.key_words.eq(fetcher.read_words[payloads.KEY]),
+            events.key_lsb_words.eq(fetcher.read_words[payloads.KEY_LSB]),
+            events.value_words.eq(fetcher.read_words[payloads.VALUE]),
             self._counters.clear.eq(self.counters_clear),
             self.counters.eq(self._counters.values),
             events.qk_beats.eq(qk.busy),

@@ -9,7 +9,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Flow
 
-from hdl.config import Config
+from hdl.spec.config import Config
 
 __all__ = ["VERSION", "dotted", "port_map", "port_widths", "to_verilog", "top_of"]
 

@@ -6,12 +6,12 @@ import random
 import pytest
 import torch
 
-from golden.job import run_job
-from hdl import layouts
-from hdl.config import PRESETS
-from sim.engine import MemoryTiming
+from golden.layers.job import run_job
+from hdl.spec import payloads
+from hdl.spec.config import PRESETS
+from sim.engine.timing import MemoryTiming
+from tests.bench.jobs import random_job, random_layers
 from tests.hdl.test_spatten import STALLS, TINY, WIDE, engine_or_skip
-from tests.jobs import random_job, random_layers
 
 
 def assert_layers_equal(layers, run, results, selections):
@@ -58,12 +58,12 @@ def test_survivors_stay_on_chip_from_run_to_run(name):
 
 
 BAD_LAYERS = [
-    ({"token_keep": 0, "select": 1}, layouts.BAD_SELECT),
-    ({"num_heads": 200}, layouts.BAD_HEADS),
-    ({"ids": [3, 2, 1]}, layouts.BAD_IDS),
-    ({"dim": 20}, layouts.BAD_DIM),
-    ({"value_bits": 5}, layouts.BAD_WIDTH),
-    ({"value_stride": 0xFFFF0}, layouts.BAD_WINDOW),
+    ({"token_keep": 0, "select": 1}, payloads.BAD_SELECT),
+    ({"num_heads": 200}, payloads.BAD_HEADS),
+    ({"ids": [3, 2, 1]}, payloads.BAD_IDS),
+    ({"dim": 20}, payloads.BAD_DIM),
+    ({"value_bits": 5}, payloads.BAD_WIDTH),
+    ({"value_stride": 0xFFFF0}, payloads.BAD_WINDOW),
 ]
 
 
@@ -81,7 +81,7 @@ def test_bad_layer_leaves_the_next_sequence_alone(change, code, timing):
     run_layers = [layers[bad], layers[after]]
     with engine_or_skip("verilator", WIDE, timing=timing) as engine:
         run = engine.run_layers(run_layers, overrides={0: change}, allow_refused=True)
-        assert run.statuses == [code, layouts.OK]
+        assert run.statuses == [code, payloads.OK]
         alone = engine.run_layers([layers[after]])
     assert_layers_equal([layers[after]], alone, [run.results[1]], [run.selections[1]])
 

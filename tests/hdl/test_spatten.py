@@ -6,11 +6,12 @@ import random
 import pytest
 import torch
 
-from golden.job import run_job
-from hdl import layouts
-from hdl.config import PRESETS, Config
-from sim.engine import MemoryTiming, make_engine
-from tests.jobs import random_job
+from golden.layers.job import run_job
+from hdl.spec import payloads
+from hdl.spec.config import PRESETS, Config
+from sim.engine.registry import make_engine
+from sim.engine.timing import MemoryTiming
+from tests.bench.jobs import random_job
 
 TINY = PRESETS["tiny"]
 # Eight lanes as the paper's machine, with few multipliers: packed lines, several channels, several top-k engines.
@@ -35,7 +36,7 @@ STALLS = MemoryTiming(latency=7, stall=0.3, skew=9, host_stall=0.3)
 
 def engine_or_skip(name, config, **options):
     if name == "verilator":
-        from sim.verilator import available
+        from sim.engine.verilator import available
 
         if not available():
             pytest.skip("no C++ compiler, make or perl for Verilator")
@@ -114,13 +115,13 @@ def test_flat_generation_rows_take_their_half_back(seed):
 
 
 REFUSALS = [
-    ({"dim": 20}, layouts.BAD_DIM),
-    ({"num_keys": 0}, layouts.BAD_COUNT),
-    ({"value_keep": 0}, layouts.BAD_KEEP),
-    ({"key_bits": 7}, layouts.BAD_WIDTH),
-    ({"value_base": 0xFFFFF}, layouts.BAD_WINDOW),
-    ({"list": 1, "ids": [3, 2, 1]}, layouts.BAD_IDS),
-    ({"shift": 0}, layouts.BAD_SCALE),
+    ({"dim": 20}, payloads.BAD_DIM),
+    ({"num_keys": 0}, payloads.BAD_COUNT),
+    ({"value_keep": 0}, payloads.BAD_KEEP),
+    ({"key_bits": 7}, payloads.BAD_WIDTH),
+    ({"value_base": 0xFFFFF}, payloads.BAD_WINDOW),
+    ({"list": 1, "ids": [3, 2, 1]}, payloads.BAD_IDS),
+    ({"shift": 0}, payloads.BAD_SCALE),
 ]
 
 
@@ -132,13 +133,15 @@ def test_refused_jobs_leave_no_trace(timing):
     for change, code in REFUSALS:
         jobs += [random_job(WIDE, rng, queries=5, listed=False) for _ in range(2)]
         overrides[len(jobs) - 1] = change
-        codes += [layouts.OK, code]
+        codes += [payloads.OK, code]
     jobs.append(random_job(WIDE, rng))
     with engine_or_skip("verilator", WIDE, timing=timing) as engine:
         run = engine.run(jobs, overrides=overrides, allow_refused=True)
-    assert run.statuses == [*codes, layouts.OK]
-    good = [i for i, code in enumerate(run.statuses) if code == layouts.OK]
-    assert all((result is None) == (code != layouts.OK) for result, code in zip(run.results, run.statuses, strict=True))
+    assert run.statuses == [*codes, payloads.OK]
+    good = [i for i, code in enumerate(run.statuses) if code == payloads.OK]
+    assert all(
+        (result is None) == (code != payloads.OK) for result, code in zip(run.results, run.statuses, strict=True)
+    )
     assert_equal([jobs[i] for i in good], [run.results[i] for i in good], WIDE)
     assert run.counters["jobs_refused"] == len(REFUSALS)
 

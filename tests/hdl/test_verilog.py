@@ -8,9 +8,9 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from hdl.config import PRESETS, Config
+from hdl.spec.config import PRESETS, Config
 from hdl.verilog import VERSION, port_map, port_widths, to_verilog
-from tests.sim.standin import StandIn
+from tests.bench.standin import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 

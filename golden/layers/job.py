@@ -1,0 +1,156 @@
+"""Jobs (one head of one layer) and their results: what the host gives to, and gets from, golden model and RTL alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from golden.datapath.attention import attend
+from hdl.spec import numerics as N
+from hdl.spec.config import Config
+
+__all__ = ["Job", "JobResult", "flat_limit_of", "run_job", "scale_of"]
+
+
+def scale_of(scale: float) -> tuple[int, int]:
+    """Mantissa and shift of a dequantization scale (integer score difference -> log2 units), docs/numerics.md."""
+    if not math.isfinite(scale) or scale <= 0:
+        raise ValueError(f"scale must be positive and finite, not {scale!r}")
+    mantissa, exponent = math.frexp(scale)  # scale = mantissa * 2**exponent, mantissa in [0.5, 1)
+    word = round(mantissa * 2**N.SCALE_WIDTH)
+    if word == 2**N.SCALE_WIDTH:
+        word, exponent = word // 2, exponent + 1
+    shift = N.SCALE_WIDTH - exponent - N.X_FRAC
+    if shift > 2**N.SHIFT_WIDTH - 1:  # so small that every score weighs the same
+        word, shift = max(1, word >> min(40, shift - 63)), 63
+    if shift < 1:
+        raise ValueError(f"scale must be below {2.0 ** (N.SCALE_WIDTH - N.X_FRAC - 1)}, not {scale!r}")
+    return word, shift
+
+
+def flat_limit_of(threshold: float, config: Config) -> int:
+    """Exp-sum limit of a flatness threshold: a row is flat if its largest probability is below ``threshold``."""
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1], not {threshold!r}")
+    return min(math.floor(2**N.EXP_FRAC / threshold), 2**config.sum_width - 1)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Job:
+    """One K/V head with the query heads that use it. Integer tensors (int64), two's complement of the given widths.
+
+    query (group * q, D), ``query_bits`` wide: q rows of each query head in turn; key (num_rows, D),
+    ``key_bits + key_lsb_bits`` wide; value (num_rows, D), ``value_bits`` wide. ids: rows of key and value that the
+    queries attend, strictly ascending; None: the first ``keys``, or all.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    ids: Tensor | None = None
+    keys: int | None = None
+    query_bits: int
+    key_bits: int
+    key_lsb_bits: int = 0
+    value_bits: int
+    scale: int
+    shift: int
+    flat_limit: int = 0
+    value_keep: int
+    causal: bool = False
+    generation: bool = False
+    group: int = 1
+    """query heads (grouped-query attention)"""
+    head: int = 0
+    """rank of the first of them among the surviving heads of the layer"""
+    accumulate: bool = False
+    """adds to the importance of tokens and heads"""
+    skew: int = 0
+    """memory channel of row 0 of each plane; row r lies in the r-th channel behind it"""
+    pair: int = 0
+    """1, 2: first and second of two consecutive generation jobs whose K rows lie together, side by side, and are read
+    at once (the LSB planes lie apart); both attend the same rows of equal shape, width and skew. 0: alone"""
+    name: str = ""
+    """For reports, such as ``layer 3 head 7``."""
+
+    @property
+    def dim(self) -> int:
+        return self.query.shape[-1]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all query heads."""
+        return self.query.shape[0]
+
+    @property
+    def num_queries(self) -> int:
+        """Queries of each query head."""
+        return self.rows // self.group
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the K and V planes."""
+        return self.key.shape[0]
+
+    @property
+    def num_keys(self) -> int:
+        if self.ids is not None:
+            return len(self.ids)
+        return self.num_rows if self.keys is None else self.keys
+
+    def mask(self) -> Tensor:
+        """(rows, n) bool: the keys that each row attends."""
+        mask = torch.ones(self.num_queries, self.num_keys, dtype=torch.bool)
+        if self.causal:
+            mask = torch.tril(mask, diagonal=self.num_keys - self.num_queries)
+        return mask.repeat(self.group, 1)
+
+
+@dataclasses.dataclass(kw_only=True)
+class JobResult:
+    """Results of a job; n keys, q rows. Trace fields (None from engines that do not show them) follow ``probs``."""
+
+    out: Tensor
+    """(q, D) Q(operand_width).8"""
+    abs_sum: Tensor
+    """(q,)"""
+    flat: Tensor
+    """(q,) bool: recomputed with LSBs"""
+    probs: Tensor
+    """(q, n) UQ1.16, 0 where masked (causal)"""
+    score: Tensor | None = None
+    exp: Tensor | None = None
+    exp_sum: Tensor | None = None
+    keep: Tensor | None = None
+
+
+def run_job(job: Job, config: Config) -> JobResult:
+    """The bit-exact integer model of one job, with its trace (scores and exps are those of the final pass)."""
+    chosen = job.ids if job.ids is not None else slice(job.num_keys)
+    mask = job.mask()
+    rows = attend(
+        job.query[None],
+        job.key[chosen][None],
+        job.value[chosen][None],
+        torch.where(mask, 0.0, -math.inf).double() if job.causal else None,
+        key_lsb_bits=job.key_lsb_bits,
+        value_bits=job.value_bits,
+        scale=torch.tensor([job.scale]),
+        shift=torch.tensor([job.shift]),
+        flat_limit=job.flat_limit,
+        value_keep=job.value_keep,
+        operand_width=config.operand_width,
+    )
+    return JobResult(
+        out=rows.out[0],
+        abs_sum=rows.abs_sum[0],
+        flat=rows.flat[0],
+        probs=rows.probs[0].long(),
+        score=rows.score[0].long(),
+        exp=rows.exp[0].long(),
+        exp_sum=rows.exp_sum[0],
+        keep=mask if rows.keep is None else rows.keep[0],
+    )

@@ -1,0 +1,254 @@
+"""The attention named ``spatten`` of transformers, and an attention function like PyTorch's own.
+
+Models keep their code: their attention is replaced through the attention interface of transformers, and the fully
+connected layers stay in PyTorch (they are the host's in the paper, too).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from golden.host.algorithm import ALGORITHMS, Algorithm
+from golden.host.session import Execute, Session
+from golden.layers.layer import run_layer
+from hdl.spec.config import PRESETS, Config
+
+__all__ = ["NAME", "ModelError", "check_model", "register", "replaced", "spatten_attention"]
+
+NAME = "spatten"
+"""Of the attention implementation, for transformers."""
+
+
+class ModelError(ValueError):
+    """A model is not there, or is one whose attention cannot be replaced."""
+
+
+# Models --------------------------------------------------------------------------------------------------------
+
+
+def check_model(model: Any) -> None:
+    """ModelError if the attention of a transformers model is not one that can be replaced."""
+    config = model.config
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{kind} is not supported: encoder-decoder models have cross attention")
+    if getattr(config, "add_cross_attention", False):
+        raise ModelError(f"{kind} is not supported: it has cross attention")
+    if getattr(config, "alibi", False):
+        raise ModelError(f"{kind} is not supported: its attention adds a bias by distance (ALiBi)")
+    positions = str(getattr(config, "position_embedding_type", None))
+    if positions == "alibi" or positions.startswith("relative"):
+        raise ModelError(f"{kind} is not supported: its attention adds a bias by position ({positions})")
+    if not hasattr(config, "num_hidden_layers"):
+        raise ModelError(f"{kind} is not supported: it is made of several models")
+    if not getattr(model, "_supports_attention_backend", False):
+        raise ModelError(f"{kind} is not supported: transformers cannot replace its attention")
+
+
+@contextlib.contextmanager
+def replaced(model: Any, session: Session) -> Iterator[None]:
+    """In this context the attention of ``model`` is that of ``session``, and an encoder drops its pruned tokens."""
+    check_model(model)
+    register()
+    layers = model.config.num_hidden_layers
+    if session.num_layers not in (None, layers):
+        raise ModelError(f"num_layers of the session must be the model's {layers}, not {session.num_layers}")
+    session.num_layers = layers
+    original = model.config._attn_implementation
+    handles = [model.register_forward_hook(lambda *_: _check_complete(model, session))]
+    if session.algorithm.prunes_tokens and not is_causal(model.config):
+        handles += [
+            layer.register_forward_pre_hook(_Shortener(session), with_kwargs=True) for layer in _layer_modules(model)
+        ]
+    _active.append(session)
+    try:
+        model.set_attn_implementation(NAME)
+        yield
+    finally:
+        model.set_attn_implementation(original)
+        _active.pop()
+        for handle in handles:
+            handle.remove()
+
+
+def is_causal(config: Any) -> bool:
+    """Whether a model of this configuration generates text (BERT-like ones do only if they are told to)."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    if getattr(config, "is_decoder", False):
+        return True
+    kind = config.model_type
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def _check_complete(model: Any, session: Session) -> None:
+    if session.next_layer or not session.num_tokens:
+        kind, done = model.config.model_type, session.next_layer
+        raise ModelError(f"{kind} is not supported: {done} of {session.num_layers} layers were replaced")
+
+
+def _layer_modules(model: Any) -> list[nn.Module]:
+    """The encoder's layers; one that is used several times (ALBERT) counts once."""
+    config = model.config
+    numbers = {config.num_hidden_layers, getattr(config, "num_hidden_groups", config.num_hidden_layers)}
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) in numbers:
+            return list(module)
+    raise ModelError(f"{config.model_type} is not supported: it has no list of {config.num_hidden_layers} layers")
+
+
+class _Shortener:
+    """Before a layer of an encoder: only the survivors of the layer before enter it."""
+
+    def __init__(self, session: Session):
+        self.session = session
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        if not self.session.next_layer:
+            return None
+        rows = self.session.survivors(self.session.next_layer - 1)
+        if args:
+            args = (_rows_of(args[0], rows), *args[1:])
+        else:
+            name = next(iter(kwargs))
+            kwargs = kwargs | {name: _rows_of(kwargs[name], rows)}
+        if kwargs.get("position_embeddings") is not None:  # of all tokens, for every layer anew
+            alive = self.session.alive
+            kwargs["position_embeddings"] = tuple(_rows_of(part, alive) for part in kwargs["position_embeddings"])
+        return args, kwargs
+
+
+def _rows_of(states: Tensor, rows: Tensor) -> Tensor:
+    """(B, n, …) or (1, n, …) -> (B, k, …)"""
+    states = states.expand(len(rows), *states.shape[1:])
+    return states.gather(1, rows[..., None].expand(-1, -1, states.shape[-1]))
+
+
+# The attention function ----------------------------------------------------------------------------------------
+
+_active: list[Session] = []
+
+
+def register() -> None:
+    """Make ``spatten`` known to transformers, as attention and as mask function."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    def mask_function(**kwargs: Any) -> Tensor | None:
+        # Never let transformers leave the mask out: _attention has to see what it hides.
+        return sdpa_mask(**{**kwargs, "allow_is_bidirectional_skip": False, "allow_is_causal_skip": False})
+
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, mask_function)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls: query (B, H, q, D), key and value (B, K, tokens, D) -> (B, q, H, D)."""
+    if not _active:
+        raise ModelError(f"attention {NAME!r} needs a session: see golden.models.backend.replaced")
+    session = _active[-1]
+    causal = kwargs.get("is_causal")
+    causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
+    before = session.num_tokens if session.next_layer == 0 else session.num_tokens - query.shape[2]
+    reason = _unsupported(module, query, key, value, kwargs, session.config)
+    if reason is None and causal and key.shape[2] != before + query.shape[2]:
+        reason = f"its cache has {key.shape[2]} tokens, not {before + query.shape[2]}"
+    if reason is None and attention_mask is not None and not _plain(attention_mask, query.shape[2], causal):
+        reason = f"its mask hides tokens of a {'prompt' if causal else 'sentence'} without padding"
+    if reason is not None:
+        raise ModelError(f"{type(module).__name__} is not supported: {reason}")
+    new = slice(before, None) if causal else slice(None)
+    try:
+        out = session.attention(
+            session.next_layer, query, key[:, :, new], value[:, :, new], scaling=scaling, causal=causal
+        )
+    except ValueError as error:
+        raise ModelError(str(error)) from error
+    return out.to(value.dtype).transpose(1, 2).contiguous(), None
+
+
+def _unsupported(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any], config: Config
+) -> str | None:
+    """What this attention does that the accelerator cannot do."""
+    if getattr(module, "is_cross_attention", False):
+        return "it has cross attention"
+    needs = {
+        "position_bias": "a bias by position",
+        "softcap": "a soft cap of its scores",
+        "s_aux": "attention sinks",
+    }
+    for option, what in needs.items():
+        if options.get(option) is not None:
+            return f"its attention needs {what} ({option!r})"
+    window = options.get("sliding_window")
+    if window is not None and window < config.max_tokens:
+        return f"its attention has a sliding window of {window} tokens"
+    if key.shape[-1] != query.shape[-1] or value.shape != key.shape:
+        return "its queries, keys and values have different dimensions"
+    return None
+
+
+def _plain(mask: Tensor, queries: int, causal: bool) -> bool:
+    """Whether a mask, boolean or added to the scores, hides nothing, or with ``causal`` later tokens only."""
+    shown = mask if mask.dtype == torch.bool else mask == 0
+    if not causal:
+        return bool(shown.all())
+    want = torch.ones(queries, shown.shape[-1], dtype=torch.bool).tril(shown.shape[-1] - queries)
+    return bool((shown == want).all())
+
+
+# As PyTorch's function -----------------------------------------------------------------------------------------
+
+
+def spatten_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    config: Config = PRESETS["paper"],
+    algorithm: Algorithm = ALGORITHMS["dense"],
+    execute: Execute = run_layer,
+) -> Tensor:
+    """As ``torch.nn.functional.scaled_dot_product_attention``: query (B, H, q, D), key and value (B, K, n, D).
+
+    Of the algorithm, one layer knows its ``attention`` only: quantization and local value pruning.
+    """
+    if attn_mask is not None:
+        raise ValueError("attn_mask must be None: only is_causal hides keys")
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if tensor.dim() != 4:
+            raise ValueError(f"{name} must be (batch, heads, tokens, D), not {tuple(tensor.shape)}")
+    if key.shape != value.shape:
+        raise ValueError(f"value must have the shape of key, {tuple(key.shape)}, not {tuple(value.shape)}")
+    if key.shape[0] != query.shape[0] or key.shape[3] != query.shape[3]:
+        raise ValueError(f"key must have batch and D of query, {tuple(query.shape)}, not {tuple(key.shape)}")
+    if key.shape[1] != query.shape[1] and not enable_gqa:
+        raise ValueError(f"key must have {query.shape[1]} heads as query (or set enable_gqa), not {key.shape[1]}")
+    if query.shape[1] % key.shape[1]:
+        raise ValueError(f"heads of key must divide the {query.shape[1]} of query, not be {key.shape[1]}")
+    if is_causal and key.shape[2] != query.shape[2]:
+        raise ValueError(f"key must have {query.shape[2]} tokens as query with is_causal, not {key.shape[2]}")
+    only = Algorithm(attention=algorithm.attention)
+    session = Session(only, config, num_layers=1, execute=execute)
+    return session.attention(0, query, key, value, scaling=scale, causal=is_causal).to(query.dtype)

@@ -1,0 +1,272 @@
+"""Encoders and language models of transformers, with their own attention or with that of a session."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from golden.host.cache import cache_folder
+from golden.host.session import Session, check_heads
+from golden.models.backend import ModelError, check_model, is_causal, replaced
+from hdl.spec.config import Config
+
+__all__ = ["MODELS", "CausalModel", "ModelError", "SentenceModel", "convert_gguf", "find_model", "load_model"]
+
+MODELS = cache_folder() / "models"
+"""Folder of the models that go by a short name, such as ``minilm``."""
+
+SHORT_NAMES = ("minilm", "smollm2")
+
+
+# Finding and loading -------------------------------------------------------------------------------------------
+
+
+def find_model(name: str, models: Path = MODELS) -> str:
+    """Folder or GGUF file of a model: ``name`` is one, or a short name below ``models``, or else a hub name.
+
+    The folder that counts is the topmost one with a config.json that names a ``model_type`` (a package of a model holds
+    it some levels down, and config files of other parts beside it). A hub name is returned as it is.
+    """
+    if name.endswith(".gguf"):
+        if not Path(name).is_file():
+            raise ModelError(f"model file {name!r} does not exist")
+        return name
+    for root in (Path(name), models / name):
+        if root.is_dir():
+            found = sorted(root.rglob("config.json"), key=lambda path: (len(path.parts), str(path)))
+            for path in found:
+                if "model_type" in _read_json(path):
+                    return str(path.parent)
+            raise ModelError(f"model folder {name!r} has no config.json with a model_type")
+    if name in SHORT_NAMES:
+        raise ModelError(f"model {name!r} is not there: run `spatten models` first")
+    return name
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name} of the model cannot be read: {error}") from None
+    return data if isinstance(data, dict) else {}
+
+
+def load_model(name: str, models: Path = MODELS) -> SentenceModel | CausalModel:
+    """A model of either kind from a folder, a GGUF file, a short name or the hub; :class:`ModelError` in one line."""
+    source = find_model(name, models)
+    with _loading(name) as transformers:
+        config = transformers.AutoConfig.from_pretrained(**_where(source))
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{config.model_type} is not supported: encoder-decoder models have cross attention")
+    kind = CausalModel if is_causal(config) else SentenceModel
+    with _loading(name) as transformers:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(source))
+        auto = getattr(transformers, kind.AUTO)
+        model = auto.from_pretrained(**_where(source), dtype=torch.float32)
+    return kind(model, tokenizer, name=name)
+
+
+def _where(source: str) -> dict[str, str]:
+    """Arguments of ``from_pretrained``."""
+    if not source.endswith(".gguf"):
+        return {"pretrained_model_name_or_path": source}
+    path = Path(source)
+    return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[Any]:
+    """transformers, silent, its errors as :class:`ModelError` in one line."""
+    import transformers
+
+    gguf: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # else it tells of every retry
+    bar, gguf.tqdm = gguf.tqdm, lambda tensors, **_: tensors  # the one bar that the line above leaves
+    try:
+        yield transformers
+    except Exception as error:  # whatever a broken file makes the libraries raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"model {name!r} cannot be loaded: {lines[0]}") from error
+    finally:
+        gguf.tqdm = bar
+
+
+def convert_gguf(source: Path, folder: Path) -> None:
+    """Write a GGUF file as a folder of float32 safetensors, configuration and tokenizer, which loads much faster."""
+    with _loading(source.name) as transformers:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(str(source)))
+        model = transformers.AutoModelForCausalLM.from_pretrained(**_where(str(source)), dtype=torch.float32)
+    model.hf_quantizer = None  # the weights are plain numbers now
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+# Models --------------------------------------------------------------------------------------------------------
+
+
+class _Model:
+    """What both kinds have in common."""
+
+    AUTO = ""
+    """class of transformers that loads it"""
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str):
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        check_model(model)
+        for label, weight in model.named_parameters():
+            bad = int((~torch.isfinite(weight)).sum())
+            if bad:
+                raise ModelError(f"weights must be finite, not NaN or infinite in {bad} of {weight.numel()} of {label}")
+
+    @property
+    def num_layers(self) -> int:
+        return self.model.config.num_hidden_layers
+
+    @property
+    def num_heads(self) -> int:
+        return self.model.config.num_attention_heads
+
+    @property
+    def num_kv_heads(self) -> int:
+        return getattr(self.model.config, "num_key_value_heads", None) or self.num_heads
+
+    @property
+    def dim(self) -> int:
+        """Head dimension D."""
+        config = self.model.config
+        return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+    def token_limit(self, config: Config) -> int:
+        """Most tokens of a sequence: what the hardware and the model's own position embeddings allow."""
+        capacity = config.buffer_slots // config.slices(self.dim)
+        positions = getattr(self.model.config, "max_position_embeddings", config.max_tokens)
+        return min(config.max_tokens, capacity, positions, getattr(self.tokenizer, "model_max_length", positions))
+
+    def check(self, config: Config) -> None:
+        """ModelError if ``config`` cannot run this model's heads."""
+        try:
+            check_heads(config, self.num_heads, self.num_kv_heads, self.dim)
+        except ValueError as error:
+            raise ModelError(f"{self.name}: {error}") from None
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        return self.tokenizer(text)["input_ids"]
+
+    def tokens(self, text: str) -> list[str]:
+        return self.tokenizer.convert_ids_to_tokens(self.encode(text))
+
+    @contextlib.contextmanager
+    def _with(self, session: Session | None, tokens: int) -> Iterator[None]:
+        """The session's attention, if there is one, for new sequences of up to so many tokens."""
+        with torch.no_grad():
+            if session is None:
+                yield
+                return
+            self.check(session.config)
+            limit = self.token_limit(session.config)
+            if tokens > limit:
+                raise ModelError(f"tokens must be at most {limit} ({session.config.name}), not {tokens}")
+            session.clear()
+            with replaced(self.model, session):
+                yield
+
+
+class SentenceModel(_Model):
+    """An encoder with its tokenizer: sentence embeddings."""
+
+    AUTO = "AutoModel"
+
+    @classmethod
+    def load(cls, name: str = "minilm", models: Path = MODELS) -> SentenceModel:
+        model = load_model(name, models)
+        if not isinstance(model, cls):
+            raise ModelError(f"{model.model.config.model_type} is not an encoder: it generates text")
+        return model
+
+    def embed(self, texts: str | Sequence[str], session: Session | None = None) -> Tensor:
+        """Sentence embedding (hidden size,), or (B, hidden size) of texts with equally many tokens; float64.
+
+        Mean of the token states, L2 norm 1 (as sentence-transformers does it); with a session, of its survivors.
+        """
+        ids = [self.encode(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        if len({len(row) for row in ids}) != 1:
+            raise ModelError(f"texts must have equally many tokens, not {', '.join(str(len(row)) for row in ids)}")
+        inputs = torch.tensor(ids)
+        with self._with(session, inputs.shape[1]):
+            states = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
+        embeddings = nn.functional.normalize(states.double().mean(1), dim=-1)
+        return embeddings[0] if isinstance(texts, str) else embeddings
+
+
+class CausalModel(_Model):
+    """A language model with its tokenizer: text token by token, and the probability of a given one."""
+
+    AUTO = "AutoModelForCausalLM"
+
+    @classmethod
+    def load(cls, name: str = "smollm2", models: Path = MODELS) -> CausalModel:
+        model = load_model(name, models)
+        if not isinstance(model, cls):
+            raise ModelError(f"{model.model.config.model_type} does not generate text: it is an encoder")
+        return model
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    def logits(self, ids: Tensor, session: Session | None = None) -> Tensor:
+        """Scores (B, n, vocabulary) of the token after each of ids (B, n), as one prompt."""
+        with self._with(session, ids.shape[1]):
+            return self.model(ids, use_cache=False).logits
+
+    def generate(self, ids: Tensor, count: int, session: Session | None = None) -> Tensor:
+        """The ``count`` most likely next tokens (B, count) after the prompts ids (B, n), one by one."""
+        with self._with(session, ids.shape[1] + count - 1):
+            step, new = self._stepper(), ids
+            chosen = []
+            for _ in range(count):
+                new = step(new).argmax(-1, keepdim=True)
+                chosen.append(new)
+        return torch.cat(chosen, 1)
+
+    def teacher_forced(self, ids: Tensor, context: int, session: Session | None = None) -> Tensor:
+        """Sum (B,) of the log probabilities of the tokens from ``context`` on, given those before; float64.
+
+        With a session, ``context`` tokens are the prompt, and each further one is a step of generation.
+        """
+        if not 1 <= context < ids.shape[1]:
+            raise ModelError(f"context must be from 1 to {ids.shape[1] - 1} of {ids.shape[1]} tokens, not {context}")
+        count = ids.shape[1] - context
+        with self._with(session, ids.shape[1] - 1):
+            if session is None:
+                scores = self.model(ids[:, :-1], use_cache=False, **self._keep(count)).logits[:, -count:]
+            else:
+                step = self._stepper()
+                parts = [step(ids[:, :context])]
+                parts += [step(ids[:, at : at + 1]) for at in range(context, ids.shape[1] - 1)]
+                scores = torch.stack(parts, 1)
+        chances = scores.double().log_softmax(-1)
+        return chances.gather(-1, ids[:, context:, None]).squeeze(-1).sum(-1)
+
+    def _stepper(self) -> Any:
+        """A function from new tokens (B, n) to the scores (B, vocabulary) of the next one."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        return lambda new: self.model(new, past_key_values=cache, use_cache=True, **self._keep(1)).logits[:, -1]
+
+    def _keep(self, count: int) -> dict[str, int]:
+        """Argument that leaves out all scores but the last ``count`` tokens', of models that know it."""
+        return {"logits_to_keep": count} if self.model._supports_logits_to_keep() else {}

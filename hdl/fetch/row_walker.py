@@ -1,0 +1,247 @@
+"""The rows of K and V loads, class by class (row mod channels)."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl.fetch.fetch_layouts import (
+    LSB_LOADS,
+    channel_position,
+    kind_of,
+    load_info,
+    load_start,
+    load_width,
+    local_row,
+    local_rows,
+    local_width,
+    num_loads,
+    pick,
+    units_per_word,
+)
+from hdl.fetch.id_list import ChannelList, class_entry
+from hdl.spec.config import Config
+from hdl.spec.payloads import KEY, KEY_LSB, VALUE
+from hdl.spec.widths import bits_for_count
+from hdl.stream.stream_queue import StreamQueue
+
+__all__ = ["ClassWalker", "RowWalker"]
+
+
+def sharing_bits(config: Config) -> int:
+    return (units_per_word(config) - 1).bit_length()
+
+
+def sharing(config: Config, row_units):
+    """Mask of the bits of a row's index that are all zero if the row begins with a word.
+
+    Rows of ``row_units`` units fill whole words in groups of a power of two.
+    """
+    return Cat(row_units[: sharing_bits(config) - i].any() for i in range(sharing_bits(config)))
+
+
+def list_read(config: Config) -> data.StructLayout:
+    """Read entry ``index`` of a list of the class."""
+    return data.StructLayout({"list": 1, "index": bits_for_count(local_rows(config))})
+
+
+class RowWalker(wiring.Component):
+    """Walk the rows of K and V loads, or of KEY_LSB loads (``lsb``), in one class, then mark the end of each load.
+
+    Loads are walked in their order, a row or an end mark a cycle; the next load follows without a gap. A listed load
+    takes all rows of its list; one without rows takes two cycles. Latency 7 from the start of a load.
+
+    Members
+    -------
+    start : In(stream.Signature(load_start, always_ready=True))    as many as can be in progress
+    table : In(ArrayLayout(load_info, loads))
+    list_count : In(ArrayLayout(n, 2))    entries of the class's id lists
+    read : Out(stream.Signature(list_read))    an entry of a list is wanted: ``index`` and ``position`` a cycle later
+    index, position : In
+    o : Out(stream.Signature(local_row))
+    """
+
+    DEPTH = 9  # rows that wait; with four on the way, none is missing when they flow again
+
+    def __init__(self, config: Config, *, channel: int, lsb: bool):
+        self.config, self.channel, self.lsb = config, channel, lsb
+        super().__init__(
+            {
+                "start": In(stream.Signature(load_start(config), always_ready=True)),
+                "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
+                "list_count": In(data.ArrayLayout(bits_for_count(local_rows(config)), 2)),
+                "read": Out(stream.Signature(list_read(config))),
+                "index": In(local_width(config)),
+                "position": In(config.position_width),
+                "o": Out(stream.Signature(local_row(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.loads = loads = StreamQueue(
+            load_width(config), depth=max(3, LSB_LOADS if self.lsb else 2 * config.loads)
+        )
+        m.submodules.rows = rows = StreamQueue(local_row(config), depth=self.DEPTH)
+        connect(m, rows.o, flipped(self.o))
+        m.d.comb += [loads.i.valid.eq(self.start.valid), loads.i.payload.eq(self.start.payload.load)]
+        active, end = Signal(), Signal(reset_less=True)
+        reads = Signal()  # active, and the next one is a row of a list
+        index, left = (Signal(bits_for_count(local_rows(config)), name=n, reset_less=True) for n in ("at", "left"))
+        step, begin = Signal(), Signal()
+        following, following_valid = self.look_up(m, loads.o, begin)
+        held = Signal(following.shape(), name="held", reset_less=True)
+        room = Signal(init=1)  # for this one and those of the three cycles before
+        m.d.sync += room.eq(rows.level <= self.DEPTH - 4)
+        m.d.comb += [
+            begin.eq(~active | (step & end)),
+            self.read.valid.eq(reads & room),
+            self.read.payload.list.eq(held.list),
+            self.read.payload.index.eq(index),
+            step.eq(active & room & (~reads | self.read.ready)),
+        ]
+        with m.If(begin):
+            m.d.sync += [
+                active.eq(following_valid),
+                held.eq(following),
+                index.eq(0),
+                left.eq(following.total),
+                end.eq(following.total == 0),
+                reads.eq(following_valid & following.listed & (following.total != 0)),
+            ]
+        with m.Elif(step):
+            m.d.sync += [
+                index.eq(index + 1),
+                left.eq(left - 1),
+                end.eq(left == 1),
+                reads.eq(reads & (left != 1)),
+            ]
+        self.finish(m, step, end, index, held, rows.i)
+        return m
+
+    def look_up(self, m, loads, taken):
+        """What must be known of the next load, and whether there is one; it may wait until it is taken."""
+        config = self.config
+        load = Signal(
+            data.StructLayout(
+                {
+                    "load": load_width(config),
+                    "listed": 1,
+                    "list": 1,
+                    "sharing": sharing_bits(config),
+                    "total": bits_for_count(local_rows(config)),  # rows of the class
+                }
+            ),
+            name="following",
+            reset_less=True,
+        )
+        valid = Signal(name="following_valid")
+        info = self.info(m, loads.payload)
+        log_channels = config.num_channels.bit_length() - 1
+        dense = (info.count + Const(config.num_channels - 1 - self.channel)) >> log_channels
+        m.d.comb += loads.ready.eq(~valid)
+        with m.If(taken):
+            m.d.sync += valid.eq(0)
+        with m.If(~valid):
+            m.d.sync += [
+                valid.eq(loads.valid),
+                load.load.eq(loads.payload),
+                load.listed.eq(info.listed),
+                load.list.eq(info.list),
+                load.sharing.eq(sharing(config, info.row_units)),
+                load.total.eq(Mux(info.listed, Mux(info.list, self.list_count[1], self.list_count[0]), dense)),
+            ]
+        return load, valid
+
+    def info(self, m, load):
+        """From the entries of the loads that come here: of KEY_LSB, or else of KEY and VALUE."""
+        loads, names = self.config.loads, self.config.load_width
+        if self.lsb:
+            entries = range(KEY_LSB * loads, KEY_LSB * loads + LSB_LOADS)
+            return pick(m, load[:1], [self.table[i] for i in entries], "info")
+        entries = [kind * loads + i for kind in (KEY, VALUE) for i in range(loads)]
+        return pick(m, Cat(load[:names], kind_of(load) == VALUE), [self.table[i] for i in entries], "info")
+
+    def finish(self, m, step, end, index, held, o):
+        """The list gives the row a cycle after the step; the next one compares it with the row in front of it."""
+        config = self.config
+        valid, dense = Signal(), Signal.like(index, reset_less=True)
+        now = Signal(held.shape(), name="now", reset_less=True)
+        is_end = Signal(reset_less=True)
+        m.d.sync += [valid.eq(step), is_end.eq(end), dense.eq(index), now.eq(held)]
+        row, row_valid = Signal(local_row(config), reset_less=True), Signal()
+        shared = Signal(sharing_bits(config), reset_less=True)
+        m.d.sync += [
+            row_valid.eq(valid),
+            row.eq(0),
+            row.load.eq(now.load),
+            row.index.eq(Mux(now.listed, self.index, dense)),
+            row.position.eq(Mux(now.listed, self.position, channel_position(config, self.channel, dense))),
+            row.end.eq(is_end),
+            shared.eq(now.sharing),
+        ]
+        neighbour, in_load = Signal.like(row.index, reset_less=True), Signal()  # of the row in front of this one
+        with m.If(row_valid):
+            m.d.sync += [neighbour.eq(row.index + 1), in_load.eq(~row.end)]
+        low = row.index[: sharing_bits(config)]
+        m.d.comb += [
+            o.valid.eq(row_valid),
+            o.payload.eq(row),
+            o.payload.joined.eq(in_load & ~row.end & (row.index == neighbour) & (shared & low).any()),
+        ]
+
+
+class ClassWalker(wiring.Component):
+    """The id lists of one class, and its rows of K and V loads and, apart from them, of KEY_LSB loads.
+
+    Both read the lists; KEY_LSB goes first.
+
+    Members
+    -------
+    ids : In(stream.Signature(class_entry, always_ready=True))
+    table : In(ArrayLayout(load_info, loads))
+    start, start_lsb : In(stream.Signature(load_start, always_ready=True))
+    bulk, lsb : Out(stream.Signature(local_row))
+    """
+
+    def __init__(self, config: Config, *, channel: int):
+        self.config, self.channel = config, channel
+        start = In(stream.Signature(load_start(config), always_ready=True))
+        row = Out(stream.Signature(local_row(config)))
+        super().__init__(
+            {
+                "ids": In(stream.Signature(class_entry(config), always_ready=True)),
+                "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
+                "start": start,
+                "start_lsb": start,
+                "bulk": row,
+                "lsb": row,
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.list = ids = ChannelList(config, channel=self.channel)
+        m.submodules.bulk = bulk = RowWalker(config, channel=self.channel, lsb=False)
+        m.submodules.lsb = lsb = RowWalker(config, channel=self.channel, lsb=True)
+        connect(m, flipped(self.ids), ids.i)
+        for walker, start, o in ((bulk, self.start, self.bulk), (lsb, self.start_lsb, self.lsb)):
+            connect(m, flipped(start), walker.start)
+            connect(m, walker.o, flipped(o))
+            m.d.comb += [
+                walker.table.eq(self.table),
+                walker.list_count.eq(ids.count),
+                walker.index.eq(ids.index),
+                walker.position.eq(ids.position),
+            ]
+        read = Mux(lsb.read.valid, lsb.read.payload.as_value(), bulk.read.payload.as_value())
+        m.d.comb += [
+            lsb.read.ready.eq(1),
+            bulk.read.ready.eq(~lsb.read.valid),
+            ids.read_en.eq(lsb.read.valid | bulk.read.valid),
+            Cat(ids.read_list, ids.read_index).eq(read),
+        ]
+        return m

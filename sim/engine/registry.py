@@ -1,0 +1,46 @@
+"""Engines by name; what lies above this package registers its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hdl.spec.config import Config
+from sim.engine.engine import Engine
+
+__all__ = ["SIMULATORS", "engine_names", "make_engine", "register"]
+
+SIMULATORS = ("verilator", "pysim")
+"""Engines that simulate the hardware cycle by cycle."""
+
+
+def _verilator(config: Config, **options: Any) -> Engine:
+    from sim.engine.verilator import VerilatorEngine
+
+    return VerilatorEngine(config, **options)
+
+
+def _pysim(config: Config, **options: Any) -> Engine:
+    from sim.engine.pysim import PysimEngine
+
+    return PysimEngine(config, **options)
+
+
+_FACTORIES: dict[str, Callable[..., Engine]] = {"verilator": _verilator, "pysim": _pysim}
+
+
+def register(name: str, factory: Callable[..., Engine]) -> None:
+    """Make ``factory(config, **options)`` the engine of this name."""
+    _FACTORIES[name] = factory
+
+
+def engine_names() -> tuple[str, ...]:
+    """Names that :func:`make_engine` takes."""
+    return tuple(_FACTORIES)
+
+
+def make_engine(name: str, config: Config, **options: Any) -> Engine:
+    """An engine by its name; options as in :class:`sim.engine.engine.Engine`, or of the registered factory."""
+    if name not in _FACTORIES:
+        raise ValueError(f"engine must be one of {', '.join(_FACTORIES)}, not {name!r}")
+    return _FACTORIES[name](config, **options)

@@ -1,0 +1,230 @@
+"""An engine in the place of the golden model: runs the layers of a session, and compares every value with golden."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from golden.layers.job import JobResult
+from golden.layers.layer import CascadeState, Layer, LayerJob, Outcome, Selection, layer_jobs
+from golden.layers.reference import error_budget
+from hdl.spec.config import Config
+from sim.common.limits import limits
+from sim.common.mismatch import Mismatch, Report, compare
+from sim.engine.engine import Engine, EngineError, LayerRun
+from sim.transport.memory import ImageError
+
+__all__ = ["Accelerator", "Call", "SurvivorMismatch", "compare_selections"]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Call:
+    """What one call did on the engine, all sequences together."""
+
+    name: str
+    resumed: bool
+    """went on with the survivors on chip"""
+    cycles: int
+    limit_cycles: float
+    """cycles that no schedule can beat (:mod:`sim.common.limits`); a selection alone has none"""
+    counters: dict[str, int]
+    words_read: list[int]
+    """memory words, by channel"""
+    results: Report
+    """outputs, Σ abs(out), flat flags and probabilities, compared with golden"""
+    survivors: Report
+    """ids, importance and fate of tokens and heads, compared with golden"""
+    prob_error: float = 0.0
+    """largest absolute error of a probability of the integer model against float64 with the same quantized operands"""
+    out_error: float = 0.0
+    """largest relative L2 error of an output row of the same"""
+
+    @property
+    def values_compared(self) -> int:
+        return self.results.compared + self.survivors.compared
+
+    @property
+    def mismatches(self) -> int:
+        return self.results.mismatches + self.survivors.mismatches
+
+
+class Accelerator:
+    """Runs layers on an engine; :meth:`execute` is the ``execute`` of a :class:`golden.host.session.Session`.
+
+    What it returns is what the hardware gave. compare: compare it with the golden model, which costs the golden model's
+    time, too. progress: called now and then with (layer descriptors answered, cycles) of a call.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Config,
+        *,
+        compare: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        self.engine, self.config, self.compare, self.progress = engine, config, compare, progress
+        self._calls: list[Call] = []
+        self._survivors: tuple[Tensor, Tensor] | None = None
+        """ids and importance that the last selection left on chip"""
+
+    def take_calls(self) -> list[Call]:
+        """Records of the calls since the last time."""
+        calls, self._calls = self._calls, []
+        return calls
+
+    def execute(self, layer: Layer, config: Config) -> Outcome:
+        """Results of a layer, or of a selection without queries; :class:`EngineError` if the engine fails."""
+        if config != self.config:
+            raise ValueError(f"config must be the engine's {self.config.name}, not {config.name}")
+        if not layer.select:
+            raise ValueError(f"{layer.name} must have a selection: importance comes with the survivors only")
+        resume = self._on_chip(layer)
+        # The first sequence may find its survivors on chip; each of the others brings its list.
+        sequences = [layer_jobs(layer, index, config, resume=resume and index == 0) for index in range(len(layer.ids))]
+        run = self._run([part for parts in sequences for part in parts], resume)
+        outcome = self._outcome(layer, sequences, run)
+        self._calls.append(self._record(layer, sequences, run, resume))
+        return outcome
+
+    def _on_chip(self, layer: Layer) -> bool:
+        """Whether the first sequence's tokens and their importance are what the last selection left."""
+        if self._survivors is None:
+            return False
+        ids, importance = self._survivors
+        return torch.equal(ids, layer.ids[0]) and torch.equal(importance, layer.importance[0])
+
+    def _run(self, parts: list[LayerJob], resume: bool) -> LayerRun:
+        self._survivors = None
+        try:
+            run = self.engine.run_layers(parts, resume=resume, progress=self.progress)
+        except ImageError as error:
+            raise EngineError(f"{parts[-1].name}: {error}") from error
+        selection = run.selections[-1]
+        assert selection is not None
+        self._survivors = selection.ids[selection.keep], selection.importance[selection.keep]
+        return run
+
+    def _outcome(self, layer: Layer, sequences: list[list[LayerJob]], run: LayerRun) -> Outcome:
+        """Results and survivors of all sequences in the tensors of the layer."""
+        outcome = Outcome(
+            out=torch.zeros_like(layer.query),
+            flat=torch.zeros(layer.query.shape[:-1], dtype=torch.bool),
+            importance=torch.zeros_like(layer.importance),
+            keep=torch.zeros_like(layer.ids, dtype=torch.bool),
+            head_importance=layer.head_importance.clone(),
+            head_keep=layer.heads.clone(),
+        )
+        done = iter(zip(run.results, run.selections, strict=True))
+        for index, parts in enumerate(sequences):
+            answers = [next(done) for _ in parts]
+            groups = layer.live_groups(index)
+            # Parts without jobs bring a list, or are a selection only.
+            results = [results for part, (results, _) in zip(parts, answers, strict=True) if part.jobs]
+            for chunk, by_group in zip(layer.chunks(self.config), results, strict=True):
+                rows = slice(chunk.start, chunk.stop)
+                for (kv, places), result in zip(groups, by_group or [], strict=True):
+                    outcome.out[index, kv, places, rows] = result.out.unflatten(0, (len(places), -1))
+                    outcome.flat[index, kv, places, rows] = result.flat.unflatten(0, (len(places), -1))
+            _, selection = answers[-1]
+            assert selection is not None
+            outcome.importance[index], outcome.keep[index] = selection.importance, selection.keep
+            heads = parts[-1].head_ids
+            outcome.head_importance[index, heads] = selection.head_importance
+            outcome.head_keep[index, heads] = selection.head_keep
+        return outcome
+
+    # Records ---------------------------------------------------------------------------------------------------
+
+    def _record(self, layer: Layer, sequences: list[list[LayerJob]], run: LayerRun, resume: bool) -> Call:
+        jobs = [job for parts in sequences for part in parts for job in part.jobs]
+        got = [result for results in run.results for result in results or []]
+        call = Call(
+            name=layer.name,
+            resumed=resume,
+            cycles=run.cycles,
+            limit_cycles=limits(jobs, got, self.config).cycles,
+            counters=run.counters,
+            words_read=run.words_read,
+            results=Report(),
+            survivors=Report(),
+        )
+        if self.compare:
+            want, selections = self._golden(layer, sequences)
+            call.results = compare(jobs, got, want)
+            parts = [part for parts in sequences for part in parts]
+            call.survivors = compare_selections(parts, run.selections, selections)
+            for job, result in zip(jobs, want, strict=True):
+                budget = error_budget(job, self.config, result)
+                call.prob_error = max(call.prob_error, budget.prob)
+                call.out_error = max(call.out_error, budget.out)
+        return call
+
+    def _golden(self, layer: Layer, sequences: list[list[LayerJob]]) -> tuple[list[JobResult], list[Selection | None]]:
+        """What the golden model makes of the same layer descriptors."""
+        results, selections = [], []
+        for index, parts in enumerate(sequences):
+            state = CascadeState()
+            state.ids, state.importance = layer.ids[index].clone(), layer.importance[index].clone()
+            for part in parts:
+                done, selection = state.run(part, self.config)
+                results += done
+                selections.append(selection)
+        return results, selections
+
+
+# Survivors -----------------------------------------------------------------------------------------------------
+
+
+class SurvivorMismatch(Mismatch):
+    """A survivor item that differs; ``query`` is its position, ``head`` the selection."""
+
+    def __str__(self) -> str:
+        return f"{self.stage} of {self.head}, position {self.query}: got {self.got}, expected {self.expected}"
+
+
+def compare_selections(
+    layers: Sequence[LayerJob], got: Sequence[Selection | None], expected: Sequence[Selection | None]
+) -> Report:
+    """Compare every item of selections with the golden model's; a layer that is None on both sides selects nothing."""
+    report = Report()
+    for index, (layer, mine, reference) in enumerate(zip(layers, got, expected, strict=True)):
+        if mine is None and reference is None:
+            continue
+        if mine is None or reference is None:
+            raise ValueError(f"{layer.name or f'layer {index}'} has a selection on one side only")
+        for what in ("head", "token"):
+            fields = zip(_fields(mine, what), _fields(reference, what), strict=True)
+            for stage, (values, wanted) in zip(("id", "importance", "keep"), fields, strict=True):
+                _compare_field(report, index, f"{layer.name} {what}s", stage, values, wanted)
+    return report
+
+
+def _fields(selection: Selection, what: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(ids, importance, keep) of the heads or tokens of a selection."""
+    if what == "head":
+        return torch.tensor(selection.head_ids), selection.head_importance, selection.head_keep
+    return selection.ids, selection.importance, selection.keep
+
+
+def _compare_field(report: Report, index: int, owner: str, stage: str, values: Tensor, wanted: Tensor) -> None:
+    report.compared += wanted.numel()
+    where = (values != wanted).nonzero().flatten().tolist()
+    if not where:
+        return
+    report.mismatches += len(where)
+    report.by_stage[stage] = report.by_stage.get(stage, 0) + len(where)
+    if report.first is None:
+        place = where[0]
+        report.first = SurvivorMismatch(
+            job=index,
+            head=owner,
+            stage=stage,
+            query=place,
+            index=None,
+            got=int(values[place]),
+            expected=int(wanted[place]),
+        )

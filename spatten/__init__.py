@@ -1,0 +1,1 @@
+"""SpAtten: generator, golden model, simulators and measurements of the sparse-attention accelerator."""

@@ -1,0 +1,7 @@
+"""``python -m spatten``."""
+
+import sys
+
+from spatten.cli import main
+
+sys.exit(main())

@@ -1,0 +1,73 @@
+"""``spatten bench``: the figures of the project against their goals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from sim.bench.bench import BENCH_DIR, Record, bench_accuracy, bench_core
+from sim.common.files import write_text
+from sim.common.revision import revision
+
+__all__ = ["BENCHES", "bench_command"]
+
+
+def _bench_workloads() -> Iterator[Record]:
+    from sim.bench.bench_workloads import bench_workloads
+
+    yield from bench_workloads()
+
+
+def _bench_fpga() -> Iterator[Record]:
+    from fpga.build.bench_fpga import bench_fpga
+
+    yield from bench_fpga()
+
+
+BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
+    "core": bench_core,
+    "workloads": _bench_workloads,
+    "accuracy": bench_accuracy,
+    "fpga": _bench_fpga,
+}
+NEED_DATA = ("workloads", "accuracy")
+"""Benches that read the folder SPATTEN_DATA."""
+HOURS = ("fpga",)
+"""Benches that run only if they are named."""
+
+
+def bench_command(names: list[str]) -> None:
+    """Run benches (by default all but HOURS), write ``build/bench/NAME.json`` and print a table of each."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        raise ValueError(f"NAME must be one of {', '.join(BENCHES)}, not {unknown[0]!r}")
+    console = Console()
+    if not names:
+        names = [name for name in BENCHES if name not in HOURS]
+        left_out = [name for name in NEED_DATA if name in names and "SPATTEN_DATA" not in os.environ]
+        if left_out:
+            console.print(f"{' and '.join(left_out)} left out: SPATTEN_DATA names no folder of texts and workloads")
+        names = [name for name in names if name not in left_out]
+    for name in names:
+        table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")
+        records = []
+        for record in BENCHES[name]():
+            goal = "" if record.goal is None else f"{'≥' if record.better == 'higher' else '≤'} {record.goal:g}"
+            met = {None: "", True: "yes", False: "[red]no[/red]"}[record.met]
+            table.add_row(
+                record.name,
+                f"{record.value:,.4g}" if record.value < 1000 else f"{record.value:,.0f}",
+                record.unit,
+                goal,
+                met,
+            )
+            records.append({**dataclasses.asdict(record), "met": record.met, "revision": revision()})
+            console.print(f"[dim]{record.name} = {record.value:g} {record.unit}[/dim]")
+            # Behind every record: what fails after an hour shall not lose the hour.
+            write_text(BENCH_DIR / f"{name}.json", json.dumps(records, indent=2) + "\n")
+        console.print(table)

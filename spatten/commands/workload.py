@@ -1,0 +1,256 @@
+"""``spatten workload``: the authors' workloads, or summarization of a shape, on the simulated accelerator."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from hdl.spec.config import Config
+    from sim.workload.workload import Workload, WorkloadResult
+
+__all__ = ["workload"]
+
+SHAPES = ("bert",)
+
+
+def workload(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE.csv]", help="Rows in the authors' format.")] = None,
+    shape: Annotated[str | None, typer.Option("--shape", help="bert, in place of a file.")] = None,
+    tokens: Annotated[
+        str | None, typer.Option("--tokens", help="Of a shape: L, L,L,… or A-B (random lengths); default 128.")
+    ] = None,
+    sequences: Annotated[int | None, typer.Option("--sequences", help="Random lengths of A-B; default 16.")] = None,
+    heads: Annotated[int | None, typer.Option("--heads", help="Of a shape; default 12.")] = None,
+    layers: Annotated[int | None, typer.Option("--layers", help="Of a shape; default 12.")] = None,
+    dim: Annotated[int | None, typer.Option("--dim", help="Of a shape; default 64.")] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")
+    ] = "paper",
+    memory: Annotated[str, typer.Option("--memory", help="ideal or hbm2.")] = "ideal",
+    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many rows of the file.")] = None,
+    query_bits: Annotated[
+        int | None, typer.Option("--query-bits", help="Of all queries, whatever the file says.")
+    ] = None,
+    pair: Annotated[
+        bool | None, typer.Option("--pair/--no-pair", help="Join heads of a file in memory; default where it can be.")
+    ] = None,
+    check: Annotated[int, typer.Option("--check", help="Compare each so many-th row with golden (1: all).")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Of the data.")] = 0,
+    engine: Annotated[str, typer.Option("--engine", help="verilator or pysim.")] = "verilator",
+    json_path: Annotated[Path | None, typer.Option("--json", help="Figures.")] = None,
+    ramulator: Annotated[Path | None, typer.Option("--ramulator", help="Trace of the words read.")] = None,
+) -> None:
+    """Run a workload and compare its cycles with the physical limit, its results with golden."""
+    from sim.common.errors import UserError
+    from sim.common.files import write_text
+    from sim.engine.engine import EngineError
+    from sim.transport.memory import ImageError
+    from spatten.commands.preset import load_config
+
+    config = load_config(preset)
+    of_shape = {"tokens": tokens, "sequences": sequences, "heads": heads, "layers": layers, "dim": dim}
+    of_file = {"limit": limit, "query_bits": query_bits, "pair": pair}
+    try:
+        _check(file, shape, of_shape, of_file, {"limit": limit, "check": check})
+        timing = _timing(memory, engine, config)
+        _check_files(json_path, ramulator)
+        with Console(stderr=True).status("workload"):
+            made = _make(file, shape, config, of_shape, of_file, seed)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    try:
+        result = _run(made, config, engine, timing, check, ramulator)
+    except ImageError as error:
+        raise UserError(f"--preset {preset}: {error}") from None
+    except EngineError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    figures = _figures(result, seed)
+    _print(Console(), result)
+    if json_path is not None:
+        write_text(json_path, json.dumps(figures, indent=2) + "\n")
+        typer.echo(f"{json_path}")
+    if ramulator is not None:
+        typer.echo(f"{ramulator}")
+    raise typer.Exit(1 if result.mismatches else 0)
+
+
+# What is asked for ---------------------------------------------------------------------------------------------
+
+
+def _check(
+    file: Path | None, shape: str | None, of_shape: dict[str, Any], of_file: dict[str, Any], counts: dict[str, Any]
+) -> None:
+    from sim.common.errors import UserError
+
+    if (file is None) == (shape is None):
+        raise UserError(f"FILE.csv or --shape must be given, not {'none' if file is None else 'both'} of them")
+    if shape is not None and shape not in SHAPES:
+        raise UserError(f"--shape must be {' or '.join(SHAPES)}, not {shape!r}")
+    idle, other = (of_shape, "--shape") if shape is None else (of_file, "FILE.csv")
+    for name, value in idle.items():
+        if value is not None:
+            option = "--pair/--no-pair" if name == "pair" else f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} must come with {other} only")
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, not {value}")
+
+
+def _timing(memory: str, engine: str, config: Config) -> Any:
+    from sim.common.errors import UserError
+    from sim.common.options import naming
+    from sim.engine.registry import SIMULATORS
+    from sim.engine.timing import MemoryTiming
+
+    if engine not in SIMULATORS:
+        raise UserError(f"--engine must be one of {', '.join(SIMULATORS)}, not {engine!r}")
+    with naming(["mode"]):
+        timing = MemoryTiming(mode=memory)
+    if memory == "hbm2":
+        with naming([], f"--preset {config.name}"):
+            timing.hbm2.check_word(config.channel_width)
+    return timing
+
+
+def _check_files(json_path: Path | None, ramulator: Path | None) -> None:
+    from sim.common.files import check_writable
+
+    for option, path in (("--json", json_path), ("--ramulator", ramulator)):
+        if path is not None:
+            check_writable(option, path)
+
+
+def _make(
+    file: Path | None, shape: str | None, config: Config, of_shape: dict[str, Any], of_file: dict[str, Any], seed: int
+) -> Workload:
+    from sim.common.errors import UserError
+    from sim.workload.workload import bert_workload, csv_workload, parse_lengths
+
+    if seed < 0:
+        raise UserError(f"--seed must be at least 0, not {seed}")
+    if file is not None:
+        bits = of_file["query_bits"]
+        if bits is not None and bits not in config.plane_widths:
+            known = ", ".join(map(str, config.plane_widths))
+            raise UserError(f"--query-bits must be one of {known} (preset {config.name}), not {bits}")
+        pair = of_file["pair"] is not False
+        return csv_workload(file, config, limit=of_file["limit"], query_bits=bits, pair=pair, seed=seed)
+    sequences = of_shape["sequences"]
+    if sequences is not None and sequences < 1:
+        raise UserError(f"--sequences must be at least 1, not {sequences}")
+    given = {name: value for name in ("heads", "layers", "dim") if (value := of_shape[name]) is not None}
+    lengths = parse_lengths(of_shape["tokens"] or "128", sequences, seed)
+    return bert_workload(config, lengths, seed=seed, **given)
+
+
+# The run -------------------------------------------------------------------------------------------------------
+
+
+def _run(
+    made: Workload, config: Config, engine: str, timing: Any, check: int, ramulator: Path | None
+) -> WorkloadResult:
+    from sim.engine.ramulator import export_ramulator
+    from sim.engine.registry import make_engine
+    from sim.workload.workload import run_workload
+
+    def save(run: Any) -> None:
+        if ramulator is not None:
+            export_ramulator(run.addresses, ramulator, config)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    record = timing.mode == "hbm2" or ramulator is not None
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        line = bar.add_task("model", total=len(made.jobs))
+
+        def progress(done: int, cycles: int) -> None:
+            bar.update(line, completed=done, description=f"{cycles:,} cycles")
+
+        with make_engine(engine, config, timing=timing, record_addresses=record) as simulator:
+            return run_workload(made, simulator, check=check, progress=progress, on_run=save)
+
+
+def _figures(result: WorkloadResult, seed: int) -> dict[str, Any]:
+    from sim.common.revision import revision
+
+    return result.to_json() | {
+        "seed": seed,
+        "command": " ".join(["spatten", *sys.argv[1:]]),
+        "git_revision": revision(),
+    }
+
+
+# What is printed -----------------------------------------------------------------------------------------------
+
+
+def _print(console: Console, result: WorkloadResult) -> None:
+    console.print(_summary(result))
+    table = Table("bytes", "", "× less than fp32 dense", box=None, pad_edge=False)
+    dense = result.bytes["fp32_dense"]
+    for name, count in result.bytes.items():
+        table.add_row(name.replace("_", " "), f"{count:,}", f"{dense / count:.2f}")
+    console.print(table)
+    table = Table("stalled, waiting for", "cycles", "%", box=None, pad_edge=False)
+    for name, count in result.stalls.items():
+        unit, _, cause = name.partition("_stall_")
+        table.add_row(f"{unit}: {cause}", f"{count:,}", f"{100 * count / result.cycles:.1f}")
+    console.print(table)
+
+
+def _summary(result: WorkloadResult) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column()
+    grid.add_row(
+        "workload", f"{result.workload}: {result.jobs:,} heads, {result.rows:,} rows, {result.flat_rows:,} flat"
+    )
+    for note in _notes(result.facts):
+        grid.add_row("", note)
+    grid.add_row("machine", f"preset {result.preset}, {result.engine}, memory {result.memory}")
+    grid.add_row("cycles", f"{result.cycles:,} ({result.cycles_per_second:,.0f} a second of wall time)")
+    limits = f"Q×K {result.qk_limit_cycles:,.0f}, memory {result.memory_limit_cycles:,.0f}"
+    grid.add_row("limit", f"{result.limit_cycles:,.0f} ({limits}): {result.fraction_of_limit:.1%} of it reached")
+    if result.deliverable_cycles is not None and result.fraction_of_deliverable is not None:
+        share = f"{result.fraction_of_deliverable:.1%} of it reached"
+        grid.add_row("deliverable", f"{result.deliverable_cycles:,} cycles of the memory alone: {share}")
+    grid.add_row("GFLOPS", f"{result.gflops:,.0f} at 1 GHz; dense equivalent {result.gflops_dense_equivalent:,.0f}")
+    use = " · ".join(f"{name} {share:.1%}" for name, share in result.utilization.items())
+    grid.add_row("utilization", use)
+    style = "red" if result.mismatches else "green"
+    found = f"{result.value_mismatches:,} of {result.values_compared:,} values of {result.rows_checked:,} rows differ"
+    grid.add_row("golden", f"[{style}]{found}, {result.flat_mismatches:,} flat flags of all rows[/{style}]")
+    if result.first_mismatch is not None:
+        grid.add_row("", f"[red]first: {result.first_mismatch}[/red]")
+    return grid
+
+
+def _notes(facts: dict[str, Any]) -> list[str]:
+    """What the user must know of how the workload was made."""
+    notes = []
+    if facts.get("source"):
+        notes.append(f"made by {facts['source']}")
+    narrowed = facts.get("narrowed_queries")
+    if narrowed:
+        widths = f"{narrowed['to_bits']} bits, not {narrowed['from_bits']} as in the file"
+        notes.append(f"queries of {narrowed['rows']:,} rows run at {widths}: operands of the preset are no wider")
+    elif facts.get("query_bits"):
+        notes.append(f"queries of all rows at {facts['query_bits']} bits (--query-bits), not at those of the file")
+    if facts.get("paired_rows"):
+        both = facts["planes_in_both_layouts"]
+        also = f"; K of {both:,} heads also lies alone, for other rows" if both else ""
+        notes.append(f"{facts['paired_rows']:,} rows in pairs of heads whose K lies together in memory{also}")
+    if facts.get("topk_rows"):
+        notes.append(f"survivors are those of the file: the selections behind {facts['topk_rows']:,} rows do not run")
+    if "lengths" in facts:
+        lengths, heads = facts["lengths"], f"{facts['layers']} layers of {facts['heads']} heads, D = {facts['dim']}"
+        notes.append(f"{len(lengths)} sequences of {min(lengths)} to {max(lengths)} tokens, {heads}")
+    return notes

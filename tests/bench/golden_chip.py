@@ -1,0 +1,50 @@
+"""An engine that is the golden model of the chip, one layer descriptor after the other: it keeps what a chip keeps."""
+
+import dataclasses
+
+from golden.layers.layer import CascadeState
+from sim.engine.engine import LayerRun
+
+COUNTERS = dict(cycles=200, qk_useful=98, query_words=7, key_words=5, key_lsb_words=0, value_words=4)
+"""Made up, the same in each run."""
+
+
+class GoldenChip:
+    """``spoil(run number, results by layer, selections)`` may change the results; options are only remembered."""
+
+    name = "chip"
+
+    def __init__(self, config, *, spoil=None, **options):
+        self.config, self.spoil, self.options = config, spoil, options
+        self.runs, self.closed = 0, False
+        self.layers, self.resumed = [], []
+        self._state = CascadeState()
+
+    def run_layers(self, layers, *, resume=False, progress=None):
+        self.runs += 1
+        self.layers.append(list(layers))
+        self.resumed.append(resume)
+        if not resume:
+            self._state = CascadeState()
+        results, selections = [], []
+        for layer in layers:
+            done, selection = self._state.run(layer, self.config)
+            results.append([dataclasses.replace(r, score=None, exp=None, exp_sum=None, keep=None) for r in done])
+            selections.append(selection and dataclasses.replace(selection))
+        if self.spoil is not None:
+            self.spoil(self.runs, results, selections)
+        if progress is not None:
+            progress(1, 100)
+        zeros = [0] * len(layers)
+        return LayerRun(
+            results=results,
+            selections=selections,
+            statuses=zeros,
+            finished=zeros,
+            cycles=200,
+            counters=dict(COUNTERS),
+            words_read=[8, 8],
+        )
+
+    def close(self):
+        self.closed = True

@@ -1,0 +1,355 @@
+"""Attention of transformers replaced by a session: decoders, encoders that shorten, and what is refused."""
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    BloomConfig,
+    BloomForCausalLM,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2LMHeadModel,
+    GptOssConfig,
+    GptOssForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    ModernBertConfig,
+    ModernBertModel,
+    MPNetConfig,
+    MPNetModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from golden.host.algorithm import ALGORITHMS, Algorithm
+from golden.host.session import Session
+from golden.layers.layer import run_layer
+from golden.models.backend import ModelError, register, replaced, spatten_attention
+from hdl.spec.config import PRESETS
+from tests.bench.tiny_models import GPT2, IDS, LLAMA, SIZES, tiny_causal, tiny_model
+
+TINY, PAPER = PRESETS["tiny"], PRESETS["paper"]
+TEXT = "seven small words make up this sentence"
+DENSE = ALGORITHMS["dense"]
+HALF = Algorithm(attention=DENSE.attention, token_keep=(1.0, 0.5), pin_first=1)
+GQA = dict(num_key_value_heads=1)
+
+DECODERS = {
+    "llama": (type(tiny_causal().model), LLAMA),
+    "gpt2": (GPT2LMHeadModel, GPT2),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config(**SIZES, **GQA)),
+    "mistral": (MistralForCausalLM, MistralConfig(**SIZES, **GQA, head_dim=16, sliding_window=4096)),
+}
+ENCODERS = {
+    "bert": (BertModel, BertConfig(**SIZES)),
+    "roberta": (RobertaModel, RobertaConfig(**SIZES)),
+    "electra": (ElectraModel, ElectraConfig(**SIZES, embedding_size=32)),
+    "albert": (AlbertModel, AlbertConfig(**SIZES, embedding_size=16)),
+    "distilbert": (
+        DistilBertModel,
+        DistilBertConfig(vocab_size=100, dim=32, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=64),
+    ),
+    "modernbert": (
+        ModernBertModel,
+        ModernBertConfig(**SIZES, **IDS, cls_token_id=1, sep_token_id=2, layer_types=["full_attention"] * 2),
+    ),
+}
+
+
+def session(algorithm=DENSE, config=TINY, **options):
+    return Session(algorithm, config, **options)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoder_is_close_to_float(name):
+    model = tiny_causal(*DECODERS[name])
+    ids = torch.randint(3, 100, (2, 14), generator=torch.Generator().manual_seed(3))
+    want, got = model.logits(ids), model.logits(ids, session())
+    assert (got - want).norm() / want.norm() < 0.01
+    state = session()
+    want, got = model.teacher_forced(ids, 10), model.teacher_forced(ids, 10, state)
+    assert got == pytest.approx(want, abs=0.05) and (want < -1).all()
+    assert state.num_tokens == 13 and state.generation.rows == 2 * 3 * model.num_layers * model.num_heads
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_is_close_to_float(name):
+    model, traces = tiny_model(*ENCODERS[name]), []
+    want = model.embed(TEXT)
+    got = model.embed(TEXT, session(on_layer=traces.append, float_error=True))
+    assert float(want.norm()) == pytest.approx(1)
+    assert float(want @ got) > 0.999999
+    assert [trace.layer for trace in traces] == [0, 1]
+    assert 0 < traces[1].relative_error < 0.01
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_drops_its_pruned_tokens(name):
+    """Feed-forward layers and later attention get the survivors only, with their own positions."""
+    model, state = tiny_model(*ENCODERS[name]), session(HALF)
+    seen, layers = [], state.execute
+
+    def execute(layer, config):
+        seen.append((layer.num_queries, layer.ids.tolist()))
+        return layers(layer, config)
+
+    state.execute = execute
+    got = model.embed([TEXT, "an other sentence of seven words ends"], state)
+    assert [queries for queries, _ in seen] == [9, 5]
+    assert seen[1][1] == state.alive.tolist() and state.alive.shape == (2, 5)
+    assert (state.alive[:, 0] == 0).all(), "pinned"
+    assert got.shape == (2, 32) and not torch.allclose(
+        got, model.embed([TEXT, "an other sentence of seven words ends"])
+    )
+
+
+@pytest.mark.parametrize("name", ["bert", "modernbert"])
+def test_survivors_compute_what_they_would_without_the_others(name):
+    """The second layer's states of the survivors are those of dense attention among them."""
+    model, state = tiny_model(*ENCODERS[name]), session(HALF)
+    inputs = torch.tensor([model.encode(TEXT)])
+    kept = {}
+    layers = model.model.encoder.layer if name == "bert" else model.model.layers
+
+    def keep(module, args, kwargs, output):
+        states = args[0] if args else kwargs["hidden_states"]
+        kept["in"], kept["out"], kept["kwargs"] = states, output, kwargs
+
+    handle = layers[1].register_forward_hook(keep, with_kwargs=True)
+    with torch.no_grad(), replaced(model.model, state):
+        model.model(input_ids=inputs)
+    handle.remove()
+    assert kept["in"].shape == (1, 5, 32)
+    options = {"position_embeddings": kept["kwargs"]["position_embeddings"]} if name == "modernbert" else {}
+    with torch.no_grad():
+        want = layers[1](kept["in"], attention_mask=None, **options)
+    want = want if isinstance(want, torch.Tensor) else want[0]
+    assert torch.allclose(kept["out"], want, atol=0.01)
+
+
+def test_original_attention_comes_back():
+    """After a run, also one that failed, the model is what it was."""
+    model = tiny_model()
+    original, before = model.model.config._attn_implementation, model.embed(TEXT)
+
+    def fail(layer, config):
+        raise RuntimeError("no engine")
+
+    with pytest.raises(RuntimeError, match="no engine"):
+        model.embed(TEXT, session(HALF, execute=fail))
+    model.embed(TEXT, session(HALF))
+    assert model.model.config._attn_implementation == original
+    assert torch.equal(model.embed(TEXT), before)
+
+
+def test_results_of_the_executor_are_used():
+    model, asked = tiny_model(), []
+
+    def zeros(layer, config):
+        asked.append(layer.name)
+        outcome = run_layer(layer, config)
+        outcome.out.zero_()
+        return outcome
+
+    got = model.embed(TEXT, session(execute=zeros))
+    assert asked == ["layer 0", "layer 1"]
+    assert float(got @ model.embed(TEXT)) < 0.99999
+
+
+REFUSED = {
+    "sliding window": (
+        MistralForCausalLM,
+        MistralConfig(**SIZES, **GQA, head_dim=16, sliding_window=8),
+        "MistralAttention is not supported: its attention has a sliding window of 8 tokens",
+    ),
+    "soft cap": (
+        Gemma2ForCausalLM,
+        Gemma2Config(**SIZES, **GQA, head_dim=16, layer_types=["full_attention"] * 2),
+        r"Gemma2Attention is not supported: its attention needs a soft cap of its scores \('softcap'\)",
+    ),
+    "sinks": (
+        GptOssForCausalLM,
+        GptOssConfig(**SIZES, **GQA, head_dim=16, num_local_experts=2, layer_types=["full_attention"] * 2),
+        r"GptOssAttention is not supported: its attention needs attention sinks \('s_aux'\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_attention_that_is_refused(name):
+    kind, config, message = REFUSED[name]
+    with pytest.raises(ModelError, match=message) as error:
+        tiny_causal(kind, config).logits(torch.arange(3, 9)[None], session())
+    assert "\n" not in str(error.value)
+
+
+MODELS_REFUSED = {
+    "cross attention": (
+        BertModel,
+        BertConfig(**SIZES, is_decoder=True, add_cross_attention=True),
+        "bert is not supported: it has cross attention",
+    ),
+    "relative positions": (
+        BertModel,
+        BertConfig(**SIZES, position_embedding_type="relative_key"),
+        r"bert is not supported: its attention adds a bias by position \(relative_key\)",
+    ),
+    "alibi": (BertModel, BertConfig(**SIZES, alibi=True), r"bert is not supported: .* a bias by distance \(ALiBi\)"),
+    "bloom": (BloomForCausalLM, BloomConfig(vocab_size=9, hidden_size=16, n_layer=1, n_head=1), "cannot replace its"),
+    "mpnet": (MPNetModel, MPNetConfig(**SIZES), "mpnet is not supported: transformers cannot replace its attention"),
+    "t5": (
+        T5ForConditionalGeneration,
+        T5Config(vocab_size=9, d_model=16, num_layers=1, num_heads=1, d_ff=8, decoder_start_token_id=0),
+        "t5 is not supported: encoder-decoder models have cross attention",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS_REFUSED)
+def test_model_that_is_refused(name):
+    kind, config, message = MODELS_REFUSED[name]
+    with pytest.raises(ModelError, match=message) as error:
+        tiny_model(kind, config)
+    assert "\n" not in str(error.value)
+
+
+def test_local_layers_are_refused():
+    config = ModernBertConfig(**SIZES, **IDS, cls_token_id=1, sep_token_id=2, local_attention=4)
+    with pytest.raises(ModelError, match="ModernBertAttention is not supported: its attention has a sliding window"):
+        tiny_model(ModernBertModel, config).embed(TEXT, session())
+
+
+def test_padding_is_refused():
+    model, mask = tiny_model(), torch.ones(1, 9, dtype=torch.int64)
+    mask[0, -2:] = 0
+    ids = torch.tensor([model.encode(TEXT)])
+    with pytest.raises(ModelError, match="BertSelfAttention is not supported: its mask hides tokens of a sentence"):
+        with torch.no_grad(), replaced(model.model, session()):
+            model.model(input_ids=ids, attention_mask=mask)
+    causal = tiny_causal()
+    with pytest.raises(ModelError, match="LlamaAttention is not supported: its mask hides tokens of a prompt"):
+        with torch.no_grad(), replaced(causal.model, session()):
+            causal.model(input_ids=ids, attention_mask=mask)
+
+
+def test_cache_of_other_tokens_is_refused():
+    from transformers import DynamicCache
+
+    model, cache = tiny_causal(), DynamicCache(config=LLAMA)
+    model.model(torch.tensor([[3, 4, 5]]), past_key_values=cache)
+    with pytest.raises(ModelError, match="LlamaAttention is not supported: its cache has 4 tokens, not 1"):
+        with torch.no_grad(), replaced(model.model, session()):
+            model.model(torch.tensor([[6]]), past_key_values=cache)
+
+
+def test_layers_that_are_not_replaced_are_told():
+    """A model of which some layers have no attention of this kind."""
+    model = tiny_model(num_hidden_layers=3)
+    model.model.encoder.layer[1].attention = _Nothing()
+    with pytest.raises(ModelError, match="bert is not supported: 2 of 3 layers were replaced"):
+        model.embed(TEXT, session())
+
+
+class _Nothing(torch.nn.Module):
+    def forward(self, states, *args, **kwargs):
+        return states, None
+
+
+def test_encoder_without_a_list_of_layers():
+    model = tiny_model()
+    model.model.encoder.layer = torch.nn.ModuleList([*model.model.encoder.layer, torch.nn.Identity()])
+    with pytest.raises(ModelError, match="bert is not supported: it has no list of 2 layers"):
+        model.embed(TEXT, session(HALF))
+
+
+def test_session_of_another_model():
+    with pytest.raises(ModelError, match="num_layers of the session must be the model's 2, not 5"):
+        tiny_model().embed(TEXT, session(num_layers=5))
+
+
+def test_errors_of_the_session_are_errors_of_the_model():
+    with pytest.raises(ModelError, match="token_keep must have a ratio for each of 2 layers, not 1") as error:
+        tiny_model().embed(TEXT, session(Algorithm(token_keep=(0.5,))))
+    assert "\n" not in str(error.value)
+
+
+def test_attention_needs_a_session():
+    model = tiny_model()
+    register()
+    model.model.set_attn_implementation("spatten")
+    with pytest.raises(ModelError, match="attention 'spatten' needs a session"):
+        model.embed(TEXT)
+
+
+# As PyTorch's function -----------------------------------------------------------------------------------------
+
+
+def tensors(batch=2, heads=4, kv_heads=2, q=9, n=9, dim=32, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((batch, heads, q, dim), (batch, kv_heads, n, dim), (batch, kv_heads, n, dim))
+    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ({"kv_heads": 4}, {}),
+        ({"kv_heads": 4}, {"is_causal": True}),
+        ({}, {"enable_gqa": True, "scale": 0.3}),
+        ({"q": 1}, {"enable_gqa": True}),
+        ({"q": 40, "kv_heads": 4}, {}),
+        ({"dtype": torch.bfloat16, "kv_heads": 4}, {}),
+    ],
+)
+def test_as_scaled_dot_product_attention(shape, options):
+    data = tensors(**shape)
+    got = spatten_attention(*data, **options)
+    want = functional.scaled_dot_product_attention(*data, **options)
+    assert got.dtype == want.dtype and got.shape == want.shape
+    assert (got - want).norm() / want.norm() < (0.002 if want.dtype == torch.float32 else 0.01)
+
+
+def test_algorithm_of_the_function():
+    """Of the algorithm it takes quantization and local value pruning."""
+    narrow = Algorithm(scope="layer", token_keep=(0.5,), attention=ALGORITHMS["paper-bert"].attention)
+    data = tensors(kv_heads=4)
+    got = spatten_attention(*data, algorithm=narrow, config=TINY)
+    want = spatten_attention(*data, algorithm=Algorithm(attention=narrow.attention), config=PAPER)
+    assert torch.equal(got, want) and not torch.equal(got, spatten_attention(*data))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"attn_mask": torch.ones(9, 9)}, "attn_mask must be None: only is_causal hides keys"),
+        ({}, {}, r"key must have 4 heads as query \(or set enable_gqa\), not 2"),
+        ({"kv_heads": 3}, {"enable_gqa": True}, "heads of key must divide the 4 of query, not be 3"),
+        ({"q": 3, "kv_heads": 4}, {"is_causal": True}, "key must have 3 tokens as query with is_causal, not 9"),
+        ({"dim": 24, "kv_heads": 4}, {}, "head dimension must be one of"),
+    ],
+)
+def test_errors_of_the_function(change, options, message):
+    with pytest.raises(ValueError, match=message):
+        spatten_attention(*tensors(**change), **options)
+
+
+def test_shape_errors_of_the_function():
+    query, key, value = tensors(kv_heads=4)
+    with pytest.raises(ValueError, match=r"query must be \(batch, heads, tokens, D\), not \(4, 9, 32\)"):
+        spatten_attention(query[0], key, value)
+    with pytest.raises(ValueError, match=r"value must have the shape of key, \(2, 4, 9, 32\), not \(2, 4, 8, 32\)"):
+        spatten_attention(query, key, value[:, :, :8])
+    with pytest.raises(ValueError, match=r"key must have batch and D of query, \(2, 4, 9, 32\), not \(1, 4, 9, 32\)"):
+        spatten_attention(query, key[:1], value[:1])

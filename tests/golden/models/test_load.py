@@ -1,0 +1,266 @@
+import json
+import math
+import re
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    GPT2LMHeadModel,
+    GPT2Model,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from golden.host.algorithm import ALGORITHMS, Algorithm, Schedule
+from golden.host.session import Session
+from golden.layers.quantize import AttentionSettings
+from golden.models.load import MODELS, CausalModel, ModelError, SentenceModel, find_model, load_model
+from hdl.spec.config import PRESETS
+from tests.bench.tiny_models import GPT2, LLAMA, SIZES, save_tiny_bert, save_tiny_causal, tiny_causal, tiny_model
+
+TINY, PAPER = PRESETS["tiny"], PRESETS["paper"]
+TEXT = "seven small words make up this sentence"
+SENTENCE = "A small accelerator skips the words that do not matter and still reads the sentence as well as before."
+DENSE = ALGORITHMS["dense"]
+
+
+# Encoders ------------------------------------------------------------------------------------------------------
+
+
+def test_embeddings_of_a_batch():
+    model, texts = tiny_model(), [TEXT, "an other sentence of seven words ends"]
+    for session in (None, Session(DENSE, TINY)):
+        together = model.embed(texts, session)
+        assert together.shape == (2, 32)
+        for text, row in zip(texts, together, strict=True):
+            assert torch.allclose(model.embed(text, session), row, atol=1e-5)
+
+
+def test_a_session_serves_text_after_text():
+    model, session = tiny_model(), Session(Algorithm(token_keep=(1.0, 0.5)), TINY)
+    first = model.embed(TEXT, session)
+    model.embed("short", session)
+    assert torch.equal(model.embed(TEXT, session), first)
+
+
+def test_texts_of_unequal_length():
+    with pytest.raises(ModelError, match="texts must have equally many tokens, not 9, 4"):
+        tiny_model().embed([TEXT, "two words"])
+
+
+def test_nan_weights_are_told():
+    model = BertModel(BertConfig(**SIZES))
+    with torch.no_grad():
+        model.encoder.layer[1].attention.self.value.weight[0, 0] = math.nan
+        model.encoder.layer[1].attention.self.value.weight[0, 1] = math.inf
+    message = "weights must be finite, not NaN or infinite in 2 of 1024 of encoder.layer.1.attention.self.value.weight"
+    with pytest.raises(ModelError, match=re.escape(message)):
+        SentenceModel(model, None, name="broken")
+
+
+@pytest.mark.parametrize(
+    ("fields", "config", "message"),
+    [
+        ({"hidden_size": 48}, TINY, r"random: head dimension must be one of \(16, 32, 48, 64\) \(tiny\), not 24"),
+        ({"hidden_size": 640, "num_attention_heads": 40}, PAPER, r"random: heads must be at most 32 \(paper\), not 40"),
+    ],
+)
+def test_heads_must_be_served(fields, config, message):
+    model = tiny_model(**fields)
+    with pytest.raises(ModelError, match=message):
+        model.check(config)
+    with pytest.raises(ModelError, match=message):
+        model.embed(TEXT, Session(DENSE, config))
+
+
+def test_token_limit():
+    model = tiny_model(hidden_size=128)
+    model.tokenizer.model_max_length = 10**30
+    assert model.token_limit(TINY) == 32, "rows of 64 elements: half the buffer is for 32"
+    assert model.token_limit(PAPER) == 64, "position embeddings"
+    model.tokenizer.model_max_length = 20
+    assert model.token_limit(TINY) == 20
+    with pytest.raises(ModelError, match=r"tokens must be at most 20 \(tiny\), not 22"):
+        model.embed("word " * 20, Session(DENSE, TINY))
+
+
+# Language models -----------------------------------------------------------------------------------------------
+
+
+def test_teacher_forced_is_the_probability_of_the_text():
+    model = tiny_causal()
+    ids = torch.randint(3, 100, (3, 12), generator=torch.Generator().manual_seed(0))
+    chances = model.logits(ids).double().log_softmax(-1)
+    want = torch.stack([chances[:, at - 1].gather(1, ids[:, at : at + 1])[:, 0] for at in range(8, 12)]).sum(0)
+    assert torch.allclose(model.teacher_forced(ids, 8), want, atol=1e-4)
+    session = Session(DENSE, TINY)
+    assert torch.allclose(model.teacher_forced(ids, 8, session), want, atol=0.1)
+    assert session.prompt.rows == 3 * 3 * 4 * 8 and session.generation.rows == 3 * 3 * 4 * 3
+
+
+@pytest.mark.parametrize("context", [0, 12])
+def test_context_must_leave_tokens(context):
+    with pytest.raises(ModelError, match=f"context must be from 1 to 11 of 12 tokens, not {context}"):
+        tiny_causal().teacher_forced(torch.ones(1, 12, dtype=torch.int64), context)
+
+
+@pytest.mark.parametrize(("kind", "config"), [(type(tiny_causal().model), LLAMA), (GPT2LMHeadModel, GPT2)])
+def test_generate(kind, config):
+    """The same tokens as transformers' own greedy search; pruning mildly, a batch as one by one."""
+    model = tiny_causal(kind, config)
+    ids = torch.randint(3, 100, (2, 9), generator=torch.Generator().manual_seed(1))
+    options = dict(do_sample=False, max_new_tokens=6, min_new_tokens=6, pad_token_id=0)
+    want = model.model.generate(ids, attention_mask=torch.ones_like(ids), **options)[:, 9:]
+    assert torch.equal(model.generate(ids, 6), want)
+    assert torch.equal(model.generate(ids, 6, Session(DENSE, TINY)), want)
+    pruned = Algorithm(scope="layer", token_keep=Schedule(start=0.6, end=0.4), pin_first=1)
+    session = Session(pruned, TINY)
+    together = model.generate(ids, 6, session)
+    assert session.num_tokens == 14 and session.generation.macs < session.generation.dense_macs
+    alone = torch.cat([model.generate(row[None], 6, session) for row in ids])
+    assert torch.equal(together, alone)
+
+
+def test_too_many_tokens_are_told_before_the_run():
+    with pytest.raises(ModelError, match=r"tokens must be at most 40 \(tiny\), not 41"):
+        tiny_causal().generate(torch.ones(1, 40, dtype=torch.int64), 2, Session(DENSE, TINY))
+
+
+def test_group_must_be_served():
+    model = tiny_causal(
+        config=type(LLAMA)(**(SIZES | dict(hidden_size=144, num_attention_heads=9)), num_key_value_heads=1)
+    )
+    assert (model.num_heads, model.num_kv_heads, model.dim) == (9, 1, 16)
+    with pytest.raises(ModelError, match=r"random: heads that share a K/V head must be at most 8 \(tiny\), not 9"):
+        model.check(TINY)
+
+
+# Loading -------------------------------------------------------------------------------------------------------
+
+
+def test_load_encoder(tmp_path, capfd):
+    save_tiny_bert(tmp_path)
+    capfd.readouterr()
+    model = load_model(str(tmp_path))
+    assert isinstance(model, SentenceModel)
+    assert (model.num_layers, model.num_heads, model.num_kv_heads, model.dim) == (2, 2, 2, 16)
+    assert model.tokens("b a c") == ["[CLS]", "b", "a", "c", "[SEP]"]
+    assert float(model.embed("b a c", Session(DENSE, TINY)) @ model.embed("b a c")) > 0.999999
+    assert SentenceModel.load(str(tmp_path)).name == str(tmp_path)
+    with pytest.raises(ModelError, match="bert does not generate text: it is an encoder"):
+        CausalModel.load(str(tmp_path))
+    assert "".join(capfd.readouterr()) == "", "no progress bars"
+
+
+@pytest.mark.parametrize(("kind", "config"), [(type(tiny_causal().model), LLAMA), (GPT2LMHeadModel, GPT2)])
+def test_load_language_model(tmp_path, kind, config, capfd):
+    save_tiny_causal(tmp_path, kind, config)
+    capfd.readouterr()
+    model = load_model(str(tmp_path))
+    assert isinstance(model, CausalModel)
+    assert (model.num_layers, model.num_heads, model.dim) == (3, 4, 16)
+    ids = model.encode("a b c")
+    assert ids == [1, 2, 3] and model.tokens("a b c") == ["a", "b", "c"] and model.decode(ids) == "a b c"
+    assert torch.equal(model.logits(torch.tensor([ids])), tiny_causal(kind, config).logits(torch.tensor([ids])))
+    assert CausalModel.load(str(tmp_path)).num_layers == 3
+    with pytest.raises(ModelError, match=f"{config.model_type} is not an encoder: it generates text"):
+        SentenceModel.load(str(tmp_path))
+    assert "".join(capfd.readouterr()) == "", "no progress bars"
+
+
+def test_the_kind_does_not_depend_on_the_class_that_was_saved(tmp_path):
+    save_tiny_causal(tmp_path, GPT2LMHeadModel, GPT2)
+    torch.manual_seed(0)
+    GPT2Model(GPT2).save_pretrained(tmp_path)
+    assert isinstance(load_model(str(tmp_path)), CausalModel)
+
+
+def test_encoder_decoder_is_refused(tmp_path):
+    config = T5Config(vocab_size=9, d_model=16, num_layers=1, num_heads=1, d_ff=8, decoder_start_token_id=0)
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="t5 is not supported: encoder-decoder models have cross attention"):
+        load_model(str(tmp_path))
+
+
+def test_nan_in_a_folder(tmp_path):
+    save_tiny_bert(tmp_path)
+    model = AutoModel.from_pretrained(tmp_path)
+    with torch.no_grad():
+        model.embeddings.LayerNorm.bias[3] = math.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"weights must be finite, not NaN or infinite in 1 of 32 of embeddings\.Layer"
+    ):
+        load_model(str(tmp_path))
+
+
+def test_find_model(tmp_path):
+    inner = tmp_path / "small" / "package" / "model"
+    (inner / "1_Pooling").mkdir(parents=True)
+    (inner / "1_Pooling" / "config.json").write_text("{}")
+    (tmp_path / "small" / "config.json").write_text('{"other": 1}')
+    (inner / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert find_model("small", tmp_path) == str(inner)
+    assert find_model(str(inner), tmp_path) == str(inner)
+    assert find_model("owner/name", tmp_path) == "owner/name"
+    for name in ("minilm", "smollm2"):
+        with pytest.raises(ModelError, match=f"model '{name}' is not there: run `spatten models` first"):
+            find_model(name, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="model folder 'empty' has no config"):
+        find_model("empty", tmp_path)
+    (tmp_path / "empty" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config.json of the model cannot be read"):
+        find_model("empty", tmp_path)
+
+
+def test_find_gguf(tmp_path):
+    with pytest.raises(ModelError, match=r"model file '.*none.gguf' does not exist"):
+        find_model(str(tmp_path / "none.gguf"))
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF")
+    assert find_model(str(broken)) == str(broken)
+    with pytest.raises(ModelError, match=r"model '.*broken.gguf' cannot be loaded") as error:
+        load_model(str(broken))
+    assert "\n" not in str(error.value)
+
+
+def test_load_broken_folder(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "no such type"}')
+    with pytest.raises(ModelError, match="cannot be loaded") as error:
+        load_model(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+# Real weights --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not (MODELS / "minilm").is_dir(), reason="needs `spatten models`")
+def test_minilm_keeps_its_meaning():
+    """The default settings: flat rows occur, and the embedding stays; also with fewer and fewer tokens."""
+    model = SentenceModel.load("minilm")
+    assert len(model.encode(SENTENCE)) <= model.token_limit(TINY)
+    session = Session(Algorithm(), TINY)
+    dense = model.embed(SENTENCE)
+    assert float(model.embed(SENTENCE, session) @ dense) > 0.9995
+    assert 20 < session.prompt.flat_rows < 400
+    pruned = Session(Algorithm(token_keep=Schedule(start=0.9, end=0.5), pin_first=1), TINY)
+    assert float(model.embed(SENTENCE, pruned) @ dense) > 0.9
+    assert pruned.prompt.traffic.total < 0.8 * session.prompt.traffic.total
+
+
+@pytest.mark.skipif(not (MODELS / "smollm2").is_dir(), reason="needs `spatten models`")
+def test_smollm2_goes_on_as_it_would():
+    model = CausalModel.load("smollm2")
+    ids = torch.tensor([model.encode("The capital of France is Paris. The capital of Italy is")])
+    assert model.decode(model.generate(ids, 5)[0]) == " Rome. The capital of"
+    session = Session(Algorithm(), PAPER)
+    assert model.decode(model.generate(ids, 5, session)[0]) == " Rome. The capital of"
+    assert session.generation.flat_rows > 0
+    settings = AttentionSettings(key_bits=6, value_bits=6)
+    pruned = Session(Algorithm(attention=settings, scope="layer", token_keep=Schedule(start=0.9, end=0.6)), PAPER)
+    assert model.decode(model.generate(ids, 2, pruned)[0]).startswith(" Rome")
+    assert pruned.generation.traffic.total < 0.75 * session.generation.traffic.total / 4

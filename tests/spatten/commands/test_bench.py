@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from sim.bench.bench import Record
+from spatten.commands import bench
+from spatten.commands.bench import bench_command
+
+
+def record(**changes):
+    fields = {
+        "name": "a.b",
+        "value": 0.5,
+        "unit": "fraction",
+        "better": "higher",
+        "goal": 0.9,
+        "preset": "tiny",
+        "memory": "ideal",
+        "command": "spatten bench fake",
+    }
+    return Record(**{**fields, **changes})
+
+
+def test_met():
+    assert not record().met
+    assert record(value=0.9).met
+    assert record(better="lower").met
+    assert not record(better="lower", value=1.0).met
+    assert record(goal=None).met is None
+
+
+def test_writes_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench, "BENCH_DIR", tmp_path / "bench")
+    fakes = {"fake": lambda: iter([record(), record(name="c", goal=None)])}
+    # It is run only if it is named.
+    fakes["fpga"] = lambda: pytest.fail("run")
+    monkeypatch.setattr(bench, "BENCHES", fakes)
+    bench_command([])
+    written = json.loads((tmp_path / "bench" / "fake.json").read_text())
+    keys = {"name", "value", "unit", "better", "goal", "met", "preset", "memory", "command", "revision"}
+    assert [set(item) for item in written] == [keys, keys]
+    assert [item["met"] for item in written] == [False, None]
+    assert "a.b" in capsys.readouterr().out
+
+
+def test_a_bench_that_fails_keeps_its_records(monkeypatch, tmp_path):
+    def failing():
+        yield record()
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr(bench, "BENCH_DIR", tmp_path)
+    monkeypatch.setattr(bench, "BENCHES", {"fake": failing})
+    with pytest.raises(RuntimeError, match="no more"):
+        bench_command(["fake"])
+    assert [item["name"] for item in json.loads((tmp_path / "fake.json").read_text())] == [record().name]
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, not 'speed'"):
+        bench_command(["speed"])
