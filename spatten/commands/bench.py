@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
+from golden.host.cache import source_digest
 from sim.bench.bench import BENCH_DIR, Record, bench_accuracy, bench_core
 from sim.common.files import write_text
 from sim.common.revision import revision
@@ -42,7 +43,10 @@ HOURS = ("fpga",)
 
 
 def bench_command(names: list[str]) -> None:
-    """Run benches (by default all but HOURS), write ``build/bench/NAME.json`` and print a table of each."""
+    """Run benches (by default all but HOURS), write ``build/bench/NAME.json`` and print a table of each.
+
+    Each record carries ``revision`` and ``hardware``, which tells whether the hardware is still the one measured.
+    """
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         raise ValueError(f"NAME must be one of {', '.join(BENCHES)}, not {unknown[0]!r}")
@@ -53,6 +57,7 @@ def bench_command(names: list[str]) -> None:
         if left_out:
             console.print(f"{' and '.join(left_out)} left out: SPATTEN_DATA names no folder of texts and workloads")
         names = [name for name in names if name not in left_out]
+    hardware = source_digest("hdl")[:12]
     for name in names:
         table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")
         records = []
@@ -66,8 +71,9 @@ def bench_command(names: list[str]) -> None:
                 goal,
                 met,
             )
-            records.append({**dataclasses.asdict(record), "met": record.met, "revision": revision()})
+            facts = {"met": record.met, "revision": revision(), "hardware": hardware}
+            records.append(dataclasses.asdict(record) | facts)
             console.print(f"[dim]{record.name} = {record.value:g} {record.unit}[/dim]")
-            # Behind every record: what fails after an hour shall not lose the hour.
+            # After every record: what fails after an hour shall not lose the hour.
             write_text(BENCH_DIR / f"{name}.json", json.dumps(records, indent=2) + "\n")
         console.print(table)

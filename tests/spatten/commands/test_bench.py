@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from golden.host.cache import source_digest
 from sim.bench.bench import Record
 from spatten.commands import bench
 from spatten.commands.bench import bench_command
@@ -37,9 +38,10 @@ def test_writes_json(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "BENCHES", fakes)
     bench_command([])
     written = json.loads((tmp_path / "bench" / "fake.json").read_text())
-    keys = {"name", "value", "unit", "better", "goal", "met", "preset", "memory", "command", "revision"}
+    keys = {"name", "value", "unit", "better", "goal", "met", "preset", "memory", "command", "revision", "hardware"}
     assert [set(item) for item in written] == [keys, keys]
     assert [item["met"] for item in written] == [False, None]
+    assert {item["hardware"] for item in written} == {source_digest("hdl")[:12]}
     assert "a.b" in capsys.readouterr().out
 
 
