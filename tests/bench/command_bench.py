@@ -3,7 +3,7 @@
 import random
 
 from fpga.spec.protocol import Error
-from tests.bench.stream_bench import wait
+from tests.bench.harness import wait
 
 
 class CommandBench:

@@ -6,7 +6,7 @@ import pytest
 
 from fpga.link.command_decoder import GROUPS, CommandDecoder
 from fpga.spec.protocol import MAX_PAYLOAD, Command, Error
-from tests.bench.stream_bench import give, simulate, wait
+from tests.bench.harness import give, simulate, wait
 
 KNOWN = [command for group in GROUPS for command in group]
 

@@ -20,8 +20,7 @@ from fpga.spec.settings import SystemSettings, config_digest
 from hdl.control.counters import counters_layout
 from hdl.spec.config import PRESETS, Config
 from tests.bench.command_bench import CommandBench
-from tests.bench.harness import run_streams
-from tests.bench.stream_bench import give, simulate, take, wait
+from tests.bench.harness import give, run_streams, simulate, take, wait
 
 TINY = PRESETS["tiny"]
 SETTINGS = SystemSettings(

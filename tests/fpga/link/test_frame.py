@@ -15,8 +15,7 @@ from fpga.link.push_command import item_layouts
 from fpga.link.result_queue import byte_count, result_layouts
 from fpga.spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Command
 from hdl.spec.config import PRESETS
-from tests.bench.harness import ProtocolError, run_streams
-from tests.bench.stream_bench import give, see, simulate
+from tests.bench.harness import ProtocolError, give, run_streams, see, simulate
 
 DOC = Path(__file__).resolve().parents[3] / "docs" / "protocol.md"
 

@@ -15,7 +15,7 @@ from fpga.spec.settings import SystemSettings
 from hdl.control.counters import counters_layout
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
-from tests.bench.stream_bench import give, simulate, wait
+from tests.bench.harness import give, simulate, wait
 
 TINY = PRESETS["tiny"]
 SETTINGS = SystemSettings(

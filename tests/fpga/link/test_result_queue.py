@@ -10,8 +10,7 @@ from fpga.link.result_queue import CycleStamp, ResultQueue, byte_count, record_s
 from fpga.spec.protocol import RESULT_STREAM
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
-from tests.bench.harness import run_streams
-from tests.bench.stream_bench import simulate, wait
+from tests.bench.harness import run_streams, simulate, wait
 
 TINY = PRESETS["tiny"]
 ALL = 0b1111

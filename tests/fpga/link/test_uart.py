@@ -6,7 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.link.uart import UartReceiver, UartTransmitter
-from tests.bench.stream_bench import give, simulate, wait
+from tests.bench.harness import give, simulate, wait
 
 
 class Loop(wiring.Component):
