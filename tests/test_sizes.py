@@ -76,10 +76,6 @@ EXCEPTIONS: dict[str, str] = {
     "hdl/spatten.py:SpAtten": "not split yet",
     "hdl/spatten.py:SpAtten._connect_cascade": "not split yet",
     "hdl/spatten.py:SpAtten._connect_rows": "not split yet",
-    # hdl/spec/config.py
-    "hdl/spec/config.py": "not split yet",
-    "hdl/spec/config.py:Config": "not split yet",
-    "hdl/spec/config.py:Config.__post_init__": "not split yet",
     # hdl/topk/quick_select.py
     "hdl/topk/quick_select.py": "not split yet",
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",

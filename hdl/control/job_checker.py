@@ -7,7 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.spec import payloads
-from hdl.spec.config import LSB_BITS, Config
+from hdl.spec.config import Config
+from hdl.spec.numerics import LSB_BITS
 from hdl.spec.widths import bits_for_count, lane_count
 from hdl.stream.stream_skid import StreamSkid
 

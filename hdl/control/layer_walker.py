@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.cascade.head_importance import head_slot
 from hdl.spec import payloads
-from hdl.spec.config import LSB_BITS, Config
+from hdl.spec.config import Config
+from hdl.spec.numerics import LSB_BITS
 from hdl.spec.widths import bits_for_count
 
 __all__ = ["LayerWalker"]

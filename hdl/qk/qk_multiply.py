@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.fetch.kv_buffer import KVBuffer
 from hdl.qk.adder_tree import AdderTree, adder_tree_latency
-from hdl.spec.config import LSB_BITS, Config
+from hdl.spec.config import Config
+from hdl.spec.numerics import LSB_BITS
 from hdl.spec.payloads import BufferRead, line_shape, query_row, score_line, started_row
 from hdl.spec.widths import lane_count
 from hdl.stream.stream_queue import StreamQueue

@@ -1,5 +1,10 @@
 """Fixed-point constants that the RTL and the integer golden model share (docs/numerics.md explains them)."""
 
+PLANE_WIDTHS = (4, 6, 8, 10, 12, 16)
+"""Bits of an element in a packed memory plane; a configuration serves those up to ``operand_width``."""
+LSB_BITS = 4
+"""Bits of the K LSB plane of every progressive split (4+4, 6+4, 8+4, 10+4, 12+4; paper section III-D)."""
+
 EXP_FRAC = 16
 """Fraction bits of an exponential: UQ1.16, 1.0 is 65536."""
 EXP_WIDTH = EXP_FRAC + 1

@@ -9,7 +9,8 @@ from typing import Any
 
 from golden.host.algorithm import Algorithm, Schedule
 from golden.layers.quantize import AttentionSettings, check_number
-from hdl.spec.config import LSB_BITS, Config
+from hdl.spec.config import Config
+from hdl.spec.numerics import LSB_BITS
 from sim.common.errors import UserError
 
 __all__ = ["UNCHANGED", "Settings", "algorithm_of", "naming", "option_of", "parse_ratios", "parse_split"]

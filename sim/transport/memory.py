@@ -61,11 +61,6 @@ class MemoryImage:
         """First word address behind the permitted window."""
         return self._next
 
-    def plane_words(self, num_rows: int, dim: int, width: int) -> int:
-        """Words that a plane takes in every channel."""
-        rows = -(-num_rows // self.config.num_channels)
-        return -(-rows * dim * width // self.config.channel_width)
-
     def add(self, rows: Tensor, width: int, *, signed: bool = True, skew: int = 0) -> int:
         """Place a plane of integer rows (R, D), two's complement or unsigned ``width`` bits; returns its base word.
 
@@ -81,7 +76,7 @@ class MemoryImage:
         if least < low or most > high:
             raise ImageError(f"elements must be from {low} to {high} ({width} bits), not {least}…{most}")
         config, base = self.config, self._next
-        count = self.plane_words(rows.shape[0], rows.shape[1], width)
+        count = self.config.plane_words(rows.shape[0], rows.shape[1], width)
         if base + count > 1 << config.address_width:
             raise ImageError(f"memory of {1 << config.address_width} words a channel is full: {count} more at {base}")
         packed = pack_rows(rows, width)
@@ -111,7 +106,7 @@ class MemoryImage:
         The skew of number i is (skew + i) mod C. Numbers that are missing leave their place unused, as pruned heads do.
         """
         first = next(iter(tensors.values()))
-        stride = self.plane_words(max(len(rows) for rows in tensors.values()), first.shape[1], width)
+        stride = self.config.plane_words(max(len(rows) for rows in tensors.values()), first.shape[1], width)
         base = self._next
         for number, tensor in tensors.items():
             rows = tensor >> shift

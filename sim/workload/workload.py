@@ -23,7 +23,8 @@ from torch import Tensor
 
 from golden.layers.job import Job, JobResult, flat_limit_of, run_job, scale_of
 from golden.layers.synthetic import make_queries, make_summarization, make_tensor, nested_ids
-from hdl.spec.config import LSB_BITS, PLANE_WIDTHS, Config
+from hdl.spec.config import Config
+from hdl.spec.numerics import LSB_BITS, PLANE_WIDTHS
 from sim.common.limits import limits, plane_bits
 from sim.common.mismatch import compare
 from sim.engine.deliverable import deliverable_cycles

@@ -16,7 +16,7 @@ from sim.common.packing import pack
 
 
 def config_of(max_heads: int) -> Config:
-    return dataclasses.replace(PRESETS["tiny"], name=f"heads {max_heads}", max_heads=max_heads, max_group=1)
+    return dataclasses.replace(PRESETS["tiny"], name=f"heads-{max_heads}", max_heads=max_heads, max_group=1)
 
 
 CONFIGS = [config_of(heads) for heads in (1, 2, 5, 16)]

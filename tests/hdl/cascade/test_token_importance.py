@@ -23,7 +23,7 @@ WATCHDOG = 20
 def config_of(lanes: int, max_tokens: int) -> Config:
     return dataclasses.replace(
         PRESETS["tiny"],
-        name=f"lanes {lanes}",
+        name=f"lanes-{lanes}",
         lanes=lanes,
         topk_parallelism=max(4, lanes),
         max_tokens=max_tokens,

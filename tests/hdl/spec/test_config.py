@@ -26,7 +26,7 @@ from hdl.spec.config import PRESETS, Config, ConfigError
         ({"dims": (40,)}, r"dims must be multiples of 16 from 16 to max_dim \(128\), not 40"),
         ({"max_dim": 64}, r"dims must be multiples of 16 from 16 to max_dim \(64\), not 80"),
         ({"max_tokens": 4}, "max_tokens must be from 8 to 4096, not 4"),
-        ({"channel_width": 16}, "channel_width must be at least 32, not 16"),
+        ({"channel_width": 16}, "channel_width must be from 32 to 1024, not 16"),
         ({"buffer_dim": 1, "max_tokens": 100}, "buffer_dim must make max_tokens . buffer_dim a multiple"),
         ({"address_width": 40}, "address_width must be from 4 to 32, not 40"),
         ({"norm_lanes": 256}, r"norm_lanes must be at most max_dim \(128\), not 256"),
@@ -43,6 +43,36 @@ from hdl.spec.config import PRESETS, Config, ConfigError
         ),
         ({"loads": 1}, "loads must be from 2 to 16, not 1"),
         ({"banks_per_lane": 3}, "banks_per_lane must be a power of two, not 3"),
+        ({"num_topk_engines": 10**6}, "num_topk_engines must be from 1 to 16, not 1000000"),
+        ({"num_channels": 4096}, "num_channels must be from 1 to 64, not 4096"),
+        ({"line_queue": 2**30}, "line_queue must be from 1 to 65536, not 1073741824"),
+        ({"key_rows": 2**30}, "key_rows must be from 8 to 65536, not 1073741824"),
+        ({"outstanding": 2**30}, "outstanding must be from 1 to 1024, not 1073741824"),
+        ({"max_group": 17}, "max_group must be from 1 to 16, not 17"),
+        ({"max_heads": 4}, r"max_group must be at most max_heads \(4\), not 8"),
+        ({"dims": (16, None)}, r"dims must be multiples of 16 from 16 to max_dim \(128\), not None"),
+        ({"dims": ([16],)}, r"dims must be multiples of 16 from 16 to max_dim \(128\), not \[16\]"),
+        ({"dims": (16, True)}, r"dims must be multiples of 16 from 16 to max_dim \(128\), not True"),
+        ({"dims": 16}, "dims must be a list, not 16"),
+        ({"name": "../../evil"}, r"name must be 1 to 64 of the characters .* and not only dots, not '../../evil'"),
+        ({"name": ".."}, "not only dots, not '..'"),
+        ({"name": ""}, "name must be 1 to 64 of the characters"),
+        ({"name": "a" * 65}, "name must be 1 to 64 of the characters"),
+        ({"name": "tiny\n"}, "name must be 1 to 64 of the characters"),
+        ({"name": None}, "name must be 1 to 64 of the characters .*, not None"),
+        (
+            {
+                "num_multipliers": 16,
+                "lanes": 1,
+                "topk_parallelism": 1,
+                "norm_lanes": 1,
+                "max_tokens": 8,
+                "buffer_dim": 2,
+            }
+            | {"key_rows": 64, "value_rows": 64, "key_pages": 1, "value_pages": 1},
+            r"buffer_dim must give a job's region the 2 slices of a key of 32 elements, not 2 \(1 slices\)",
+        ),
+        ({"address_width": 4, "channel_width": 32}, "address_width must reach the 24 words"),
         ({"line_queue": 100}, r"line_queue must hold the longest row and a line \(129\), not 100"),
     ],
 )
@@ -63,6 +93,11 @@ def test_json_round_trip(preset):
         ("[]", "configuration must be a JSON object, not list"),
         ('{"multipliers": 3}', "configuration has an unknown field 'multipliers'"),
         ('{"dims": 64}', "dims must be a list, not 64"),
+        ('{"dims": [16, null]}', "dims must be multiples of 16 .*, not None"),
+        ('{"dims": [[16]]}', r"dims must be multiples of 16 .*, not \[16\]"),
+        ('{"dims": "16"}', "dims must be a list, not '16'"),
+        ('{"name": 3}', "name must be 1 to 64 .*, not 3"),
+        ("[" * 100000, "configuration is not JSON"),
     ],
 )
 def test_bad_json(text, message):
@@ -81,6 +116,19 @@ def test_load(tmp_path):
         Config.load("big")
     with pytest.raises(ConfigError, match="does not exist"):
         Config.load(str(tmp_path / "none.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"\x7fELF\x02\xff\xfe", "must be JSON text, not binary data"), (None, "cannot be read: Is a directory")],
+    ids=["binary", "folder"],
+)
+def test_a_file_that_is_no_text(tmp_path, content, reason):
+    path = tmp_path / "x.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        Config.load(str(path))
+    assert str(error.value) == f"preset file {str(path)!r} {reason}"
 
 
 def test_paper_is_table_1():

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdl.spec.config import PLANE_WIDTHS, PRESETS, Config
+from hdl.spec.config import PRESETS, Config
+from hdl.spec.numerics import PLANE_WIDTHS
 from sim.transport.memory import ImageError, MemoryImage, pack_rows, unpack_rows
 
 TINY = PRESETS["tiny"]
