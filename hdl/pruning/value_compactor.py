@@ -20,7 +20,8 @@ __all__ = ["ValueCompactor"]
 class ValueCompactor(wiring.Component):
     """Lines of the kept exponentials of rows, S in each line (fewer in the last), ``start`` counting from 0.
 
-    S is that of the row; a row with another S than the rows inside waits until they have left. One line a cycle.
+    S is that of the row; a row with another S than the rows inside waits until they have left.
+    One line a cycle; latency :attr:`latency`.
 
     Members
     -------
@@ -41,12 +42,20 @@ class ValueCompactor(wiring.Component):
             }
         )
 
+        self._eliminator = ZeroEliminator(numerics.EXP_WIDTH, lanes=config.lanes)
+        self._packer = LinePacker(numerics.EXP_WIDTH, lanes_in=config.lanes, lanes_out=config.lanes)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last line to its last line of survivors."""
+        return self._eliminator.latency + self._packer.latency
+
     def elaborate(self, platform):
         m = Module()
         lanes = self.config.lanes
         line, o = self.i.payload, self.o.payload
-        m.submodules.eliminator = eliminator = ZeroEliminator(numerics.EXP_WIDTH, lanes=lanes)
-        m.submodules.packer = packer = LinePacker(numerics.EXP_WIDTH, lanes_in=lanes, lanes_out=lanes)
+        m.submodules.eliminator = eliminator = self._eliminator
+        m.submodules.packer = packer = self._packer
         m.submodules.skid = skid = StreamSkid(eliminator.i.payload.shape())
         wiring.connect(m, skid.o, eliminator.i)
         wiring.connect(m, eliminator.o, packer.i)

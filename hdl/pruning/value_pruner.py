@@ -30,7 +30,8 @@ class ValuePruner(wiring.Component):
     which V rows to fetch. A flat row is dropped: weights 0 and ``value_row.drop``, or, if gathered, nothing at all.
 
     One line a cycle. With sum and threshold there, a line becomes a value line or keep mask in ``LATENCY`` cycles and
-    probabilities after ``PROB_LATENCY``; compaction of gathered rows adds 9 cycles at 8 lanes.
+    probabilities after ``PROB_LATENCY``; compaction of gathered rows adds :attr:`ValueCompactor.latency`. A
+    line that waits becomes a value line ``SUM_LATENCY`` cycles after its row's sum or threshold.
 
     Members
     -------
@@ -54,6 +55,8 @@ class ValuePruner(wiring.Component):
     """Rows between their parameters and their sum and threshold: covers softmax's latency with rows of one line."""
     LATENCY = 2 + LineFilter.LATENCY + 2 + 2
     PROB_LATENCY = LATENCY - 2 + Probability.LATENCY
+    SUM_LATENCY = LATENCY + 1
+    """Cycles from a row's sum, or its threshold, to the value line of a line that waited for it."""
     _ROW_QUEUE = 8
 
     def __init__(self, config: Config):

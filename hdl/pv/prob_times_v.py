@@ -52,8 +52,8 @@ class ProbTimesV(wiring.Component):
     has begun never stalls: the last beat of a row is read only if the Normalizer, which needs ceil(D / norm_lanes)
     cycles a row, will have room.
 
-    A read is on the bus at the earliest 5 cycles after its line was taken; :attr:`latency` cycles after the read of a
-    row's last beat its first output is offered. Paper section IV-E.
+    A read is on the bus at the earliest :attr:`ISSUE_LATENCY` cycles after its line was taken; :attr:`latency` cycles
+    after the read of a row's last beat its first output is offered. Paper section IV-E.
 
     Members
     -------
@@ -72,6 +72,8 @@ class ProbTimesV(wiring.Component):
                                               one is set
     """
 
+    ISSUE_LATENCY = 5
+    """Cycles from a line to its first read, if its row and its V rows are there: two queues, and a comparison."""
     DEPTH = KVBuffer.READ_LATENCY + 3
     """Stages from the read to the accumulators: the buffer, its words, operands, products."""
 

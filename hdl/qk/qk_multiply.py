@@ -384,7 +384,7 @@ class QKMultiply(wiring.Component):
     a stall: it holds all that is under way. The lower 4 bits of a K word count only if the row's query has ``low``.
 
     Initiation interval 1 across lines and queries. A line appears :attr:`latency` cycles after the issue of its last
-    beat, which is at the earliest 2 cycles after the query is taken. Bit-exact with
+    beat, which is at the earliest :attr:`ISSUE_LATENCY` cycles after the query is taken. Bit-exact with
     :func:`golden.datapath.integer.scores`. Paper section IV-D and Table I.
 
     Members
@@ -403,6 +403,9 @@ class QKMultiply(wiring.Component):
     row_read_context : Out(n)        of this context
     row_read_low : Out(1)            with the lower bits of its keys: they are not needed again for it
     """
+
+    ISSUE_LATENCY = 2
+    """Cycles from a query to its first beat, if its keys are loaded."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -436,8 +439,8 @@ class QKMultiply(wiring.Component):
         return self._pipeline + 2
 
     @property
-    def _depth(self) -> int:
-        """Lines under way: enough that a credit is back in time for a beat in every cycle."""
+    def places(self) -> int:
+        """Places of the output queue, for lines under way and lines that wait: enough for a beat in every cycle."""
         return max(16, self.latency + 3)
 
     def elaborate(self, platform):
@@ -446,8 +449,8 @@ class QKMultiply(wiring.Component):
         m.submodules.tree = tree = AdderTree(self.config)
         product_layout = tree.i.payload.shape()["products"].shape
         m.submodules.array = array = _MultiplierArray(self.config, product_layout)
-        m.submodules.rows = rows = StreamQueue(self.row.payload.shape(), depth=self._depth + 4)
-        m.submodules.lines = lines = StreamQueue(self.line.payload.shape(), depth=self._depth)
+        m.submodules.rows = rows = StreamQueue(self.row.payload.shape(), depth=self.places + 4)
+        m.submodules.lines = lines = StreamQueue(self.line.payload.shape(), depth=self.places)
         self._connect_query(m, control, array, rows)
         m.d.comb += [
             control.ready.eq(self.ready),
@@ -500,7 +503,7 @@ class QKMultiply(wiring.Component):
 
     def _connect_credit(self, m: Module, control: _LineControl) -> None:
         """Free places of the output queue, less the lines on their way to it."""
-        credits, some = Signal(range(self._depth), init=self._depth - 1), Signal(init=1)
+        credits, some = Signal(range(self.places), init=self.places - 1), Signal(init=1)
         spent = Signal()
         returned = Signal()
         m.d.comb += [

@@ -17,7 +17,7 @@ class RowMax(wiring.Component):
     """Largest score of every row. Bit-exact with :func:`golden.datapath.integer.row_max`.
 
     A line gives two maxima, one of row A's lanes that joins the running maximum, one of row B's lanes that starts the
-    next. Latency log2(lanes) + 2, one line a cycle; a maximum that is not taken stops the lines.
+    next. Latency :attr:`latency`, one line a cycle; a maximum that is not taken stops the lines.
 
     Members
     -------
@@ -50,6 +50,11 @@ class RowMax(wiring.Component):
                 valid, last = self._advance(m, level, valid, last)
             self._accumulate(m, a_lanes[0], b_lanes[0], valid, last)
         return m
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a row's last line to its maximum: lanes, the levels of the tree, the running maximum."""
+        return 2 + self.config.lanes.bit_length() - 1
 
     @property
     def _lowest(self) -> Const:

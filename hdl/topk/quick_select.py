@@ -278,6 +278,11 @@ class QuickSelect(wiring.Component):
     o : Out(stream.Signature(selection(config, score_width)))      threshold, ties (1…)
     """
 
+    WAITING_LINES = 8
+    """Lines of the next row that the input queue takes while a row is worked on."""
+    SORT_CYCLES = 5
+    """Cycles from a row's first line to the one that picks its pivots; in the next one a line can meet them."""
+
     def __init__(self, config, *, score_width: int | None = None):
         if score_width is None:
             score_width = config.score_width
@@ -300,7 +305,7 @@ class QuickSelect(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width, count_width = self.score_width, self.config.count_width
-        m.submodules.queue = self.queue = StreamQueue(select_line(self.config, width), depth=8)
+        m.submodules.queue = self.queue = StreamQueue(select_line(self.config, width), depth=self.WAITING_LINES)
         m.submodules.ranks = self.ranks = PivotRanks(parallelism=self.lanes, count_width=count_width)
         m.submodules.pivots = self.pivots = PivotSelect(score_width=width, parallelism=self.lanes)
         self.parts = [PartStore(score_width=width, lanes=self.lanes, depth=self.depth) for _ in range(3)]

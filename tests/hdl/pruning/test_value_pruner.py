@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from golden.datapath import integer
 from hdl.pruning.line_filter import LineFilter
 from hdl.pruning.probability import Probability
-from hdl.pruning.value_compactor import ValueCompactor
 from hdl.pruning.value_pruner import ValuePruner
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack as pack_bits
@@ -337,6 +336,38 @@ def test_waits_for_threshold():
     assert pulses["stall_topk"] > 0
 
 
+@pytest.mark.parametrize("config", [TINY, LEAN], ids=["tiny", "eight"])
+@pytest.mark.parametrize("prune", [False, True])
+def test_latency_of_a_line_that_waits(config, prune):
+    """For its row's sum, or for the threshold: the same cycles, as both go the same way."""
+    rng, dut, steps = random.Random(3), ValuePruner(config), []
+    facts = {"pack": False, "gather": False, "prune": prune, "flat": False, "log_slices": 0}
+    job = make_job(config, rng, rows=1, length=2, **facts)
+    streams, expected = make_streams(config, rng, [job])
+
+    async def watch(ctx):
+        cycle = 0
+        while True:
+            _, _, decided, found = await ctx.tick().sample(dut.decided, dut.topk_rows)
+            if found if prune else decided:
+                steps.append(cycle - 1)
+            cycle += 1
+
+    async def late(ctx):
+        for _ in range(0 if prune else 60):
+            await ctx.tick()
+        ctx.set(Value.cast(dut.row.payload), pack_bits(dut.row.payload.shape(), streams["row"][0]))
+        ctx.set(dut.row.valid, 1)
+        await ctx.tick().until(dut.row.ready)
+        ctx.set(dut.row.valid, 0)
+
+    inputs = {name: streams[name] for name in ("score", "score_row", "line")}
+    lines = len(expected["value_line"])
+    results, last = run_streams(dut, inputs, {"value_line": lines}, stall=0, processes=[watch, late])
+    assert results["value_line"] == expected["value_line"]
+    assert last - (lines - 1) == steps[0] + dut.SUM_LATENCY
+
+
 def test_ties_and_extremes():
     """Equal scores only; ties across the boundary line; the most negative and most positive scores."""
     rng = random.Random(4)
@@ -412,26 +443,6 @@ def test_probability_corners(pe):
         recips = torch.tensor([line["a"]["recip"]] * 4 + [line["b"]["recip"]] * 4)
         expected = integer.probs(torch.tensor(line["exps"]), recips, torch.tensor(pe))
         assert result["probs"] == expected.tolist()
-
-
-def test_compactor_waits_for_another_line_size():
-    """Rows of one line each; S is the packer's, so it changes only while no row is inside."""
-    rng = random.Random(5)
-    tag = {"context": 0, "query": 0, "group": 0, "second": 0}
-    lines, expected, before = [], [], 0
-    for log_slices in [0, 0, 1, 3, 3, 1, 2, 0]:
-        count = 8 >> log_slices
-        keep = ((1 << count) - 1) & rng.choice([255, 253])
-        exps = [rng.randint(0, 65536) for _ in range(8)]
-        row = {"tag": tag, "recip": 0, "pe": 0, "flat": 0, "gather": 1, "log_slices": log_slices}
-        row["resized"] = int(log_slices != before)
-        before = log_slices
-        geometry = {"start": 0, "a_count": count, "b_count": 0, "a_last": 1}
-        lines.append({**geometry, "exps": exps, "keep": keep, "a": row, "b": row})
-        kept = [exp for lane, exp in enumerate(exps) if keep >> lane & 1]
-        expected.append({**geometry, "a_count": len(kept), "exps": kept + [0] * (8 - len(kept))})
-    results, _ = run_streams(ValueCompactor(EIGHT), {"i": lines * 3}, {"o": len(lines) * 3}, stall=0)
-    assert results["o"] == expected * 3
 
 
 @settings(deadline=None, max_examples=6, derandomize=True)

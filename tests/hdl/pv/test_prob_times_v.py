@@ -276,6 +276,7 @@ def test_short_rows_run_at_the_rate_of_the_normalizer():
 def test_latency():
     config = PRESETS["tiny"]
     buffer, last = check(config, [make_job(config, random.Random(0), 16, [1], drop=0)], stall=0)
+    assert buffer.reads[0] - 1 == ProbTimesV.ISSUE_LATENCY
     assert last - (buffer.reads[0] - 1) == ProbTimesV(config).latency + 16 // config.norm_lanes - 1
 
 

@@ -304,6 +304,41 @@ def test_a_beat_a_cycle(dim, n, pack):
         assert counts["useful"] / (counts["busy"] * EIGHT.scores_per_line(dim)) >= 0.97
 
 
+@pytest.mark.parametrize("config", [*CONFIGS.values(), EIGHT], ids=[*CONFIGS, "eight"])
+def test_latency(config):
+    """The only line of a row, from the query, and from the issue of its last beat."""
+    dut, cycles = QKMultiply(config), []
+    case = Case(config, [Job(config.dims[-1], [1], loaded=True)])
+
+    async def watch(ctx):
+        cycle = 0
+        while True:
+            _, _, busy = await ctx.tick().sample(dut.busy)
+            cycles.extend([cycle] * busy)
+            cycle += 1
+
+    streams = {"query": case.queries}, {"line": 1, "row": 1}
+    _, last = run_streams(dut, *streams, stall=0, processes=[case.buffer(dut), watch])
+    assert cycles == [dut.ISSUE_LATENCY + beat for beat in range(config.beats(config.dims[-1]))]
+    assert last == cycles[-1] + dut.latency
+
+
+@pytest.mark.parametrize("config", [CONFIGS["tiny"], EIGHT], ids=["tiny", "eight"])
+def test_places_of_lines_that_are_not_taken(config):
+    """So many lines are worked out while the consumer does not take any."""
+    dut, useful = QKMultiply(config), []
+    case = Case(config, [Job(16, [1] * 60, loaded=True)])
+
+    async def watch(ctx):
+        for _ in range(150):
+            _, _, count = await ctx.tick().sample(dut.useful)
+            useful.append(count)
+        ctx.set(dut.line.ready, 1)
+
+    run_streams(dut, {"query": case.queries}, {"row": 60}, stall=0, processes=[case.buffer(dut), watch])
+    assert sum(useful[:150]) == dut.places - 1
+
+
 @pytest.mark.parametrize("name", ["two", "one"])
 def test_beats_back_to_back(name):
     config = CONFIGS[name]
