@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.common.errors import UserError
+from spatten.commands.bench import bench
 from spatten.commands.bitstream import bitstream, fpga_app
 from spatten.commands.board import board
 from spatten.commands.evaluate import eval_app
 from spatten.commands.preset import Preset, load_config
 from spatten.commands.reproduce import reproduce
+from spatten.commands.run import run
 from spatten.commands.synth import baselines, netlist, synth
 from spatten.commands.workload import workload
 
@@ -30,11 +32,13 @@ app = typer.Typer(
 )
 
 app.add_typer(eval_app, name="eval")
+app.command()(run)
 app.command()(workload)
 app.command()(synth)
 app.command()(baselines)
 app.command()(netlist)
 app.command()(reproduce)
+app.command()(bench)
 app.command()(bitstream)
 app.command()(board)
 app.add_typer(fpga_app, name="fpga")
@@ -60,105 +64,6 @@ def verilog(
     except OSError as error:
         raise UserError(f"--output must be a writable file, not {str(path)!r}: {error.strerror}") from None
     typer.echo(f"{path}: {text.count(chr(10)):,} lines")
-
-
-@app.command()
-def run(
-    model: Annotated[str, typer.Argument(help="minilm, smollm2, or a folder or name for transformers.")] = "minilm",
-    text: Annotated[str | None, typer.Option("--text", help="The text, or @FILE; default a built-in one.")] = None,
-    generate: Annotated[
-        int | None, typer.Option("--generate", help="Tokens a language model adds; default 16.")
-    ] = None,
-    engine: Annotated[str, typer.Option("--engine", help="auto, verilator, pysim, fpga or golden.")] = "auto",
-    preset: Preset = "tiny",
-    algorithm: Annotated[
-        str | None, typer.Option("--algorithm", help="A named one, or a .json file; default no pruning, K 8+4.")
-    ] = None,
-    split: Annotated[str | None, typer.Option("--split", help="MSB+LSB bits of K such as 8+4; 8: static.")] = None,
-    query_bits: Annotated[int | None, typer.Option("--query-bits")] = None,
-    value_bits: Annotated[int | None, typer.Option("--value-bits")] = None,
-    threshold: Annotated[
-        float | None, typer.Option("--threshold", help="A row is flat below this probability.")
-    ] = None,
-    value_keep: Annotated[float | None, typer.Option("--value-keep", help="Part of the V rows kept, 0 to 1.")] = None,
-    token_keep: Annotated[
-        str | None, typer.Option("--token-keep", help="Part of the tokens: R, START:END, or R,R,… by layer.")
-    ] = None,
-    head_keep: Annotated[str | None, typer.Option("--head-keep", help="Part of the heads, likewise.")] = None,
-    scope: Annotated[
-        str | None, typer.Option("--scope", help="Who shares a table of tokens: cascade, layer or head.")
-    ] = None,
-    pin_first: Annotated[int | None, typer.Option("--pin-first", help="First tokens that are never pruned.")] = None,
-    pin_last: Annotated[int | None, typer.Option("--pin-last", help="Last tokens that are not.")] = None,
-    memory: Annotated[str, typer.Option("--memory", help="ideal (fixed latency) or hbm2.")] = "ideal",
-    memory_latency: Annotated[int, typer.Option("--memory-latency", help="Cycles; of ideal.")] = 20,
-    memory_stall: Annotated[
-        float, typer.Option("--memory-stall", help="Chance of a stalled cycle, 0 to 1; of ideal.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option("--seed", help="Of the stalls.")] = 0,
-    layers: Annotated[int | None, typer.Option("--layers", help="Layers that run on the engine; default all.")] = None,
-    max_cycles: Annotated[int | None, typer.Option("--max-cycles", help="Most cycles of a layer.")] = None,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Waveform file (VCD).")] = None,
-    port: Annotated[str | None, typer.Option("--port", help="Serial port of the board of the engine fpga.")] = None,
-    baud: Annotated[int | None, typer.Option("--baud", help="Of the port; default 1000000.")] = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Metrics; default build/sim/metrics.json.")] = None,
-    html_path: Annotated[Path | None, typer.Option("--html", help="A page of the run.")] = None,
-) -> None:
-    """Run a text through a real model, every attention on the accelerator; compare with the golden model."""
-    load_config(preset)
-    from sim.common.options import Settings
-    from sim.run.run import run_command
-    from spatten.engines import register_boards
-
-    settings = Settings(
-        split=split,
-        query_bits=query_bits,
-        value_bits=value_bits,
-        threshold=threshold,
-        value_keep=value_keep,
-        token_keep=token_keep,
-        head_keep=head_keep,
-        scope=scope,
-        pin_first=pin_first,
-        pin_last=pin_last,
-    )
-    register_boards()
-    status = run_command(
-        model,
-        text,
-        generate=generate,
-        engine=engine,
-        preset=preset,
-        algorithm=algorithm,
-        settings=settings,
-        memory=memory,
-        memory_latency=memory_latency,
-        memory_stall=memory_stall,
-        seed=seed,
-        layers=layers,
-        max_cycles=max_cycles,
-        trace=trace,
-        port=port,
-        baud=baud,
-        json_path=json_path,
-        html_path=html_path,
-    )
-    raise typer.Exit(status)
-
-
-@app.command()
-def bench(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all but fpga, which takes hours.")
-    ] = None,
-) -> None:
-    """Measure the figures of the project against their goals."""
-    from spatten.commands.bench import bench_command
-
-    try:
-        bench_command(names or [])
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 @app.command()

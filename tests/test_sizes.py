@@ -79,8 +79,6 @@ EXCEPTIONS: dict[str, str] = {
     # hdl/topk/quick_select.py
     "hdl/topk/quick_select.py": "not split yet",
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",
-    # sim/bench/bench_workloads.py
-    "sim/bench/bench_workloads.py:bench_workloads": "not split yet",
     # sim/engine/hbm2.py
     "sim/engine/hbm2.py": "not split yet",
     # sim/evaluate/evaluate.py
@@ -98,10 +96,6 @@ EXCEPTIONS: dict[str, str] = {
     "sim/reproduce/reproduce.py:table3": "not split yet",
     # sim/run/page.py
     "sim/run/page.py": "not split yet",
-    # sim/run/run.py
-    "sim/run/run.py": "not split yet",
-    "sim/run/run.py:_metrics": "not split yet",
-    "sim/run/run.py:run_command": "not split yet",
     # sim/transport/jobs.py
     "sim/transport/jobs.py": "not split yet",
     # sim/workload/workload.py
@@ -109,8 +103,6 @@ EXCEPTIONS: dict[str, str] = {
     "sim/workload/workload.py:_generation_jobs": "not split yet",
     "sim/workload/workload.py:bert_workload": "not split yet",
     "sim/workload/workload.py:run_workload": "not split yet",
-    # spatten/cli.py
-    "spatten/cli.py:run": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
     "spatten/commands/evaluate.py:_run": "not split yet",

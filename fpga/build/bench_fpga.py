@@ -17,7 +17,7 @@ from fpga.build.synth import LIMITS
 from golden.layers.job import Job, run_job, scale_of
 from golden.layers.synthetic import make_tensor
 from hdl.spec.config import Config, PRESETS
-from sim.bench.bench import Record, json_of
+from sim.bench.record import Record, json_of
 from sim.engine.timing import MemoryTiming
 from sim.engine.registry import make_engine
 

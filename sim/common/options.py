@@ -5,45 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Collection, Iterator
-from typing import Any
 
 from golden.host.algorithm import Algorithm, Schedule
 from golden.layers.quantize import AttentionSettings, check_number
 from hdl.spec.config import Config
 from hdl.spec.numerics import LSB_BITS
 from sim.common.errors import UserError
+from sim.common.settings import Settings, option_of
 
-__all__ = ["UNCHANGED", "Settings", "algorithm_of", "naming", "option_of", "parse_ratios", "parse_split"]
+__all__ = ["algorithm_of", "naming", "parse_ratios", "parse_split"]
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Options that change the algorithm; None: as it is."""
-
-    split: str | None = None
-    query_bits: int | None = None
-    value_bits: int | None = None
-    threshold: float | None = None
-    value_keep: float | None = None
-    token_keep: str | None = None
-    head_keep: str | None = None
-    scope: str | None = None
-    pin_first: int | None = None
-    pin_last: int | None = None
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Those that are not None."""
-        return {field: value for field, value in vars(self).items() if value is not None}
-
-
-UNCHANGED = Settings()
 
 _OF_ATTENTION = ("query_bits", "value_bits", "threshold", "value_keep")
 _FRONTS = {"token_keep": 0.15, "head_keep": 0.3}
 """Share of the layers that START:END leaves unpruned (paper section V-A)."""
-_OPTIONS = {"mode": "--memory", "latency": "--memory-latency", "stall": "--memory-stall"}
-"""Options that do not have the name of the field that they set."""
 
 
 def parse_split(split: str) -> tuple[int, int]:
@@ -55,7 +30,7 @@ def parse_split(split: str) -> tuple[int, int]:
 
 
 def parse_ratios(name: str, text: str) -> Schedule | tuple[float, ...]:
-    """Keep-ratios of the layers: ``R`` for all, ``START:END`` behind unpruned front layers, or ``R,R,…``, one each."""
+    """Keep-ratios of the layers: ``R`` for all, ``START:END`` after unpruned front layers, or ``R,R,…``, one each."""
     option = option_of(name)
     separator = ":" if ":" in text else ","
     try:
@@ -104,8 +79,3 @@ def naming(given: Collection[str], otherwise: str = "--algorithm") -> Iterator[N
         if field in given:
             raise UserError(f"{option_of(field)} {rest}") from None
         raise UserError(f"{otherwise}: {error}") from None
-
-
-def option_of(field: str) -> str:
-    """``value_keep`` -> ``--value-keep``"""
-    return _OPTIONS.get(field, "--" + field.replace("_", "-"))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hdl.spec.config import Config
-from sim.engine.engine import Engine
+if TYPE_CHECKING:
+    from hdl.spec.config import Config
+    from sim.engine.engine import Engine
 
-__all__ = ["SIMULATORS", "engine_names", "make_engine", "register"]
+__all__ = ["AUTO", "BOARD", "GOLDEN", "SIMULATORS", "best_simulator", "engine_names", "make_engine", "register"]
+
+AUTO, GOLDEN, BOARD = "auto", "golden", "fpga"
+"""The best simulator that runs here; the golden model alone; a board, which a package above registers."""
 
 SIMULATORS = ("verilator", "pysim")
-"""Engines that simulate the hardware cycle by cycle."""
+"""Engines that simulate the hardware cycle by cycle, the fastest first."""
 
 
 def _verilator(config: Config, **options: Any) -> Engine:
@@ -26,7 +30,14 @@ def _pysim(config: Config, **options: Any) -> Engine:
     return PysimEngine(config, **options)
 
 
-_FACTORIES: dict[str, Callable[..., Engine]] = {"verilator": _verilator, "pysim": _pysim}
+_FACTORIES: dict[str, Callable[..., Engine]] = dict(zip(SIMULATORS, (_verilator, _pysim), strict=True))
+
+
+def best_simulator() -> str:
+    """The fastest simulator whose tools are here."""
+    from sim.engine import verilator
+
+    return SIMULATORS[0] if verilator.available() else SIMULATORS[1]
 
 
 def register(name: str, factory: Callable[..., Engine]) -> None:

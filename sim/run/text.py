@@ -34,10 +34,10 @@ SHALLOW = 12
 """Layers of a model that have room for several lines each."""
 LINES = 4
 """Most lines that such a layer takes; one of a deeper model takes one."""
+WIDTH = 80
+"""Columns of what is no terminal, for how much of a long text is shown there."""
 MOST_REPORTS = 10
 """Reports of mismatches that are told one by one."""
-
-_COLUMNS = ["layer", "tokens", "heads", "rows", "flat\nrows", "cycles", "Q×K\nuse", "KiB", "wrong", "max\nerror"]
 
 
 class TextError(ValueError):
@@ -135,7 +135,7 @@ def print_text(console: Console, record: RunRecord) -> None:
     for name in ("layer", "tokens"):
         table.add_column(name, justify="right", vertical="top")
     table.add_column("text", overflow="fold")
-    width = console.width - len("layer tokens ")
+    width = (console.width if console.is_terminal else WIDTH) - len("layer tokens ")
     for view, line in layer_lines(views, record.texts[:known], width, styled=console.is_terminal):
         table.add_row(str(view.layer), f"{view.tokens:g}", line)
     console.print(table)
@@ -158,30 +158,55 @@ def print_header(console: Console, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def print_layers(console: Console, title: str, records: Sequence[dict[str, Any]]) -> None:
-    """One line a layer (fields of :class:`sim.run.run.LayerRecord`), in 80 columns; a layer that differs is red."""
+    """One line a layer (fields of :class:`sim.run.layer_record.LayerRecord`); a layer that differs is red.
+
+    Columns that do not fit beside each other stand in tables below each other, each with the layer.
+    """
     console.print(
         f"\n{title} (KiB read, values that differ from golden, error against float attention)", style="italic"
     )
-    table = _table()
-    for name in [*_COLUMNS, "rel.\nerror"]:
-        table.add_column(name, justify="right", vertical="bottom")
-    for record in records:
-        read = record["bytes_read"] or record["bytes"]
-        table.add_row(
-            str(record["layer"]),
-            f"{record['tokens']:g}",
-            str(record["heads"]),
-            f"{record['rows']:,}",
-            f"{record['flat_rows'] / max(1, record['rows']):.1%}",
-            "–" if record["cycles"] is None else f"{record['cycles']:,}",
-            "–" if record["qk_utilization"] is None else f"{record['qk_utilization']:.1%}",
-            f"{read['total'] / 1024:,.1f}",
-            f"{record['mismatches']:,}" if record["values_compared"] else "–",
-            f"{record['max_error']:.4f}",
-            f"{record['relative_error']:.2%}",
-            style="red" if record["mismatches"] else None,
-        )
-    console.print(table)
+    rows = [_cells(record) for record in records]
+    styles = ["red" if record["mismatches"] else None for record in records]
+    for names in _groups(rows, console.width):
+        table = _table()
+        for name in names:
+            table.add_column(name, justify="right", vertical="bottom")
+        for row, style in zip(rows, styles, strict=True):
+            table.add_row(*(row[name] for name in names), style=style)
+        console.print(table)
+
+
+def _cells(record: dict[str, Any]) -> dict[str, str]:
+    """What is told of a layer, by the name of the column."""
+    read = record["bytes_read"] or record["bytes"]
+    return {
+        "layer": str(record["layer"]),
+        "tokens": f"{record['tokens']:g}",
+        "heads": str(record["heads"]),
+        "rows": f"{record['rows']:,}",
+        "flat\nrows": f"{record['flat_rows'] / max(1, record['rows']):.1%}",
+        "cycles": "–" if record["cycles"] is None else f"{record['cycles']:,}",
+        "Q×K\nuse": "–" if record["qk_utilization"] is None else f"{record['qk_utilization']:.1%}",
+        "KiB": f"{read['total'] / 1024:,.1f}",
+        "wrong": f"{record['mismatches']:,}" if record["values_compared"] else "–",
+        "max\nerror": f"{record['max_error']:.4f}",
+        "rel.\nerror": f"{record['relative_error']:.2%}",
+    }
+
+
+def _groups(rows: Sequence[dict[str, str]], width: int) -> list[list[str]]:
+    """Names of columns that fit beside each other, the first one in each group."""
+    first, *others = rows[0]
+    cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
+    used = {name: 1 + max(len(line) for cell in cells[name] for line in cell.split("\n")) for name in cells}
+    groups, room = [[first]], width - used[first]
+    for name in others:
+        if used[name] > room and len(groups[-1]) > 1:
+            groups.append([first])
+            room = width - used[first]
+        groups[-1].append(name)
+        room -= used[name]
+    return groups
 
 
 def print_summary(console: Console, metrics: dict[str, Any], reports: Sequence[Report]) -> None:

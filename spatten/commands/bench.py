@@ -6,22 +6,37 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
+from typing import Annotated
 
-from rich.console import Console
+import typer
 from rich.table import Table
 
 from golden.host.cache import source_digest
-from sim.bench.bench import BENCH_DIR, Record, bench_accuracy, bench_core
+from sim.bench.record import BENCH_DIR, Record
+from sim.common.console import console_of
+from sim.common.errors import UserError
 from sim.common.files import write_text
 from sim.common.revision import revision
 
-__all__ = ["BENCHES", "bench_command"]
+__all__ = ["BENCHES", "bench", "bench_command"]
+
+
+def _bench_core() -> Iterator[Record]:
+    from sim.bench.core import bench_core
+
+    yield from bench_core()
 
 
 def _bench_workloads() -> Iterator[Record]:
-    from sim.bench.bench_workloads import bench_workloads
+    from sim.bench.workloads import bench_workloads
 
     yield from bench_workloads()
+
+
+def _bench_accuracy() -> Iterator[Record]:
+    from sim.bench.accuracy import bench_accuracy
+
+    yield from bench_accuracy()
 
 
 def _bench_fpga() -> Iterator[Record]:
@@ -31,15 +46,30 @@ def _bench_fpga() -> Iterator[Record]:
 
 
 BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
-    "core": bench_core,
+    "core": _bench_core,
     "workloads": _bench_workloads,
-    "accuracy": bench_accuracy,
+    "accuracy": _bench_accuracy,
     "fpga": _bench_fpga,
 }
 NEED_DATA = ("workloads", "accuracy")
 """Benches that read the folder SPATTEN_DATA."""
 HOURS = ("fpga",)
 """Benches that run only if they are named."""
+
+
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all but fpga, which takes hours.")
+    ] = None,
+) -> None:
+    """Measure the figures of the project against their goals."""
+    try:
+        bench_command(names or [])
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    except RuntimeError as error:  # an engine failed, or what it gave is not golden's
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def bench_command(names: list[str]) -> None:
@@ -50,7 +80,7 @@ def bench_command(names: list[str]) -> None:
     unknown = [name for name in names if name not in BENCHES]
     if unknown:
         raise ValueError(f"NAME must be one of {', '.join(BENCHES)}, not {unknown[0]!r}")
-    console = Console()
+    console = console_of()
     if not names:
         names = [name for name in BENCHES if name not in HOURS]
         left_out = [name for name in NEED_DATA if name in names and "SPATTEN_DATA" not in os.environ]

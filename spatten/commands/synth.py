@@ -118,13 +118,14 @@ def netlist(
 ) -> None:
     """Run a text through a model on the netlist of ECP5 cells; compare every value with the golden model."""
     from fpga.build.netlist import netlist_engine
+    from sim.run.request import RunRequest
     from sim.run.run import run_command
     from spatten.commands.preset import load_config
 
     load_config(preset)
-    status = run_command(
-        model,
-        text,
+    request = RunRequest(
+        model=model,
+        text=text,
         generate=0,
         engine="verilator",
         preset=preset,
@@ -132,6 +133,5 @@ def netlist(
         seed=seed,
         layers=layers,
         json_path=json_path,
-        engine_factory=netlist_engine,
     )
-    raise typer.Exit(status)
+    raise typer.Exit(run_command(request, engine_factory=netlist_engine))

@@ -1,6 +1,6 @@
-import inspect
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +8,13 @@ import pytest
 from fpga.build import synth
 from golden.models import download as models
 from hdl import verilog as hdl_verilog
-from sim.common.options import Settings
+from sim.common.settings import Settings
 from sim.engine import lint
+from sim.engine.registry import AUTO, BOARD, GOLDEN, engine_names
+from sim.run.request import RunRequest
 from spatten import cli
-from spatten.commands import doctor
+from spatten.commands import bench, doctor
+from spatten.engines import register_boards
 from tests.bench.standin import StandIn
 
 
@@ -66,33 +69,31 @@ def test_verilog(capsys, tmp_path):
 
 
 def test_run_passes_its_options(monkeypatch):
-    seen = {}
-
-    def run_command(*arguments, **options):
-        seen.update(options, arguments=arguments)
-        return 1
-
-    monkeypatch.setitem(sys.modules, "sim.run.run", SimpleNamespace(run_command=run_command))
+    seen = []
+    monkeypatch.setitem(
+        sys.modules, "sim.run.run", SimpleNamespace(run_command=lambda request: seen.append(request) or 1)
+    )
     assert cli.main(["run", "--text", "it's", "--engine", "golden", "--layers", "2", "--json", "m.json"]) == 1
-    assert seen["arguments"] == ("minilm", "it's") and seen["layers"] == 2 and str(seen["json_path"]) == "m.json"
-    assert seen["algorithm"] is seen["generate"] is seen["html_path"] is None and seen["settings"] == Settings()
+    assert seen.pop() == RunRequest(text="it's", engine="golden", layers=2, json_path=Path("m.json"))
     changes = ["--token-keep", "0.8:0.4", "--scope", "head", "--pin-last", "3", "--split", "6+4", "--value-keep", "0.5"]
     command = ["run", "smollm2", "--generate", "4", "--algorithm", "paper-gpt2", "--html", "p.html", *changes]
     assert cli.main(command) == 1
-    assert seen["arguments"] == ("smollm2", None) and (seen["generate"], seen["algorithm"]) == (4, "paper-gpt2")
-    assert str(seen["html_path"]) == "p.html"
-    expected = Settings(token_keep="0.8:0.4", scope="head", pin_last=3, split="6+4", value_keep=0.5)
-    assert seen["settings"] == expected
+    settings = Settings(token_keep="0.8:0.4", scope="head", pin_last=3, split="6+4", value_keep=0.5)
+    named = {"model": "smollm2", "generate": 4, "algorithm": "paper-gpt2", "html_path": Path("p.html")}
+    assert seen.pop() == RunRequest(**named, settings=settings)
+    assert cli.main(["run"]) == 1 and seen.pop() == RunRequest(), "the defaults stand in the request alone"
 
 
-def test_run_takes_every_setting():
-    run = next(command for command in cli.app.registered_commands if command.callback.__name__ == "run")
-    assert set(Settings.__dataclass_fields__) <= set(inspect.signature(run.callback).parameters)
+def test_run_tells_every_engine(capsys):
+    register_boards()
+    assert cli.main(["run", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert all(name in told for name in (AUTO, *engine_names(), GOLDEN)) and BOARD in engine_names()
 
 
 def test_bench_passes_the_names(monkeypatch):
     calls = []
-    monkeypatch.setitem(sys.modules, "spatten.commands.bench", SimpleNamespace(bench_command=calls.append))
+    monkeypatch.setattr(bench, "bench_command", calls.append)
     assert cli.main(["bench", "core"]) == 0
     assert cli.main(["bench"]) == 0
     assert calls == [["core"], []]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -21,10 +22,11 @@ from fpga.host.host import Host, HostError
 from golden.layers.job import run_job
 from hdl.spec.config import PRESETS
 from sim.common.mismatch import compare
-from sim.common.options import Settings
+from sim.common.settings import Settings
 from sim.engine import verilator
 from sim.engine.engine import EngineError
 from sim.engine.registry import make_engine
+from sim.run.request import RunRequest
 from sim.run.run import run_command
 from spatten.cli import main
 from tests.bench.jobs import random_jobs
@@ -67,15 +69,17 @@ def board():
 def test_model_on_a_board(board, tmp_path):
     """spatten run with a small random encoder, tokens and heads pruned: every value is golden's."""
     stream = io.StringIO()
-    status = run_command(
-        str(save_tiny_bert(tmp_path)),
-        "a b c d e",
+    request = RunRequest(
+        model=str(save_tiny_bert(tmp_path)),
+        text="a b c d e",
         engine="fpga",
         port=board.path,
         baud=115_200,
-        preset="tiny",
         settings=Settings(token_keep="1,0.6", head_keep="1,0.5"),
         json_path=tmp_path / "metrics.json",
+    )
+    status = run_command(
+        request,
         console=Console(file=stream, width=120),
         engine_factory=lambda name, config, **options: make_engine(name, config, **options, **SLOW),
     )
@@ -209,13 +213,17 @@ def test_wrong_arguments(arguments, text, capsys):
         ({"port": "x", "memory_stall": 0.5}, "--memory-stall needs a simulated engine, not fpga"),
         ({"port": "x", "seed": 3}, "--seed needs a simulated engine, not fpga"),
         ({"port": "x", "max_cycles": 3}, "--max-cycles needs a simulated engine, not fpga"),
-        ({"port": "x", "trace": "wave.vcd"}, "--trace needs an engine with waveforms, verilator or pysim, not fpga"),
+        (
+            {"port": "x", "trace": Path("wave.vcd")},
+            "--trace needs an engine with waveforms, verilator or pysim, not fpga",
+        ),
         ({"port": "/no/such"}, "--port must be a serial port that can be opened, not '/no/such': No such file"),
     ],
 )
 def test_wrong_run_options(options, text, tmp_path):
     stream = io.StringIO()
     console = Console(file=stream, width=200)
-    arguments = {"engine": "fpga", "json_path": tmp_path / "metrics.json", "console": console} | options
-    assert run_command(str(save_tiny_bert(tmp_path)), "a b", **arguments) == 2
+    fields = {"engine": "fpga", "json_path": tmp_path / "metrics.json"} | options
+    request = RunRequest(model=str(save_tiny_bert(tmp_path)), text="a b", **fields)
+    assert run_command(request, errors=console) == 2
     assert stream.getvalue().startswith(f"error: {text}") and stream.getvalue().count("\n") == 1

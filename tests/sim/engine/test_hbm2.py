@@ -18,6 +18,7 @@ from sim.engine.hbm2 import HBM2Channel, HBM2Timing, NativeChannel, build_librar
 from sim.engine.ramulator import export_ramulator
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
+from sim.run.request import RunRequest
 from sim.run.run import run_command
 from tests.sim.engine.test_engine import JOBS, engine_of
 
@@ -455,7 +456,7 @@ def test_errors():
 )
 def test_errors_of_the_command_line(options, message):
     console = Console(file=io.StringIO(), width=200)
-    assert run_command(console=console, **options) == 2
+    assert run_command(RunRequest(**options), errors=console) == 2
     assert console.file.getvalue().strip() == message
 
 

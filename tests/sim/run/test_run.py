@@ -3,10 +3,13 @@ import dataclasses
 import io
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from rich.text import Text
 from transformers import MPNetConfig, MPNetModel
 
 from golden.host.algorithm import Algorithm, Schedule
@@ -14,9 +17,11 @@ from golden.layers.reference import OUT_GOAL
 from golden.models.load import MODELS
 from hdl.spec.config import PRESETS
 from sim.common.errors import UserError
-from sim.common.options import Settings, algorithm_of, parse_ratios, parse_split
+from sim.common.options import algorithm_of, parse_ratios, parse_split
+from sim.common.settings import Settings
 from sim.engine.engine import EngineError
-from sim.run.run import METRICS, run_command, write_json
+from sim.run.request import METRICS, RunRequest
+from sim.run.run import run_command, write_json
 from tests.bench.golden_chip import GoldenChip
 from tests.bench.tiny_models import LLAMA, SIZES, save_tiny_bert, save_tiny_causal
 
@@ -42,25 +47,30 @@ def llama(tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, bert):
-    """(exit status, text printed, metrics or None, engines made) of a run_command with these arguments."""
+    """(exit status, text printed, metrics or None, engines made) of a request with these fields.
 
-    def call(text=TEXT, *, spoil=None, terminal=False, **options):
+    The text is that of stdout and, after it, that of stderr.
+    """
+
+    def call(text=TEXT, *, spoil=None, terminal=False, width=80, **fields):
         engines = []
 
         def factory(name, config, **engine_options):
             engines.append(GoldenChip(config, spoil=spoil, **engine_options))
             return engines[-1]
 
-        stream, path = io.StringIO(), tmp_path / "out" / "metrics.json"
-        console = Console(
-            file=stream, width=80, force_terminal=terminal, color_system="truecolor" if terminal else None
-        )
-        arguments = {"model": bert, "engine": "pysim", "preset": "tiny", "json_path": path} | options
-        status = run_command(text=text, console=console, engine_factory=factory, **arguments)
+        stdout, stderr, path = io.StringIO(), io.StringIO(), tmp_path / "out" / "metrics.json"
+        colours = {"force_terminal": terminal, "color_system": "truecolor" if terminal else None}
+        consoles = [Console(file=stream, width=width, **colours) for stream in (stdout, stderr)]
+        request = RunRequest(**{"model": bert, "text": text, "engine": "pysim", "json_path": path} | fields)
+        status = run_command(request, console=consoles[0], errors=consoles[1], engine_factory=factory)
+        printed, wrong = stdout.getvalue(), stderr.getvalue()
+        assert "error: " not in printed and (status or not wrong)
+        assert status != 2 or (wrong.startswith("error: ") and wrong.count("\n") == 1)
         metrics = json.loads(path.read_text()) if path.exists() else None
         names = {item.name for item in path.parent.iterdir()} if path.parent.exists() else set()
         assert names <= {path.name, "page.html"}, "nothing half-written"
-        return status, stream.getvalue(), metrics, engines
+        return status, printed + wrong, metrics, engines
 
     return call
 
@@ -69,7 +79,7 @@ def run(tmp_path, bert):
 
 
 def test_encoder(run):
-    status, printed, metrics, engines = run(memory_latency=33, seed=5, trace="wave.vcd", max_cycles=1000)
+    status, printed, metrics, engines = run(memory_latency=33, seed=5, trace=Path("wave.vcd"), max_cycles=1000)
     assert status == 0
     (engine,) = engines
     assert engine.resumed == [False, True] and engine.closed
@@ -136,6 +146,37 @@ def test_beats_count_in_utilization(run, tmp_path):
     save_tiny_bert(tmp_path, hidden_size=128)
     _, _, metrics, _ = run(model=str(tmp_path))
     assert metrics["qk_utilization"] == pytest.approx(2 * 98 * 2 / 400)
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_narrow_terminal(run, width):
+    """All that 80 columns tell is there, no line is cut off, none wider than the terminal."""
+    _, printed, _, _ = run(settings=PRUNED, terminal=True, width=width)
+    lines = [Text.from_ansi(line).plain for line in printed.splitlines()]
+    assert max(map(len, lines)) <= width or any(len(line) > width for line in lines if line.startswith("metrics: "))
+    assert all(len(line) <= width for line in lines if not line.startswith("metrics: "))
+    _, wide, _, _ = run(settings=PRUNED, terminal=True, width=80)
+    words = [set(Text.from_ansi(text).plain.split()) for text in (printed, wide)]
+    assert words[1] - words[0] == set() and "…" not in printed.replace("% … ", "")
+
+
+def test_a_pipe_gets_whole_lines(run, bert, tmp_path, capsys, monkeypatch):
+    """Also where COLUMNS tells a narrow terminal."""
+    monkeypatch.setenv("COLUMNS", "40")
+    text = " ".join("abcdefghijklmnopqrstuvwxyz"[:24])
+    request = RunRequest(model=bert, text=text, engine="golden", settings=PRUNED, json_path=tmp_path / "m.json")
+    assert run_command(request) == 0
+    printed = capsys.readouterr().out
+    assert f"{text} (26 tokens)" in printed and "of its multiplications" in printed
+    assert re.search(r"^.*× fewer bytes than fp32 dense .*% of its multiplications$", printed, re.MULTILINE)
+    assert re.search(r"^ +1 +\d+ \[CLS\].*\[SEP\]~~ *$", printed, re.MULTILINE), "the text in one line a layer"
+
+
+def test_errors_go_to_stderr(bert, tmp_path, capsys):
+    assert run_command(RunRequest(model=bert, text="a " * 300, json_path=tmp_path / "m.json")) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: --text has 302 tokens")
+    assert captured.err.count("\n") == 1
 
 
 # Language models -----------------------------------------------------------------------------------------------
@@ -275,7 +316,7 @@ def test_golden_counts_no_cycles(run):
             "--preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json file, not 'huge'",
         ),
         (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, fpga, golden, not 'asic'"),
-        (dict(engine="golden", trace="a.vcd"), "--trace needs an engine with waveforms"),
+        (dict(engine="golden", trace=Path("a.vcd")), "--trace needs an engine with waveforms"),
         (dict(algorithm="magic"), "--algorithm must be one of dense, "),
         (dict(algorithm="magic.json"), "--algorithm file 'magic.json' cannot be read: No such file or directory"),
         (dict(split="8-4"), "--split must be MSB+LSB bits such as 8+4, or 8 for static quantization, not '8-4'"),
@@ -304,9 +345,9 @@ def test_golden_counts_no_cycles(run):
         (dict(seed=-1), "--seed must be an integer of at least 0, not -1"),
         (dict(layers=0), "--layers must be at least 1, not 0"),
         (dict(max_cycles=0), "--max-cycles must be at least 1, not 0"),
-        (dict(json_path="/dev/null/metrics.json"), "--json cannot be written to"),
-        (dict(json_path="/"), "--json cannot be written to '/'"),
-        (dict(html_path="/"), "--html cannot be written to '/'"),
+        (dict(json_path=Path("/dev/null/metrics.json")), "--json cannot be written to"),
+        (dict(json_path=Path("/")), "--json cannot be written to '/'"),
+        (dict(html_path=Path("/")), "--html cannot be written to '/'"),
     ],
 )
 def test_user_errors(run, arguments, message):

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from golden.host.cache import source_digest
-from sim.bench.bench import Record
+from sim.bench.record import Record
+from spatten import cli
 from spatten.commands import bench
 from spatten.commands.bench import bench_command
 
@@ -20,14 +21,6 @@ def record(**changes):
         "command": "spatten bench fake",
     }
     return Record(**{**fields, **changes})
-
-
-def test_met():
-    assert not record().met
-    assert record(value=0.9).met
-    assert record(better="lower").met
-    assert not record(better="lower", value=1.0).met
-    assert record(goal=None).met is None
 
 
 def test_writes_json(monkeypatch, tmp_path, capsys):
@@ -60,3 +53,22 @@ def test_a_bench_that_fails_keeps_its_records(monkeypatch, tmp_path):
 def test_unknown_name():
     with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, not 'speed'"):
         bench_command(["speed"])
+
+
+def test_failures_are_one_line(monkeypatch, tmp_path, capsys):
+    """What the work gave is told on stderr with status 1; what the user asked for with status 2."""
+
+    def failing():
+        yield record()
+        raise RuntimeError("outputs differ from golden")
+
+    def asking():
+        yield record()
+        raise ValueError("SPATTEN_DATA must name a folder, not ''")
+
+    monkeypatch.setattr(bench, "BENCH_DIR", tmp_path)
+    for made, status, line in ((failing, 1, "outputs differ from golden"), (asking, 2, "SPATTEN_DATA must name")):
+        monkeypatch.setattr(bench, "BENCHES", {"fake": made})
+        assert cli.main(["bench", "fake"]) == status
+        wrong = capsys.readouterr().err
+        assert wrong.startswith(f"error: {line}") and wrong.count("\n") == 1

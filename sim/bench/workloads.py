@@ -11,7 +11,7 @@ import torch
 from golden.layers.job import Job, scale_of
 from golden.layers.synthetic import make_tensor, nested_ids
 from hdl.spec.config import PRESETS, Config
-from sim.bench.bench import Record
+from sim.bench.record import Record
 from sim.engine.engine import RunResult
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
@@ -66,57 +66,62 @@ def crossbar_jobs(config: Config, keep: float, *, tokens: int = 1024, heads: int
 def bench_workloads() -> Iterator[Record]:
     """Cycles of whole workloads on the Verilator models of `paper` and `eighth`; needs the folder SPATTEN_DATA."""
     folder, config = data_folder(), PRESETS["paper"]
-    errors = []
+    errors: list[float] = []
+    yield from _authors(folder, config, errors)
+    yield from _bert(config, errors)
+    # Table III: products of the dense attention over the time that all techniques leave.
+    eighth = _run(csv_workload(folder / PER8, PRESETS["eighth"]), PRESETS["eighth"], errors)
+    yield _record("eighth.effective_gops", eighth.gflops_dense_equivalent, "GOP/s", "higher", 360, preset="eighth")
+    topk = _run(_topk_workload(config), config, errors)
+    exposed = topk.stalls["prune_stall_topk"] / topk.rows
+    yield _record("topk.exposed_cycles.mean", exposed, "cycles/row", "lower", 40)
+    for keep in KEEPS:
+        name, value = f"crossbar.keep{round(100 * keep)}.fraction_of_peak", _fraction_of_peak(config, keep)
+        yield _record(name, value, "fraction", "higher", 0.93 if keep >= 0.3 else None)
+    yield _record("model.max_error", max(errors), "fraction", "lower", 0.05)
 
-    def run(workload: Workload, memory: str = "ideal", preset: Config = config) -> WorkloadResult:
-        timing = MemoryTiming(mode=memory)
-        runs: list[RunResult] = []
-        with make_engine("verilator", preset, timing=timing, record_addresses=memory == "hbm2") as engine:
-            result = run_workload(workload, engine, on_run=runs.append)
-        if result.mismatches:
-            raise RuntimeError(f"{workload.name}: {result.mismatches} values differ: {result.first_mismatch}")
-        if memory == "ideal":
-            done = [found for found in runs[0].results if found is not None]
-            predicted = predict(shapes_of(workload.jobs, done), preset, timing).cycles
-            errors.append(abs(predicted / result.cycles - 1))
-        return result
 
-    def record(name: str, value: float, unit: str, better: str, goal: float | None, **given: str) -> Record:
-        common = {"preset": "paper", "memory": "ideal", "command": COMMAND}
-        return Record(name=name, value=value, unit=unit, better=better, goal=goal, **(common | given))
+def _record(name: str, value: float, unit: str, better: str, goal: float | None, **given: str) -> Record:
+    common = {"preset": "paper", "memory": "ideal", "command": COMMAND}
+    return Record(name=name, value=value, unit=unit, better=better, goal=goal, **(common | given))
 
-    per8 = run(csv_workload(folder / PER8, config))
-    yield record("per8.cycles", per8.cycles, "cycles", "lower", 206_000)
-    yield record("per8.gflops", per8.gflops, "GFLOPS", "higher", 950)
-    yield record("per8.fraction_of_limit", per8.fraction_of_limit, "fraction", "higher", 196_103 / 206_000)
-    yield record("verilator.paper.cycles_per_second", per8.cycles_per_second, "cycles/s", "higher", 20_000)
-    dense = run(csv_workload(folder / DENSE, config))
-    yield record("dense.fraction_of_limit", dense.fraction_of_limit, "fraction", "higher", 1 / 1.05)
+
+def _run(workload: Workload, config: Config, errors: list[float], memory: str = "ideal") -> WorkloadResult:
+    """The run of a workload, equal to golden; with an ideal memory ``errors`` gets that of the analytic model."""
+    timing = MemoryTiming(mode=memory)
+    runs: list[RunResult] = []
+    with make_engine("verilator", config, timing=timing, record_addresses=memory == "hbm2") as engine:
+        result = run_workload(workload, engine, on_run=runs.append)
+    if result.mismatches:
+        raise RuntimeError(f"{workload.name}: {result.mismatches} values differ: {result.first_mismatch}")
+    if memory == "ideal":
+        done = [found for found in runs[0].results if found is not None]
+        predicted = predict(shapes_of(workload.jobs, done), config, timing).cycles
+        errors.append(abs(predicted / result.cycles - 1))
+    return result
+
+
+def _authors(folder: Path, config: Config, errors: list[float]) -> Iterator[Record]:
+    """The authors' GPT-2 workloads, pruned and dense, on both memories."""
+    per8 = _run(csv_workload(folder / PER8, config), config, errors)
+    yield _record("per8.cycles", per8.cycles, "cycles", "lower", 206_000)
+    yield _record("per8.gflops", per8.gflops, "GFLOPS", "higher", 950)
+    yield _record("per8.fraction_of_limit", per8.fraction_of_limit, "fraction", "higher", 196_103 / 206_000)
+    yield _record("verilator.paper.cycles_per_second", per8.cycles_per_second, "cycles/s", "higher", 20_000)
+    dense = _run(csv_workload(folder / DENSE, config), config, errors)
+    yield _record("dense.fraction_of_limit", dense.fraction_of_limit, "fraction", "higher", 1 / 1.05)
     for name, file in (("per8", PER8), ("dense", DENSE)):
-        slow = run(csv_workload(folder / file, config), memory="hbm2")
+        slow = _run(csv_workload(folder / file, config), config, errors, memory="hbm2")
         value = slow.fraction_of_deliverable or 0.0
-        yield record(f"{name}.hbm2.fraction_of_deliverable", value, "fraction", "higher", 0.9, memory="hbm2")
-        yield record(f"{name}.hbm2.cycles", slow.cycles, "cycles", "lower", None, memory="hbm2")
+        yield _record(f"{name}.hbm2.fraction_of_deliverable", value, "fraction", "higher", 0.9, memory="hbm2")
+        yield _record(f"{name}.hbm2.cycles", slow.cycles, "cycles", "lower", None, memory="hbm2")
+
+
+def _bert(config: Config, errors: list[float]) -> Iterator[Record]:
     mixed = [20 + 5 * (index * 5 % 9) for index in range(9)]  # 20, 45, 25, 50, … 60
     for name, lengths, layers in (("mixed", mixed, 2), ("L128", [128], 4), ("L384", [384], 1)):
-        bert = run(bert_workload(config, lengths, layers=layers))
-        yield record(f"bert.{name}.utilization", bert.utilization["arrays"], "fraction", "higher", 0.95)
-    # Table III: products of the dense attention over the time that all techniques leave.
-    eighth = run(csv_workload(folder / PER8, PRESETS["eighth"]), preset=PRESETS["eighth"])
-    value = eighth.gflops_dense_equivalent
-    yield record("eighth.effective_gops", value, "GOP/s", "higher", 360, preset="eighth")
-    topk = run(_topk_workload(config))
-    exposed = topk.stalls["prune_stall_topk"] / topk.rows
-    yield record("topk.exposed_cycles.mean", exposed, "cycles/row", "lower", 40)
-    for keep in KEEPS:
-        yield record(
-            f"crossbar.keep{round(100 * keep)}.fraction_of_peak",
-            _fraction_of_peak(config, keep),
-            "fraction",
-            "higher",
-            0.93 if keep >= 0.3 else None,
-        )
-    yield record("model.max_error", max(errors), "fraction", "lower", 0.05)
+        bert = _run(bert_workload(config, lengths, layers=layers), config, errors)
+        yield _record(f"bert.{name}.utilization", bert.utilization["arrays"], "fraction", "higher", 0.95)
 
 
 def _topk_workload(config: Config) -> Workload:

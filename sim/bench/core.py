@@ -1,19 +1,12 @@
-"""Benchmarks: every figure of the project in one format, counted in cycles where possible (``spatten bench``)."""
+"""Bench ``core``: the arrays at work, quick-select by its cycle model, the speed of the compiled model."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,33 +14,12 @@ import torch
 from golden.datapath.topk import bench_rows, quick_select_cycles
 from golden.layers.job import Job, flat_limit_of, run_job, scale_of
 from hdl.spec.config import PRESETS, Config
+from sim.bench.record import Record
 from sim.common.limits import limits
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 
-__all__ = ["BENCH_DIR", "Record", "bench_accuracy", "bench_core", "json_of"]
-
-BENCH_DIR = Path("build/bench")
-
-
-@dataclasses.dataclass(kw_only=True)
-class Record:
-    """One measured figure. goal: None if it is only reported."""
-
-    name: str
-    value: float
-    unit: str
-    better: str
-    goal: float | None
-    preset: str
-    memory: str
-    command: str
-
-    @property
-    def met(self) -> bool | None:
-        if self.goal is None:
-            return None
-        return self.value >= self.goal if self.better == "higher" else self.value <= self.goal
+__all__ = ["bench_core"]
 
 
 def _job(
@@ -95,7 +67,7 @@ def _measure(config: Config, jobs: list[Job]):
 
 
 def bench_core() -> Iterator[Record]:
-    """Issue 'The core': utilization, generation, top-k, simulation speed."""
+    """Utilization of the arrays, generation against its limit, top-k, speed of the simulation."""
     config = PRESETS["paper"]
     common = {"preset": "paper", "memory": "ideal", "command": "spatten bench core"}
     for name, keys, keep, goal in (("n128", 128, 1.0, 0.9), ("n25", 25, 1.0, 0.8), ("n128_keep30", 128, 0.3, None)):
@@ -173,93 +145,3 @@ def _bench_verilator(config: Config) -> Iterator[Record]:
         )
     finally:
         shutil.rmtree(cache)
-
-
-def bench_accuracy() -> Iterator[Record]:
-    """Quality against DRAM traffic of the tuned algorithms, and whole models on the RTL.
-
-    Needs the folder SPATTEN_DATA with text/wikitext-2-valid.txt and sts/2014-*.tsv, sts/2015-*.tsv. All figures are of
-    the second half of each file; the algorithms were tuned on the first.
-    """
-    folder = _data_folder()
-    text = str(folder / "text" / "wikitext-2-valid.txt")
-    perplexity = ["eval", "ppl", "smollm2", "--text", text, "--windows", "32", "--part", "second"]
-    for limit, algorithm in ((5, "smollm2-5pct"), (1, "smollm2-1pct"), (5, "smollm2-cascade")):
-        figures, command = json_of([*perplexity, "--algorithm", algorithm])
-        found = figures["ppl"] / figures["dense_ppl"] - 1
-        strict = "" if algorithm != "smollm2-cascade" else "cascade."
-        yield from _quality(
-            "smollm2", f"{strict}dram_reduction_at_{limit}pct_ppl", figures, found, limit / 100, command
-        )
-    files = [str(path) for year in (2014, 2015) for path in sorted((folder / "sts").glob(f"{year}-*.tsv"))]
-    figures, command = json_of(["eval", "sts", "minilm", *files, "--part", "second", "--algorithm", "minilm-1pt"])
-    lost = figures["dense_spearman"] - figures["spearman"]
-    yield from _quality("minilm", "dram_reduction_at_1pt_spearman", figures, lost, 1.0, command)
-    yield from _rtl("minilm", ["--algorithm", "paper-bert"])
-    with tempfile.TemporaryDirectory() as work:
-        prompt = Path(work) / "prompt.txt"
-        prompt.write_text(_beginning(Path(text), 512))
-        yield from _rtl("smollm2", ["--text", f"@{prompt}", "--generate", "5", "--algorithm", "smollm2-5pct"])
-
-
-_GOALS = {"dram_reduction_at_5pct_ppl": 10.0, "dram_reduction_at_1pt_spearman": 7.0}
-
-
-def _data_folder() -> Path:
-    folder = os.environ.get("SPATTEN_DATA", "")
-    if not (Path(folder) / "text" / "wikitext-2-valid.txt").is_file() or not list(Path(folder).glob("sts/2014-*.tsv")):
-        raise ValueError(f"SPATTEN_DATA must be a folder with text/wikitext-2-valid.txt and sts/*.tsv, not {folder!r}")
-    return Path(folder)
-
-
-def json_of(arguments: list[str]) -> tuple[dict[str, Any], str]:
-    """What a command of ``spatten`` writes with --json, and the command; RuntimeError if it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "spatten", *arguments, "--json", str(path)]
-        status = subprocess.run(command, check=False).returncode
-        if not path.is_file():
-            raise RuntimeError(f"spatten {shlex.join(arguments)} ended with exit status {status}")
-        return json.loads(path.read_text()), f"spatten {shlex.join(arguments)}"
-
-
-def _quality(
-    model: str, name: str, figures: dict[str, Any], loss: float, limit: float, command: str
-) -> Iterator[Record]:
-    """The reduction counts if the loss is within the limit, else it is 0; the loss is told beside it."""
-    common: dict[str, Any] = {"preset": "paper", "memory": "none", "command": command}
-    yield Record(
-        name=f"{model}.{name}",
-        value=figures["dram_reduction"] if loss <= limit else 0.0,
-        unit="x",
-        better="higher",
-        goal=_GOALS.get(name),
-        **common,
-    )
-    yield Record(name=f"{model}.{name}.loss", value=loss, unit="", better="lower", goal=limit, **common)
-
-
-def _rtl(model: str, options: list[str]) -> Iterator[Record]:
-    """A whole model on the RTL, every value against golden."""
-    figures, command = json_of(["run", model, "--preset", "paper", "--engine", "verilator", *options])
-    common: dict[str, Any] = {"better": "lower", "preset": "paper", "memory": "ideal", "command": command}
-    yield Record(name=f"{model}.rtl_vs_golden.mismatches", value=figures["mismatches"], unit="values", goal=0, **common)
-    yield Record(
-        name=f"{model}.rtl_vs_golden.values_compared",
-        value=figures["values_compared"],
-        unit="values",
-        goal=None,
-        **common,
-    )
-    yield Record(name=f"{model}.rtl_vs_golden.cycles", value=figures["cycles"], unit="cycles", goal=None, **common)
-
-
-def _beginning(path: Path, tokens: int) -> str:
-    """The least beginning of a text, in whole words, that is so many tokens of SmolLM2."""
-    from golden.models.load import CausalModel
-
-    model, words = CausalModel.load("smollm2"), path.read_text(encoding="utf-8").split()
-    count = tokens // 2
-    while len(model.encode(" ".join(words[:count]))) < tokens:
-        count += 1
-    return " ".join(words[:count])

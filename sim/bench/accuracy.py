@@ -1,0 +1,92 @@
+"""Bench ``accuracy``: quality against DRAM traffic of the tuned algorithms, and whole models on the RTL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sim.bench.record import Record, json_of
+
+__all__ = ["bench_accuracy"]
+
+
+def bench_accuracy() -> Iterator[Record]:
+    """Quality against DRAM traffic of the tuned algorithms, and whole models on the RTL.
+
+    Needs the folder SPATTEN_DATA with text/wikitext-2-valid.txt and sts/2014-*.tsv, sts/2015-*.tsv. All figures are of
+    the second half of each file; the algorithms were tuned on the first.
+    """
+    folder = _data_folder()
+    text = str(folder / "text" / "wikitext-2-valid.txt")
+    perplexity = ["eval", "ppl", "smollm2", "--text", text, "--windows", "32", "--part", "second"]
+    for limit, algorithm in ((5, "smollm2-5pct"), (1, "smollm2-1pct"), (5, "smollm2-cascade")):
+        figures, command = json_of([*perplexity, "--algorithm", algorithm])
+        found = figures["ppl"] / figures["dense_ppl"] - 1
+        strict = "" if algorithm != "smollm2-cascade" else "cascade."
+        yield from _quality(
+            "smollm2", f"{strict}dram_reduction_at_{limit}pct_ppl", figures, found, limit / 100, command
+        )
+    files = [str(path) for year in (2014, 2015) for path in sorted((folder / "sts").glob(f"{year}-*.tsv"))]
+    figures, command = json_of(["eval", "sts", "minilm", *files, "--part", "second", "--algorithm", "minilm-1pt"])
+    lost = figures["dense_spearman"] - figures["spearman"]
+    yield from _quality("minilm", "dram_reduction_at_1pt_spearman", figures, lost, 1.0, command)
+    yield from _rtl("minilm", ["--algorithm", "paper-bert"])
+    with tempfile.TemporaryDirectory() as work:
+        prompt = Path(work) / "prompt.txt"
+        prompt.write_text(_beginning(Path(text), 512))
+        yield from _rtl("smollm2", ["--text", f"@{prompt}", "--generate", "5", "--algorithm", "smollm2-5pct"])
+
+
+_GOALS = {"dram_reduction_at_5pct_ppl": 10.0, "dram_reduction_at_1pt_spearman": 7.0}
+
+
+def _data_folder() -> Path:
+    folder = os.environ.get("SPATTEN_DATA", "")
+    if not (Path(folder) / "text" / "wikitext-2-valid.txt").is_file() or not list(Path(folder).glob("sts/2014-*.tsv")):
+        raise ValueError(f"SPATTEN_DATA must be a folder with text/wikitext-2-valid.txt and sts/*.tsv, not {folder!r}")
+    return Path(folder)
+
+
+def _quality(
+    model: str, name: str, figures: dict[str, Any], loss: float, limit: float, command: str
+) -> Iterator[Record]:
+    """The reduction counts if the loss is within the limit, else it is 0; the loss is told beside it."""
+    common: dict[str, Any] = {"preset": "paper", "memory": "none", "command": command}
+    yield Record(
+        name=f"{model}.{name}",
+        value=figures["dram_reduction"] if loss <= limit else 0.0,
+        unit="x",
+        better="higher",
+        goal=_GOALS.get(name),
+        **common,
+    )
+    yield Record(name=f"{model}.{name}.loss", value=loss, unit="", better="lower", goal=limit, **common)
+
+
+def _rtl(model: str, options: list[str]) -> Iterator[Record]:
+    """A whole model on the RTL, every value against golden."""
+    figures, command = json_of(["run", model, "--preset", "paper", "--engine", "verilator", *options])
+    common: dict[str, Any] = {"better": "lower", "preset": "paper", "memory": "ideal", "command": command}
+    yield Record(name=f"{model}.rtl_vs_golden.mismatches", value=figures["mismatches"], unit="values", goal=0, **common)
+    yield Record(
+        name=f"{model}.rtl_vs_golden.values_compared",
+        value=figures["values_compared"],
+        unit="values",
+        goal=None,
+        **common,
+    )
+    yield Record(name=f"{model}.rtl_vs_golden.cycles", value=figures["cycles"], unit="cycles", goal=None, **common)
+
+
+def _beginning(path: Path, tokens: int) -> str:
+    """The least beginning of a text, in whole words, that is so many tokens of SmolLM2."""
+    from golden.models.load import CausalModel
+
+    model, words = CausalModel.load("smollm2"), path.read_text(encoding="utf-8").split()
+    count = tokens // 2
+    while len(model.encode(" ".join(words[:count]))) < tokens:
+        count += 1
+    return " ".join(words[:count])

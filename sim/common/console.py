@@ -1,0 +1,16 @@
+"""Consoles of the commands: lines wrap on a terminal; a pipe or file gets each of them whole."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+__all__ = ["PIPE_WIDTH", "console_of"]
+
+PIPE_WIDTH = 10_000
+"""Columns of what is no terminal: no line is that long."""
+
+
+def console_of(*, stderr: bool = False) -> Console:
+    """A console on stdout, or on stderr."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=PIPE_WIDTH)

@@ -1,0 +1,206 @@
+"""What is to be run: a request, checked, with all that it names at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from golden.host.algorithm import Algorithm
+from golden.models.load import CausalModel, ModelError, SentenceModel, load_model
+from hdl.spec.config import Config
+from sim.common.errors import UserError
+from sim.common.options import algorithm_of, naming
+from sim.common.settings import Settings, option_of
+from sim.engine.registry import AUTO, BOARD, GOLDEN, SIMULATORS, best_simulator, engine_names
+from sim.engine.timing import MemoryTiming
+from sim.run.request import METRICS, RunRequest
+from sim.run.text import read_text
+
+__all__ = ["GENERATE", "Model", "Task", "of_model", "task_of"]
+
+GENERATE = 16
+"""Tokens that a language model adds, if the user does not say how many."""
+
+Model = SentenceModel | CausalModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A run that can be done."""
+
+    request: RunRequest
+    model: Model
+    text: str
+    generate: int
+    algorithm: Algorithm
+    config: Config
+    timing: MemoryTiming
+    engine: str
+    layers: int
+    """of each step, that run on the engine"""
+    metrics: Path
+    """file of the metrics"""
+    page: Path | None
+    """file of the page"""
+
+    @property
+    def tokens(self) -> list[str]:
+        return self.model.tokens(self.text)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether ``timing`` holds."""
+        return self.engine in SIMULATORS
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """Arguments of the engine, beyond its configuration."""
+        request = self.request
+        if self.engine == BOARD:
+            return {"port": request.port} | ({} if request.baud is None else {"baud": request.baud})
+        limit = {} if request.max_cycles is None else {"max_cycles": request.max_cycles}
+        return {"timing": self.timing, "trace": request.trace} | limit
+
+
+def task_of(request: RunRequest) -> Task:
+    """Check a request before any long work, and load its model; ValueError tells in one line what cannot be done."""
+    with naming(["preset"], f"--preset {request.preset}"):
+        config = Config.load(request.preset)
+    algorithm = algorithm_of(request.algorithm, request.settings, config)
+    timing = _timing(request, config)
+    metrics = _writable("--json", METRICS if request.json_path is None else request.json_path)
+    page = None if request.html_path is None else _writable("--html", request.html_path)
+    text = read_text(request.text)
+    engine = _engine_name(request.engine, request.trace)
+    for name, least in (("layers", 1), ("max_cycles", 1), ("generate", 0)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise UserError(f"{option_of(name)} must be at least {least}, not {value}")
+    _check_board(request, engine, timing)
+    model = _load(request.model, config)
+    _check_algorithm(model, algorithm, config, request.settings)
+    generate = _check_generate(model, request.generate)
+    _check_length(model, len(model.encode(text)), generate, config)
+    return Task(
+        request=request,
+        model=model,
+        text=text,
+        generate=generate,
+        algorithm=algorithm,
+        config=config,
+        timing=timing,
+        engine=engine,
+        layers=min(request.layers or model.num_layers, model.num_layers),
+        metrics=metrics,
+        page=page,
+    )
+
+
+def _timing(request: RunRequest, config: Config) -> MemoryTiming:
+    with naming(["mode", "latency", "stall", "seed"]):
+        timing = MemoryTiming(
+            mode=request.memory, latency=request.memory_latency, stall=request.memory_stall, seed=request.seed
+        )
+    if timing.mode == "hbm2":
+        with naming([], f"--preset {request.preset}"):
+            timing.hbm2.check_word(config.channel_width)
+    return timing
+
+
+def _check_algorithm(model: Model, algorithm: Algorithm, config: Config, settings: Settings) -> None:
+    """Does the algorithm fit the model and the configuration?"""
+    with naming(settings.given):
+        for part in (algorithm.attention, algorithm.prompt):
+            if part is not None:
+                part.check(config)
+        algorithm.token_ratios(model.num_layers, model.num_kv_heads)
+        algorithm.head_ratios(model.num_layers)
+    prunes = algorithm.prunes_tokens or algorithm.prunes_heads
+    if isinstance(model, SentenceModel) and prunes and algorithm.scope != "cascade":
+        raise UserError(f'--scope must be "cascade" for an encoder to prune, not "{algorithm.scope}"')
+
+
+def _check_generate(model: Model, generate: int | None) -> int:
+    """Tokens to generate: none with an encoder."""
+    if isinstance(model, SentenceModel):
+        if generate:
+            raise UserError(f"--generate needs a model that generates text, not {model.name!r}, an encoder")
+        return 0
+    return GENERATE if generate is None else generate
+
+
+def _check_length(model: Model, tokens: int, generate: int, config: Config) -> None:
+    limit = model.token_limit(config)
+    why = f"preset {config.name}, heads of dimension {model.dim}"
+    if tokens > limit:
+        raise UserError(f"--text has {tokens} tokens, but the limit is {limit} ({why})")
+    if generate and tokens + generate - 1 > limit:
+        raise UserError(
+            f"--generate must be at most {limit - tokens + 1} behind {tokens} tokens (limit {limit}: {why}), "
+            f"not {generate}"
+        )
+
+
+def _engine_name(engine: str, trace: Path | None) -> str:
+    engines = (AUTO, *engine_names(), GOLDEN)
+    if engine not in engines:
+        raise UserError(f"--engine must be one of {', '.join(engines)}, not {engine!r}")
+    if engine == AUTO:
+        engine = best_simulator()
+    if engine not in SIMULATORS and trace is not None:
+        raise UserError(f"--trace needs an engine with waveforms, verilator or pysim, not {engine}")
+    return engine
+
+
+def _check_board(request: RunRequest, engine: str, timing: MemoryTiming) -> None:
+    """Are the options of a board given with a board, and only such?"""
+    port, baud = request.port, request.baud
+    if engine != BOARD:
+        for option, value in (("port", port), ("baud", baud)):
+            if value is not None:
+                raise UserError(f"--{option} needs --engine {BOARD}, not {engine}")
+        return
+    if port is None:
+        raise UserError(f"--port must name the board's serial port with --engine {BOARD}; it is missing")
+    if baud is not None and baud < 1:
+        raise UserError(f"--baud must be at least 1, not {baud}")
+    usual = MemoryTiming()
+    simulated = (
+        ("memory", timing.mode != usual.mode),
+        ("memory_latency", timing.latency != usual.latency),
+        ("memory_stall", timing.stall != usual.stall),
+        ("seed", timing.seed != usual.seed),
+        ("max_cycles", request.max_cycles is not None),
+    )
+    for name, given in simulated:
+        if given:
+            raise UserError(
+                f"{option_of(name)} needs a simulated engine, not {BOARD}: a board has its own memory and clock"
+            )
+
+
+def _writable(option: str, path: Path) -> Path:
+    """The path, if a file can be put there; checked before the run, so that no run is in vain."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option} cannot be written to {str(path)!r}: {error.strerror}") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"{option} cannot be written to {str(path)!r}")
+    return path
+
+
+def _load(name: str, config: Config) -> Model:
+    try:
+        model = load_model(name)
+        model.check(config)
+    except ModelError as error:
+        raise UserError(of_model(name, error)) from None
+    return model
+
+
+def of_model(name: str, error: ModelError) -> str:
+    """The error with the name of the model."""
+    return str(error) if str(error).startswith("model ") else f"model {name!r}: {error}"
