@@ -14,8 +14,10 @@ from hdl.fetch.id_list import IdSpread
 from hdl.fetch.load_table import LoadTable
 from hdl.fetch.query_store import QueryStore
 from hdl.fetch.ready_count import ReadyCount
+from hdl.fetch.row_issuer import RowIssuer
 from hdl.fetch.row_router import RowRouter
-from hdl.fetch.row_walker import ClassWalker
+from hdl.fetch.row_source import RowSource
+from hdl.fetch.row_walker import ClassWalker, RowWalker
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
@@ -50,6 +52,11 @@ class Fetcher(wiring.Component):
     channel_busy : Out(n)    channels with words requested or in flight, in the cycle before
     idle : Out(1)    no load, no gathered row and no Q row is in progress
     """
+
+    COMMAND_LATENCY = LoadTable.LATENCY + RowWalker.LATENCY + RowRouter.LATENCY + RowSource.LATENCY + RowIssuer.LATENCY
+    """From a command of a load to its first word request, in an idle Fetcher."""
+    QUERY_LATENCY = QueryStore.REQUEST_LATENCY + StreamQueue.LATENCY + RowSource.LATENCY + RowIssuer.LATENCY
+    """From a request of a Q row to its first word request, in an idle Fetcher."""
 
     def __init__(self, config: Config):
         self.config = config

@@ -21,8 +21,8 @@ class LoadTable(wiring.Component):
 
     A command a cycle, but at most every other cycle one of the same kind.
     The loads of a kind get its entries in turn; a command waits while all of them are in use. V loads and gathered rows
-    do not mix: each waits until the others are complete. KEY_LSB before KEY before VALUE before gather. Two cycles from
-    a command to its start, which waits while the id list that it reads is written.
+    do not mix: each waits until the others are complete. KEY_LSB before KEY before VALUE before gather. Latency 2
+    from a command to its start, which waits while the id list that it reads is written.
 
     Members
     -------
@@ -34,6 +34,9 @@ class LoadTable(wiring.Component):
     info : Out(ArrayLayout(load_info, 3 * loads))    of KEY, KEY_LSB and VALUE
     busy : Out(1)    a load is in progress
     """
+
+    LATENCY = 2
+    """From a command to its start."""
 
     def __init__(self, config: Config):
         self.config = config

@@ -44,6 +44,11 @@ class QueryStore(wiring.Component):
     busy : Out(1)
     """
 
+    REQUEST_LATENCY = 1
+    """From a request to its channel."""
+    LATENCY = 2
+    """From a row's last slice to the row."""
+
     def __init__(self, config: Config):
         self.config = config
         word = data.ArrayLayout(signed(config.operand_width), config.lane_width)

@@ -45,6 +45,12 @@ class ReadyCount(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency(config: Config) -> int:
+        """From the slice at the head of its queue to ``key_ready`` or ``value_ready``."""
+        levels = (SliceCrossbar.num_heads(config) - 1).bit_length()
+        return 2 + max(0, levels - 1) // 2
+
     def elaborate(self, platform):
         m = Module()
         for kind in (KEY, KEY_LSB, VALUE):

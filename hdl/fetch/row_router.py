@@ -26,6 +26,8 @@ class RowRouter(wiring.Component):
     o : Out(stream.Signature(local_row)).array(num_channels)    by channel
     """
 
+    LATENCY = 2
+
     def __init__(self, config: Config, *, depth: int, loads: int):
         self.config, self.depth, self.loads = config, depth, loads
         row = stream.Signature(local_row(config))

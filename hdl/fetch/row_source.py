@@ -29,6 +29,8 @@ class RowSource(wiring.Component):
     o : Out(stream.Signature(local_row))
     """
 
+    LATENCY = 1
+
     def __init__(self, config: Config):
         self.config = config
         row = stream.Signature(local_row(config))

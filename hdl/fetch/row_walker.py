@@ -50,7 +50,7 @@ class RowWalker(wiring.Component):
     """Walk the rows of K and V loads, or of KEY_LSB loads (``lsb``), in one class, then mark the end of each load.
 
     Loads are walked in their order, a row or an end mark a cycle; the next load follows without a gap. A listed load
-    takes all rows of its list; one without rows takes two cycles. Latency 7 from the start of a load.
+    takes all rows of its list; one without rows takes two cycles. Latency 8 from the start of a load.
 
     Members
     -------
@@ -62,6 +62,8 @@ class RowWalker(wiring.Component):
     o : Out(stream.Signature(local_row))
     """
 
+    LATENCY = 8
+    """From a load's start to its first row."""
     DEPTH = 9  # rows that wait; with four on the way, none is missing when they flow again
 
     def __init__(self, config: Config, *, channel: int, lsb: bool):

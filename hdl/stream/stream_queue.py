@@ -26,6 +26,8 @@ class StreamQueue(wiring.Component):
     """
 
     SHALLOW = 64
+    LATENCY = 2
+    """Of a queue that is not deep; a deep one has 1 more."""
 
     def __init__(self, shape: ShapeLike, *, depth: int):
         if depth < 3:
