@@ -6,13 +6,11 @@ from typing import Any
 
 from golden.host.session import Totals
 
-__all__ = ["FACTORS", "PLANES", "accounting", "dram_reduction", "factors", "summed"]
+__all__ = ["FACTORS", "accounting", "dram_reduction", "factors", "summed"]
 
 FACTORS = ("tokens", "heads", "values", "passes", "quantization")
 """Techniques in the order in which they apply: cascade token and head pruning, local value pruning, K and V read again
 for each chunk of a prompt (a loss), narrow planes (second passes of flat rows included)."""
-
-PLANES = ("query", "key", "key_lsb", "value")
 
 
 def dram_reduction(totals: Totals) -> float:
@@ -43,7 +41,7 @@ def accounting(totals: Totals) -> dict[str, Any]:
     return {
         "dram_reduction": dram_reduction(totals),
         "factors": factors(totals),
-        "bytes_read": {plane: getattr(totals.traffic, plane) for plane in PLANES} | {"total": totals.traffic.total},
+        "bytes_read": totals.traffic.by_plane | {"total": totals.traffic.total},
         "bytes_read_fp32_dense": totals.traffic.dense,
         "rows": totals.rows,
         "flat_rows": totals.flat_rows,

@@ -102,6 +102,14 @@ class Algorithm:
     def prunes_heads(self) -> bool:
         return _prunes(self.head_keep)
 
+    def check_encoder(self) -> None:
+        """ValueError if an encoder cannot run it: one whose tokens or heads are pruned must have one table.
+
+        An encoder's layers run once: only tokens missing in the next layer save anything (paper section III-A).
+        """
+        if self.scope != "cascade" and (self.prunes_tokens or self.prunes_heads):
+            raise ValueError(f'scope must be "cascade" for an encoder to prune, not "{self.scope}"')
+
     def token_ratios(self, num_layers: int, kv_heads: int) -> list[tuple[float, ...]]:
         """By layer, the ratio of each K/V head (all equal but in the scope "head")."""
         ratios = _by_layer("token_keep", self.token_keep, num_layers)

@@ -364,8 +364,8 @@ class Session:
         if tokens > self.config.max_tokens:
             raise ValueError(f"sequence must have at most {self.config.max_tokens} tokens, not {tokens}")
         if self._state is None:
-            if not causal and self.algorithm.scope != "cascade" and self._prunes:
-                raise ValueError(f'scope must be "cascade" for an encoder to prune, not "{self.algorithm.scope}"')
+            if not causal:
+                self.algorithm.check_encoder()
             nothing = torch.zeros(batch, heads, dtype=torch.int64)
             table = _Table.of_all(batch, tokens)
             self._state = SessionState(
@@ -381,10 +381,6 @@ class Session:
             self._state.ids = torch.cat([self._state.ids, self._state.table.ids[:, -1:]], 1)
         self._state.tokens, self._state.queries = tokens, queries
         self._state.step += 1
-
-    @property
-    def _prunes(self) -> bool:
-        return self.algorithm.prunes_tokens or self.algorithm.prunes_heads
 
     @property
     def _settings(self) -> AttentionSettings:

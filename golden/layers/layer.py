@@ -19,6 +19,7 @@ from golden.datapath.attention import attend
 from golden.layers.job import Job, JobResult, run_job
 from golden.layers.quantize import AttentionSettings
 from hdl.spec.config import Config
+from hdl.spec.planes import PLANES
 
 __all__ = [
     "CascadeState",
@@ -256,8 +257,14 @@ class Traffic:
     """and with K and V read once for each chunk of a prompt: all rows that are read, but in fp32 and of one plane"""
 
     @property
+    def by_plane(self) -> dict[str, float]:
+        """Bytes read of each of :data:`hdl.spec.planes.PLANES`."""
+        return {plane: getattr(self, plane) for plane in PLANES}
+
+    @property
     def total(self) -> float:
-        return self.query + self.key + self.key_lsb + self.value
+        """Bytes read of all planes."""
+        return sum(self.by_plane.values())
 
     def add(self, other: Traffic) -> None:
         for field in dataclasses.fields(self):

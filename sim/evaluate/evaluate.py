@@ -7,7 +7,6 @@ down at once, so that an interrupted evaluation goes on where it was.
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -32,6 +31,7 @@ from golden.models.load import CausalModel, SentenceModel
 from hdl.spec.config import Config
 from sim.common.errors import UserError
 from sim.common.files import write_text
+from sim.common.threads import one_thread
 
 __all__ = [
     "EVAL_DIR",
@@ -130,7 +130,7 @@ def compute(unit: Unit) -> Answer:
     def tokens() -> int:
         return session.num_tokens if session else 0
 
-    with _one_thread():
+    with one_thread():
         values = unit.task.values(model, unit.items, unit.context, session)
     return Answer(
         keys=[item.key for item in unit.items],
@@ -146,17 +146,6 @@ def compute_here(units: Sequence[Unit]) -> Iterator[tuple[Unit, Answer]]:
     """A :data:`Run` in this process."""
     for unit in units:
         yield unit, compute(unit)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The last bits of float sums depend on the number of threads: it is the same on all processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _LayerCounts:
@@ -246,9 +235,8 @@ class Task:
         Session(algorithm, self.config)
         algorithm.token_ratios(self.num_layers, self.kv_heads)
         algorithm.head_ratios(self.num_layers)
-        prunes = algorithm.prunes_tokens or algorithm.prunes_heads
-        if not self.CAUSAL and algorithm.scope != "cascade" and prunes:
-            raise ValueError(f'scope must be "cascade" for an encoder to prune, not "{algorithm.scope}"')
+        if not self.CAUSAL:
+            algorithm.check_encoder()
 
     def batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
         """Items of equally many tokens, at most ``batch`` of them; the longest first."""

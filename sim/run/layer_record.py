@@ -8,8 +8,8 @@ from typing import Any
 
 from golden.host.session import LayerTrace
 from hdl.spec.config import Config
+from hdl.spec.planes import PLANES
 from sim.run.accelerator import Call
-from sim.run.record import PLANES
 
 __all__ = ["LayerRecord", "combined", "layer_record"]
 
@@ -62,7 +62,7 @@ class LayerRecord:
 
 def layer_record(trace: LayerTrace, calls: list[Call], dim: int, config: Config) -> LayerRecord:
     """A layer of one sequence, with the calls that it took on the engine (none on the golden model)."""
-    planes = {plane: getattr(trace.traffic, plane) for plane in PLANES}
+    planes = trace.traffic.by_plane
     record = LayerRecord(
         layer=trace.layer,
         step=trace.step,

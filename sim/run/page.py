@@ -12,8 +12,9 @@ from typing import Any
 
 import jinja2
 
+from hdl.spec.planes import PLANES
 from sim.common.files import write_text
-from sim.run.record import INVISIBLE, PLANES, LayerView, RunRecord, Word, words_of
+from sim.run.record import INVISIBLE, LayerView, RunRecord, Word, words_of
 
 __all__ = ["page_of", "write_page"]
 

@@ -10,10 +10,7 @@ from typing import Any
 
 from golden.host.session import LayerTrace, TableTrace
 
-__all__ = ["INVISIBLE", "PLANES", "LayerView", "RunRecord", "TableView", "Word", "record_of", "words_of"]
-
-PLANES = ("query", "key", "key_lsb", "value")
-"""Tensor planes, in the order in which a row needs them."""
+__all__ = ["INVISIBLE", "LayerView", "RunRecord", "TableView", "Word", "record_of", "words_of"]
 
 _IMPORTANCE_UNIT = 2.0**-16
 """Importance of a token is UQ16.16."""
@@ -165,7 +162,7 @@ def _layer_view(trace: LayerTrace) -> LayerView:
         head_importance=[float(value) for value in trace.head_importance[0].tolist()],
         rows=trace.rows,
         flat_rows=trace.flat_rows,
-        bytes={plane: float(getattr(trace.traffic, plane)) for plane in PLANES},
+        bytes={plane: float(count) for plane, count in trace.traffic.by_plane.items()},
         dense_bytes=float(trace.traffic.dense),
         macs=trace.macs,
         dense_macs=trace.dense_macs,

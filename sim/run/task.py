@@ -117,9 +117,8 @@ def _check_algorithm(model: Model, algorithm: Algorithm, config: Config, setting
                 part.check(config)
         algorithm.token_ratios(model.num_layers, model.num_kv_heads)
         algorithm.head_ratios(model.num_layers)
-    prunes = algorithm.prunes_tokens or algorithm.prunes_heads
-    if isinstance(model, SentenceModel) and prunes and algorithm.scope != "cascade":
-        raise UserError(f'--scope must be "cascade" for an encoder to prune, not "{algorithm.scope}"')
+        if isinstance(model, SentenceModel):
+            algorithm.check_encoder()
 
 
 def _check_generate(model: Model, generate: int | None) -> int:

@@ -26,6 +26,7 @@ from hdl.spec.payloads import (
     layer_descriptor,
     survivor,
 )
+from hdl.spec.planes import PLANES
 from sim.common.packing import pack
 from sim.transport.memory import MemoryImage
 
@@ -232,7 +233,7 @@ def pack_layers(
 
 def _describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str, Any]:
     """Descriptor fields of a layer, whose planes are placed at equal strides by K/V head."""
-    strides: dict[str, int] = dict.fromkeys(("query", "key", "key_lsb", "value"), 0)
+    strides: dict[str, int] = dict.fromkeys(PLANES, 0)
     if layer.dense and layer.ids is not None and layer.jobs:
         raise ValueError(f"{layer.name}: a list must come in a layer of its own before dense jobs")
     if any(job.pair or job.skew != layer.jobs[0].skew for job in layer.jobs):

@@ -5,7 +5,6 @@ docs/workload.md has the columns, the model of the data and the formulas.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
@@ -14,7 +13,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,10 @@ from golden.layers.job import Job, JobResult, flat_limit_of, run_job, scale_of
 from golden.layers.synthetic import make_queries, make_summarization, make_tensor, nested_ids
 from hdl.spec.config import Config
 from hdl.spec.numerics import LSB_BITS, PLANE_WIDTHS
+from hdl.spec.planes import PLANES
 from sim.common.limits import limits, plane_bits
 from sim.common.mismatch import compare
+from sim.common.threads import one_thread
 from sim.engine.deliverable import deliverable_cycles
 from sim.engine.engine import Engine, RunResult
 
@@ -297,17 +298,6 @@ def _topk(line: _Line, tokens: int) -> int | None:
     return None
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Tensors of a row are small: several threads would mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 # Jobs ----------------------------------------------------------------------------------------------------------
 
 _PlaneName = tuple[int, int, int, int, int, int]
@@ -329,7 +319,7 @@ class Workload:
     """What a report has to name."""
 
 
-@_one_thread()
+@one_thread()
 def csv_workload(
     path: Path,
     config: Config,
@@ -633,7 +623,7 @@ class WorkloadResult:
         return dataclasses.asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-@_one_thread()
+@one_thread()
 def run_workload(
     workload: Workload,
     engine: Engine,
@@ -681,7 +671,7 @@ def run_workload(
         gflops=2 * (needed["first"] + needed["value"]) / run.cycles,
         gflops_dense_equivalent=2 * dense / run.cycles,
         bytes=_bytes(workload, results) | {"read": sum(run.words_read) * config.channel_width // 8},
-        bytes_read={plane: run.counters[f"{plane}_words"] * config.channel_width // 8 for plane in _PLANES},
+        bytes_read={plane: run.counters[f"{plane}_words"] * config.channel_width // 8 for plane in PLANES},
         utilization=_utilization(needed, run, config),
         stalls={name: count for name, count in run.counters.items() if "_stall_" in name},
         rows_checked=sum(jobs[index].rows for index in chosen),
@@ -691,9 +681,6 @@ def run_workload(
         first_mismatch=first,
         seconds=seconds,
     )
-
-
-_PLANES = ("query", "key", "key_lsb", "value")
 
 
 def _wrong_flags(workload: Workload, results: Sequence[JobResult]) -> list[int]:

@@ -8,12 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden.host.accounting import FACTORS, PLANES, accounting, dram_reduction, factors, summed
+from golden.host.accounting import FACTORS, accounting, dram_reduction, factors, summed
 from golden.host.algorithm import Algorithm
 from golden.host.session import Session, Totals
 from golden.layers.layer import Layer, Outcome, traffic
 from golden.layers.quantize import AttentionSettings
 from hdl.spec.config import PRESETS
+from hdl.spec.planes import PLANES
 
 TINY = PRESETS["tiny"]
 DIM = 16

@@ -9,10 +9,11 @@ import subprocess
 
 import pytest
 
+from hdl.spec.planes import PLANES
 from sim.common import files
 from sim.run import page
 from sim.run.page import page_of, write_page
-from sim.run.record import PLANES, LayerView, RunRecord, TableView, words_of
+from sim.run.record import LayerView, RunRecord, TableView, words_of
 
 HOSTILE = ["<script>", "alert('x')", "</script>", '"><img/src=x>', "&amp;", "{{7*7}}", "Ġ😀", "\x00", "\u202eabc"]
 

@@ -12,7 +12,8 @@ from golden.host.algorithm import Algorithm, Schedule
 from golden.host.session import Session
 from golden.layers.quantize import AttentionSettings
 from hdl.spec.config import PRESETS
-from sim.run.record import _BYTES, PLANES, RunRecord, record_of, words_of
+from hdl.spec.planes import PLANES
+from sim.run.record import _BYTES, RunRecord, record_of, words_of
 
 HEADS, KV_HEADS, DIM = 4, 2, 16
 HALF = Schedule(start=0.75, end=0.5, front=0.0)
