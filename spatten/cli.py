@@ -17,6 +17,7 @@ from spatten.commands.board import board
 from spatten.commands.evaluate import eval_app
 from spatten.commands.preset import Preset, load_config
 from spatten.commands.reproduce import reproduce
+from spatten.commands.results import results
 from spatten.commands.run import run
 from spatten.commands.synth import baselines, netlist, synth
 from spatten.commands.workload import workload
@@ -39,6 +40,7 @@ app.command()(baselines)
 app.command()(netlist)
 app.command()(reproduce)
 app.command()(bench)
+app.command()(results)
 app.command()(bitstream)
 app.command()(board)
 app.add_typer(fpga_app, name="fpga")

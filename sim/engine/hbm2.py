@@ -71,7 +71,7 @@ class HBM2Timing:
     tCCDL: int = _parameter(4, "RD to RD, WR to WR, same bank group", _RAMULATOR)
     tRRDS: int = _parameter(4, "ACT to ACT, other bank group", _RAMULATOR)
     tRRDL: int = _parameter(4, "ACT to ACT, same bank group", _RAMULATOR)
-    tFAW: int = _parameter(15, "ACT to the fourth ACT behind it", _RAMULATOR)
+    tFAW: int = _parameter(15, "ACT to the fourth ACT after it", _RAMULATOR)
     tWTRS: int = _parameter(6, "end of written data to RD, other bank group", _RAMULATOR)
     tWTRL: int = _parameter(8, "end of written data to RD, same bank group", _RAMULATOR)
     tRTW: int = _parameter(15, "RD to WR", f"{_JEDEC}: notes on tRTW at 2 Gb/s")

@@ -1,0 +1,255 @@
+"""``spatten results``: docs/results.md, made of the records of the last complete benches in docs/results."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from golden.host.cache import source_digest
+from sim.common.errors import UserError
+from sim.common.files import write_text
+
+__all__ = ["FOLDER", "PAGE", "hardware_digest", "is_older", "load", "merge", "render", "results", "take"]
+
+FOLDER = Path("docs/results")
+PAGE = Path("docs/results.md")
+
+TITLES = {
+    "core": ("The core", "Blocks of preset `paper` and short runs."),
+    "workloads": (
+        "Workloads",
+        "GPT-2 workloads of the paper's authors (WikiText-2, 32 tokens generated after 992, 12 layers of 12 heads) and "
+        "BERT shapes, completely in RTL simulation, at 1 GHz ([workload.md](workload.md)). Every flat flag and a "
+        "sample of at least 1 % of the rows are compared with golden.",
+    ),
+    "accuracy": (
+        "Accuracy",
+        "Models without fine-tuning, on the second half of each text; the algorithms were tuned on the first half "
+        "([accuracy.md](accuracy.md)). DRAM counts the bytes of Q, K and V against dense attention in fp32.",
+    ),
+    "fpga": (
+        "On an FPGA",
+        "Link, SDRAM controller and core on an LFE5U-85F of speed grade 6 ([fpga.md](fpga.md)). Rates are of cycles "
+        "counted in Verilator, at the clock of the same table; they were not measured on a board. Where the memory is "
+        "*stall 0.75*, random stalls stand for the SDRAM's 16 bits per cycle.",
+    ),
+}
+"""File in FOLDER -> heading and introduction of its tables."""
+
+FIELDS = {"name", "value", "unit", "better", "goal", "met", "preset", "memory", "command", "revision"}
+"""Of every record, as ``spatten bench`` writes them; ``hardware`` may be missing."""
+
+
+class Row(NamedTuple):
+    """What a row means. name: pattern of the record's name; why: page that says why the goal is missed."""
+
+    name: str
+    what: str
+    why: str = ""
+
+
+FULL_SIZE, SHORT_RUNS = "performance.md#the-full-size-machine", "performance.md#short-runs-of-generation"
+ROWS = (
+    Row(r"qk_utilization\.n(\d+)", r"useful share of the Q×K lanes, BERT-like, \1 keys, D = 64"),
+    Row(r"qk_utilization\.n(\d+)_keep(\d+)", r"the same, \1 keys, \2 % of V kept"),
+    Row(
+        r"generation\.n(\d+)\.fraction_of_limit",
+        r"generation, 12 heads of \1 tokens, 6+4 bits, 30 % of V kept: share of the physical limit",
+        SHORT_RUNS,
+    ),
+    Row(r"topk\.n(\d+)\.(\w+)\.(\w+)\.mean", r"quick-select, \1 scores (\2), k = \3 of the row: mean"),
+    Row(r"topk\.n(\d+)\.(\w+)\.(\w+)\.p99", r"quick-select, \1 scores (\2), k = \3 of the row: 99th percentile"),
+    Row(r"verilator\.paper\.build_seconds", "build of the Verilator model from nothing"),
+    Row(r"verilator\.paper\.cycles_per_second", "simulated cycles per second of wall time", FULL_SIZE),
+    Row(r"per8\.cycles", "GPT-2 with all techniques, 4,608 heads (limit 196,103)", FULL_SIZE),
+    Row(r"per8\.gflops", "the same: needed products per second (paper: 430, mean of its GPT-2 tasks)", FULL_SIZE),
+    Row(r"(per8|dense)\.fraction_of_limit", r"\1: share of the physical limit", FULL_SIZE),
+    Row(r"(per8|dense)\.hbm2\.fraction_of_deliverable", r"\1: share of what the channels can deliver", FULL_SIZE),
+    Row(r"(per8|dense)\.hbm2\.cycles", r"\1"),
+    Row(r"bert\.mixed\.utilization", "BERT, 12 heads, D = 64, 20 to 60 tokens mixed: share of 2.048 TFLOPS"),
+    Row(r"bert\.L(\d+)\.utilization", r"BERT, \1 tokens: share of 2.048 TFLOPS (paper: 0.79)"),
+    Row(
+        r"eighth\.effective_gops",
+        "per8: products of dense attention over the time taken (paper: 360; A3: 221; MNNFast: 120)",
+    ),
+    Row(r"topk\.exposed_cycles\.mean", "1,024 keys, 30 % of V kept: cycles in which a row waits for top-k"),
+    Row(r"crossbar\.keep(\d+)\.fraction_of_peak", r"channels used, the same random \1 % of 1,024 tokens in every head"),
+    Row(r"model\.max_error", "analytic model of cycles: largest error against the runs of this table"),
+    Row(r"(\w+)\.dram_reduction_at_(\d+)(pct_ppl|pt_spearman)", "times fewer bytes, within the limit of the loss"),
+    Row(r"smollm2\.cascade\.dram_reduction_at_(\d+)pct_ppl", "the same with one set of survivors for all heads"),
+    Row(r".+\.dram_reduction_at_(\d+)pct_ppl\.loss", "relative increase of the perplexity"),
+    Row(r".+\.dram_reduction_at_(\d+)pt_spearman\.loss", "points of Spearman's correlation lost"),
+    Row(r".+\.dram_reduction_with_prompt", "times fewer bytes, prompt and generation"),
+    Row(r".+\.rtl_vs_golden\.mismatches", "whole model on the RTL: values that differ from golden"),
+    Row(r".+\.rtl_vs_golden\.values_compared", "values compared"),
+    Row(r".+\.rtl_vs_golden\.cycles", "cycles"),
+    Row(r"(.+)\.fmax_mhz", "clock"),
+    Row(r".+\.seed(\d)\.fmax_mhz", r"clock with seed \1"),
+    Row(r"block\.(\w+)\.fmax_mhz", "clock of the block alone ([single blocks](fpga.md#single-blocks))"),
+    Row(r".+\.lut", "LUT4, of 83,640"),
+    Row(r".+\.ff", "flip-flops, of 83,640"),
+    Row(r".+\.dsp", "MULT18X18D, of 156"),
+    Row(r".+\.bram", "block RAMs, of 208"),
+    Row(r".+\.gops", "12 heads of 128 tokens, unpruned"),
+    Row(r".+\.gops_per_dsp", "the same per multiplier of the chip"),
+    Row(r".+\.operations_per_cycle", "the same: operations per cycle"),
+    Row(r".+\.minilm\.cycles.*", "attention of MiniLM, 6 layers, 33 tokens"),
+    Row(r".+\.minilm\.tokens_per_s.*", "attention of MiniLM"),
+    Row(r".+\.smollm2\.prompt_cycles.*", "attention of SmolLM2, 30 layers: prompt of 31 tokens"),
+    Row(r".+\.smollm2\.generation_cycles.*", "attention of SmolLM2, 30 layers: 15 steps of generation"),
+    Row(r".+\.smollm2\.prompt_tokens_per_s.*", "attention of SmolLM2: tokens of the prompt"),
+    Row(r".+\.smollm2\.tokens_per_s.*", "attention of SmolLM2: generated tokens"),
+)
+"""The last row whose pattern is the whole name of a record describes it."""
+
+HEAD = """\
+# Results
+
+`spatten results` makes this page from the records in `docs/results/`; do not edit it by hand.
+Each record is written by the command above its table, at the revision in its row.
+A row with † is older than the hardware of digest `{hardware}`:
+the sources in `hdl/` have changed since, or the record does not name them.
+`spatten results` compares with the hardware of today,
+and `spatten results --from build/bench` takes over the records of new benches.
+"""
+
+
+def hardware_digest() -> str:
+    """Of all sources that shape the RTL, as records name it."""
+    return source_digest("hdl")[:12]
+
+
+def is_older(record: dict[str, Any], hardware: str) -> bool:
+    """Whether the record was measured on other hardware, or does not say on which."""
+    return record.get("hardware") != hardware
+
+
+def load(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Records of the benches whose files are there."""
+    found = {}
+    for name in TITLES:
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            continue
+        try:
+            records = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} must be a JSON file of records: {error}") from None
+        for record in records if isinstance(records, list) else [records]:
+            missing = sorted(FIELDS - set(record)) if isinstance(record, dict) else sorted(FIELDS)
+            if missing:
+                raise UserError(f"{path} must have {', '.join(missing)} in each record, not {str(record)[:60]}")
+        found[name] = records
+    return found
+
+
+def merge(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``new``, then what is only in ``old``; a record is the same by name, preset and memory."""
+
+    def key(record):
+        return record["name"], record["preset"], record["memory"]
+
+    replaced = {key(record) for record in new}
+    return [*new, *(record for record in old if key(record) not in replaced)]
+
+
+def _portable(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without folders of this machine in its command: data are in the folder SPATTEN_DATA."""
+    command = re.sub(r"/\S*/(text|sts|workloads)/", r"$SPATTEN_DATA/\1/", record["command"])
+    return {**record, "command": re.sub(r"@/\S*/", "@", command)}
+
+
+def take(source: Path, folder: Path) -> list[str]:
+    """Merge the records of new benches into the folder; the names of these benches."""
+    new = load(source)
+    if not new:
+        raise UserError(f"--from must be a folder with {', '.join(f'{n}.json' for n in TITLES)}, not {str(source)!r}")
+    old = load(folder)
+    for name, records in new.items():
+        merged = merge(old.get(name, []), [_portable(record) for record in records])
+        write_text(folder / f"{name}.json", json.dumps(merged, indent=2) + "\n")
+    return list(new)
+
+
+def _row_of(name: str) -> Row:
+    return next((row for row in reversed(ROWS) if re.fullmatch(row.name, name)), Row(name, ""))
+
+
+def _number(value: float) -> str:
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _line(record: dict[str, Any], hardware: str) -> str:
+    row = _row_of(record["name"])
+    what = re.sub(row.name, row.what, record["name"]) if row.what else ""
+    goal = "" if record["goal"] is None else f"{'≥' if record['better'] == 'higher' else '≤'} {_number(record['goal'])}"
+    met = {None: "", True: "yes", False: f"**no**: [why]({row.why})" if row.why else "**no**"}[record["met"]]
+    revision = f"`{record['revision']}`{' †' if is_older(record, hardware) else ''}"
+    unit = "" if record["unit"] == "fraction" else f" {record['unit']}"
+    cells = (
+        f"`{record['name']}`",
+        what,
+        f"{_number(record['value'])}{unit}".strip(),
+        goal,
+        met,
+        f"`{record['preset']}`",
+        record["memory"],
+        revision,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _wrapped(text: str) -> str:
+    """A sentence begins a line of at most 100 columns."""
+    sentences = re.split(r"(?<=\.) (?=[A-Z])", text)
+    return "\n".join(textwrap.fill(sentence, 100, break_long_words=False) for sentence in sentences)
+
+
+def _tables(records: Iterable[dict[str, Any]], hardware: str) -> str:
+    """A table for each command, in the order of the records."""
+    by_command: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_command.setdefault(record["command"], []).append(record)
+    parts = []
+    for command, found in by_command.items():
+        lines = [_line(record, hardware) for record in found]
+        head = "| Record | What | Value | Goal | Met | Preset | Memory | Revision |\n|---|---|---|---|---|---|---|---|"
+        parts.append("\n".join((f"```\n{command}\n```\n", head, *lines)))
+    return "\n\n".join(parts)
+
+
+def render(records: dict[str, list[dict[str, Any]]], hardware: str) -> str:
+    """The page; rows of other hardware than this digest are marked."""
+    parts = [HEAD.format(hardware=hardware)]
+    for name, (title, introduction) in TITLES.items():
+        if name in records:
+            parts.append(f"## {title}\n\n{_wrapped(introduction)}\n\n{_tables(records[name], hardware)}\n")
+    return "\n".join(parts)
+
+
+def results(
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder of new benches, build/bench; their records replace old ones.")
+    ] = None,
+) -> None:
+    """Make docs/results.md from the records in docs/results, and say which are older than the hardware."""
+    if not FOLDER.is_dir():
+        raise UserError(f"spatten results must run in a checkout, where {FOLDER} is; it is not in {Path.cwd()}")
+    if source is not None:
+        typer.echo(f"taken from {source}: {', '.join(take(source, FOLDER))}")
+    records, hardware = load(FOLDER), hardware_digest()
+    write_text(PAGE, render(records, hardware))
+    for name, found in records.items():
+        old = [record["name"] for record in found if is_older(record, hardware)]
+        typer.echo(f"{name}: {len(found)} records, {len(old)} older than the hardware {hardware}")
+        for record_name in old:
+            typer.echo(f"  {record_name}")
+    typer.echo(f"{PAGE}")
