@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten tests
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test lint lint-verilog verilog models doctor bench synth bitstream clean
+.PHONY: help sim test lint lint-verilog docs verilog models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -48,6 +48,10 @@ lint: $(STAMP) ## Style and types
 
 lint-verilog: $(STAMP) ## Verilator's lint of the generated Verilog (PRESET=)
 	$(BIN)/spatten lint-verilog --preset $(PRESET) $(ARGS)
+
+docs: $(STAMP) ## Site of documents and docstrings into build/site, warnings are errors
+	$(BIN)/python -c 'import myst_parser' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -j auto docs build/site $(ARGS)
 
 verilog: $(STAMP) ## Verilog of PRESET= into build/
 	$(BIN)/spatten verilog --preset $(PRESET) $(ARGS)

@@ -18,7 +18,13 @@ myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure"]  # JSON and Verilog with … in them
 
 apidoc_modules = [
-    {"path": "../hdl", "destination": "reference/hdl", "separate_modules": True, "module_first": True},
+    {
+        "path": "../hdl",
+        "destination": "reference/hdl",
+        "separate_modules": True,
+        "module_first": True,
+        "exclude_patterns": ["../hdl/spec/payloads/[a-z]*.py"],
+    },
     {"path": "../spatten", "destination": "reference/spatten", "separate_modules": True, "module_first": True},
 ]
 autodoc_default_options = {"members": True, "show-inheritance": False}

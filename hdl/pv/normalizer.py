@@ -47,7 +47,7 @@ class Normalizer(wiring.Component):
     row register will be free by then and all its beats have a place in the output queue. ``announce.ready`` is a
     flip-flop.
 
-    The accumulator shifted by pe has only operand_width + 17 bits: weights are exps of this row, so |acc| <=
+    The accumulator shifted by pe has only operand_width + 17 bits: weights are exps of this row: ``|acc|`` <=
     Σe * 2**(operand_width-1), and pe is defined by Σe < 2**(17+pe). The multiplier is that narrow, and is built of two
     partial products that fit an 18x18 multiplier.
 

@@ -15,7 +15,7 @@ from golden.host.cache import source_digest
 from sim.common.errors import UserError
 from sim.common.files import write_text
 
-__all__ = ["FOLDER", "PAGE", "hardware_digest", "is_older", "load", "merge", "render", "results", "take"]
+__all__ = ["FOLDER", "PAGE", "hardware_digest", "is_older", "load", "merge", "number_of", "render", "results", "take"]
 
 FOLDER = Path("docs/results")
 PAGE = Path("docs/results.md")
@@ -181,7 +181,8 @@ def _row_of(name: str) -> Row:
     return next((row for row in reversed(ROWS) if re.fullmatch(row.name, name)), Row(name, ""))
 
 
-def _number(value: float) -> str:
+def number_of(value: float) -> str:
+    """As the page writes it: four digits, whole numbers in full."""
     if value == int(value):
         return f"{value:,.0f}"
     return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -190,14 +191,16 @@ def _number(value: float) -> str:
 def _line(record: dict[str, Any], hardware: str) -> str:
     row = _row_of(record["name"])
     what = re.sub(row.name, row.what, record["name"]) if row.what else ""
-    goal = "" if record["goal"] is None else f"{'≥' if record['better'] == 'higher' else '≤'} {_number(record['goal'])}"
+    goal = (
+        "" if record["goal"] is None else f"{'≥' if record['better'] == 'higher' else '≤'} {number_of(record['goal'])}"
+    )
     met = {None: "", True: "yes", False: f"**no**: [why]({row.why})" if row.why else "**no**"}[record["met"]]
     revision = f"`{record['revision']}`{' †' if is_older(record, hardware) else ''}"
     unit = "" if record["unit"] == "fraction" else f" {record['unit']}"
     cells = (
         f"`{record['name']}`",
         what,
-        f"{_number(record['value'])}{unit}".strip(),
+        f"{number_of(record['value'])}{unit}".strip(),
         goal,
         met,
         f"`{record['preset']}`",

@@ -69,7 +69,9 @@ def unbound(tree: ast.Module) -> set[str]:
     return read - bound
 
 
-PYTHON = [(name, block) for name, document in documents().items() for block in document.blocks if block.language == "python"]
+PYTHON = [
+    (name, block) for name, document in documents().items() for block in document.blocks if block.language == "python"
+]
 
 
 @pytest.mark.parametrize(("name", "block"), PYTHON, ids=[f"{name}:{block.line}" for name, block in PYTHON])

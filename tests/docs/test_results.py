@@ -37,7 +37,10 @@ def test_page_is_that_of_the_records():
 def test_which_records_are_older_than_the_hardware():
     """No failure: a figure may be older than the sources, if the page says so."""
     old = [
-        record["name"] for found in load(ROOT / FOLDER).values() for record in found if is_older(record, hardware_digest())
+        record["name"]
+        for found in load(ROOT / FOLDER).values()
+        for record in found
+        if is_older(record, hardware_digest())
     ]
     if old:
         pytest.skip(f"{len(old)} records of {FOLDER} are older than the hardware {hardware_digest()}: {', '.join(old)}")
@@ -99,5 +102,5 @@ def test_broken_records(tmp_path, text):
 
 
 def test_wrong_folder(tmp_path):
-    with pytest.raises(ValueError, match="--from must be a folder with core.json"):
+    with pytest.raises(ValueError, match=r"--from must be a folder with core\.json"):
         take(tmp_path, tmp_path)
