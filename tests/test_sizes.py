@@ -19,15 +19,6 @@ EXCEPTIONS: dict[str, str] = {
     # fpga/memory
     "fpga/memory/sdram_controller.py:SdramController": "not split yet",
     "fpga/memory/sdram_model.py:SdramModel": "not split yet",
-    # golden/datapath
-    "golden/datapath/attention.py:attend": "not split yet",
-    # golden/host
-    "golden/host/session.py": "not split yet",
-    "golden/host/session.py:Session": "not split yet",
-    # golden/layers
-    "golden/layers/layer.py": "not split yet",
-    "golden/layers/layer.py:layer_jobs": "not split yet",
-    "golden/layers/layer.py:run_layer": "not split yet",
     # hdl/cascade/cascade_select.py
     "hdl/cascade/cascade_select.py:CascadeSelect": "not split yet",
     "hdl/cascade/cascade_select.py:CascadeSelect._read": "not split yet",
@@ -81,10 +72,6 @@ EXCEPTIONS: dict[str, str] = {
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",
     # sim/engine/hbm2.py
     "sim/engine/hbm2.py": "not split yet",
-    # sim/evaluate/evaluate.py
-    "sim/evaluate/evaluate.py": "not split yet",
-    "sim/evaluate/evaluate.py:PerplexityTask.read": "not split yet",
-    "sim/evaluate/evaluate.py:SentenceTask.read": "not split yet",
     # sim/model/model.py
     "sim/model/model.py": "not split yet",
     "sim/model/model.py:_Machine": "not split yet",
@@ -96,8 +83,6 @@ EXCEPTIONS: dict[str, str] = {
     "sim/reproduce/reproduce.py:table3": "not split yet",
     # sim/run/page.py
     "sim/run/page.py": "not split yet",
-    # sim/transport/jobs.py
-    "sim/transport/jobs.py": "not split yet",
     # sim/workload/workload.py
     "sim/workload/workload.py": "not split yet",
     "sim/workload/workload.py:_generation_jobs": "not split yet",
@@ -105,7 +90,6 @@ EXCEPTIONS: dict[str, str] = {
     "sim/workload/workload.py:run_workload": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
-    "spatten/commands/evaluate.py:_run": "not split yet",
     "spatten/commands/reproduce.py:reproduce": "not split yet",
     "spatten/commands/workload.py:workload": "not split yet",
 }

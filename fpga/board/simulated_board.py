@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import os
 import select
 import tty
@@ -100,7 +101,9 @@ def build(settings: SystemSettings, *, cache: Path = CACHE, console: Console | N
     """Folder with the Verilator model of a board; built if it is not in the cache."""
     console = console or Console(stderr=True)
     name = f"board-{settings.core.name}-{settings.memory}"
-    key = model_key(settings.core, [HARNESS.read_text(), repr(settings), source_digest("hdl", "fpga")])
+    compiler = Path(inspect.getfile(compile_library))  # its options shape the model, too
+    texts = [HARNESS.read_text(), compiler.read_text(), repr(settings)]
+    key = model_key(settings.core, [*texts, source_digest("hdl", "fpga")])
 
     def fill(work: Path) -> None:
         with console.status(f"Verilog of {name}"):

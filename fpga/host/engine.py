@@ -14,8 +14,8 @@ from fpga.link.result_queue import byte_count, result_layouts
 from hdl.spec.config import Config
 from sim.engine.engine import Engine, EngineError, RawRun, SetupError
 from sim.engine.timing import MemoryTiming
-from sim.transport.jobs import Unpacker, word_count
 from sim.transport.memory import MemoryImage
+from sim.transport.words import Unpacker, word_count
 
 __all__ = ["FpgaEngine"]
 

@@ -29,19 +29,21 @@ class Rows:
     flat: Tensor
     """(h, q) bool: recomputed with LSBs"""
     score: Tensor
-    """(h, q, n) float64, of the final pass"""
+    """(h, q, n) float64, of the final pass, signed integers"""
     exp: Tensor
-    """(h, q, n) float64, 0 where masked"""
+    """(h, q, n) float64, UQ1.16, 0 where masked"""
     exp_sum: Tensor
-    """(h, q)"""
+    """(h, q) UQ.16"""
     recip: Tensor
+    """(h, q) mantissa of the reciprocal of the exp sum, UQ1.16"""
     pe: Tensor
+    """(h, q) its exponent: the reciprocal is recip · 2**-16 · 2**-pe"""
     keep: Tensor | None
     """(h, q, n) bool: V rows used; None: all that are attended"""
 
     @property
     def abs_sum(self) -> Tensor:
-        """(h, q)"""
+        """(h, q) Σ|out| in UQ.8, for the importance of heads (paper section III-B)."""
         return integer.abs_sum(self.out)
 
     @property
@@ -65,23 +67,14 @@ def attend(
     value_keep: int,
     operand_width: int,
 ) -> Rows:
-    """Integer operands query (h, q, D), key and value (h, n, D) of any type.
+    """Rows of integer operands query (h, q, D), key and value (h, n, D) of any type (paper sections III-C and III-D).
 
     hidden (q, n): float64, -inf where a row does not attend a key, else 0; None: rows attend all. scale, shift (h,).
-    key has ``key_lsb_bits`` (0 or 4) bits that only flat rows use.
+    key has ``key_lsb_bits`` (0 or 4) bits that only rows with an exp sum above ``flat_limit`` (UQ.16) use. Each row
+    uses the V rows of its ``value_keep`` largest scores.
     """
     exps = _Exponentials(scale, shift, query.shape[-1], operand_width)
-    query = query.double()
-    score = (query * 2**key_lsb_bits) @ (key >> key_lsb_bits).double().transpose(-1, -2)
-    exp = exps(score, hidden, slice(None))
-    flat = torch.zeros(score.shape[:-1], dtype=torch.bool)
-    if key_lsb_bits:
-        flat = exp.sum(-1) > flat_limit
-        for head in flat.any(-1).nonzero().flatten().tolist():
-            rows = flat[head]
-            full = query[head, rows] @ key[head].double().transpose(-1, -2)
-            score[head, rows] = full
-            exp[head, rows] = exps(full, None if hidden is None else hidden[rows], head)
+    score, exp, flat = _scores(query.double(), key, hidden, exps, key_lsb_bits, flat_limit)
     exp_sum = exp.sum(-1).long()
     recip, pe = integer.reciprocal(exp_sum)
     keep = _largest(score, hidden, value_keep) if value_keep < key.shape[-2] else None
@@ -97,6 +90,23 @@ def attend(
         pe=pe,
         keep=keep,
     )
+
+
+def _scores(
+    query: Tensor, key: Tensor, hidden: Tensor | None, exps: _Exponentials, key_lsb_bits: int, flat_limit: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(score, exp, flat) of the final pass: first with K's MSBs only, and of flat rows again with all bits."""
+    score = (query * 2**key_lsb_bits) @ (key >> key_lsb_bits).double().transpose(-1, -2)
+    exp = exps(score, hidden, slice(None))
+    flat = torch.zeros(score.shape[:-1], dtype=torch.bool)
+    if key_lsb_bits:
+        flat = exp.sum(-1) > flat_limit
+        for head in flat.any(-1).nonzero().flatten().tolist():
+            rows = flat[head]
+            full = query[head, rows] @ key[head].double().transpose(-1, -2)
+            score[head, rows] = full
+            exp[head, rows] = exps(full, None if hidden is None else hidden[rows], head)
+    return score, exp, flat
 
 
 class _Exponentials:

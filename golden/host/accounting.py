@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from golden.host.session import Totals
+from golden.host.traces import Totals
 
 __all__ = ["FACTORS", "accounting", "dram_reduction", "factors", "summed"]
 

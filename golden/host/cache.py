@@ -16,7 +16,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def cache_folder() -> Path:
-    """``SPATTEN_CACHE`` if it is set; ``build`` of a checkout; else the user's cache folder."""
+    """Folder for what can be made again: ``SPATTEN_CACHE`` if it is set; ``build`` of a checkout; else the user's."""
     named = os.environ.get("SPATTEN_CACHE")
     if named:
         return Path(named)
@@ -25,10 +25,12 @@ def cache_folder() -> Path:
 
 @functools.cache
 def source_digest(*packages: str) -> str:
-    """Digest of all Python sources of the packages, such as ``hdl`` or ``hdl/spec``, with their sub-folders.
+    """Digest (hex) of all Python sources of the packages, such as ``hdl`` or ``hdl/spec``, with their sub-folders.
 
-    No package imports one above it (tests/test_imports.py), so these and the packages below them are all that shapes
-    what they make.
+    Names of files count as well as their contents. No package imports one above it (tests/test_imports.py), so these
+    and the packages below them are all that shapes what they make. ValueError for a package without sources.
+
+    It is computed once a process, which imports its sources once: what is edited later counts in the next process.
     """
     digest = hashlib.sha256()
     for package in packages:

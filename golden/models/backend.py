@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from golden.host.algorithm import ALGORITHMS, Algorithm
-from golden.host.session import Execute, Session
-from golden.layers.layer import run_layer
+from golden.host.layer_step import Execute
+from golden.host.session import Session
+from golden.layers.run_layer import run_layer
 from hdl.spec.config import PRESETS, Config
 
 __all__ = ["NAME", "ModelError", "check_model", "register", "replaced", "spatten_attention"]

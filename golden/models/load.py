@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from golden.host.cache import cache_folder
-from golden.host.session import Session, check_heads
+from golden.host.operand_checks import check_heads
+from golden.host.session import Session
 from golden.models.backend import ModelError, check_model, is_causal, replaced
 from hdl.spec.config import Config
 

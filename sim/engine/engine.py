@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from golden.layers.cascade_state import Selection
 from golden.layers.job import Job, JobResult
-from golden.layers.layer import LayerJob, Selection
+from golden.layers.layer_job import LayerJob
 from hdl.spec.config import Config
 from hdl.spec.payloads import STATUS, job_status
 from sim.engine.timing import MemoryTiming
-from sim.transport.jobs import ResultError, Unpacker, collect, collect_selections, pack_jobs, pack_layers
+from sim.transport.collect import ResultError, collect, collect_selections
 from sim.transport.memory import MemoryImage
+from sim.transport.pack import pack_jobs, pack_layers
+from sim.transport.words import Unpacker
 
 __all__ = [
     "Engine",

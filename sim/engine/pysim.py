@@ -30,8 +30,9 @@ from sim.engine.timing import (
     stall_threshold,
     willing,
 )
-from sim.transport.jobs import HOST_STREAMS, to_words, word_count
 from sim.transport.memory import MemoryImage
+from sim.transport.pack import HOST_STREAMS
+from sim.transport.words import to_words, word_count
 
 __all__ = ["PysimEngine"]
 

@@ -26,8 +26,9 @@ from hdl.spec.config import Config
 from hdl.spec.payloads import job_output, job_probs, job_status, survivor
 from sim.engine.engine import Engine, EngineError, RawRun
 from sim.engine.timing import stall_threshold
-from sim.transport.jobs import HOST_STREAMS, word_count
 from sim.transport.memory import MemoryImage
+from sim.transport.pack import HOST_STREAMS
+from sim.transport.words import word_count
 
 __all__ = [
     "BuildError",

@@ -18,7 +18,7 @@ from golden.host.algorithm import Algorithm
 from golden.layers.quantize import AttentionSettings
 from sim.common.errors import UserError
 from sim.common.options import parse_ratios, parse_split
-from sim.evaluate.evaluate import Answer, Run, Unit, WorkerError, compute, forget_model
+from sim.evaluate.units import Answer, Run, Unit, WorkerError, compute, forget_model
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from golden.layers.cascade_state import CascadeState, Selection
 from golden.layers.job import JobResult
-from golden.layers.layer import CascadeState, Layer, LayerJob, Outcome, Selection, layer_jobs
+from golden.layers.layer import Layer, Outcome
+from golden.layers.layer_job import LayerJob, layer_jobs
 from golden.layers.reference import error_budget
 from hdl.spec.config import Config
 from sim.common.limits import limits

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from golden.host.session import LayerTrace
+from golden.host.traces import LayerTrace
 from hdl.spec.config import Config
 from hdl.spec.planes import PLANES
 from sim.run.accelerator import Call

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from golden.host.session import LayerTrace, TableTrace
+from golden.host.traces import LayerTrace, TableTrace
 
 __all__ = ["INVISIBLE", "LayerView", "RunRecord", "TableView", "Word", "record_of", "words_of"]
 

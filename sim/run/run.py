@@ -13,8 +13,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from golden.host.session import LayerTrace, Session
-from golden.layers.layer import Layer, Outcome, run_layer
+from golden.host.session import Session
+from golden.host.traces import LayerTrace
+from golden.layers.layer import Layer, Outcome
+from golden.layers.run_layer import run_layer
 from golden.models.load import ModelError, SentenceModel
 from hdl.spec.config import Config
 from sim.common.console import console_of

@@ -24,8 +24,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from hdl.spec.config import Config
-    from sim.evaluate.evaluate import Task
     from sim.evaluate.sweep import Point
+    from sim.evaluate.task import Task
+    from sim.evaluate.units import Run
 
 __all__ = ["eval_app"]
 
@@ -70,7 +71,7 @@ def ppl(
     """Perplexity of a language model in generation, dense against SpAtten."""
 
     def read(config: Config) -> Task:
-        from sim.evaluate.evaluate import PerplexityTask
+        from sim.evaluate.perplexity import PerplexityTask
 
         return PerplexityTask.read(
             model, text, config, context=prompt, generate=generate, windows=windows, part=part, batch=batch
@@ -102,7 +103,7 @@ def sts(
     """Spearman correlation of sentence likeness by an encoder, dense against SpAtten."""
 
     def read(config: Config) -> Task:
-        from sim.evaluate.evaluate import SentenceTask
+        from sim.evaluate.sentences import SentenceTask
 
         return SentenceTask.read(model, [*(pairs or []), *(more or [])], config, part=part, batch=batch)
 
@@ -116,15 +117,14 @@ def _evaluate(context: typer.Context, read: Callable[[Config], Task]) -> None:
     """What both commands do; all that the user may have to put right is checked before the long work."""
     from golden.models.load import ModelError
     from sim.common.errors import UserError
-    from sim.common.errors import UserError as OptionError
-    from sim.evaluate.evaluate import WorkerError
+    from sim.evaluate.units import WorkerError
     from spatten.commands.preset import load_config
 
     config = load_config(context.params["preset"])
     try:
         with contextlib.ExitStack() as stack:
             _run(context, config, read, stack)
-    except (OptionError, ModelError) as error:
+    except ModelError as error:
         raise UserError(str(error)) from None
     except WorkerError as error:
         typer.echo(f"error: {error}", err=True)
@@ -133,8 +133,8 @@ def _evaluate(context: typer.Context, read: Callable[[Config], Task]) -> None:
 
 def _run(context: typer.Context, config: Config, read: Callable[[Config], Task], stack: contextlib.ExitStack) -> None:
     from sim.common.errors import UserError
-    from sim.evaluate.evaluate import compute_here, evaluate
     from sim.evaluate.sweep import connect, on_cluster, on_cores, points_of, read_fields, threads_of
+    from sim.evaluate.units import compute_here
 
     options, console = context.params, Console(stderr=True)
     points = points_of(options["algorithm"], read_fields(options["sweep"], options["vary"] or []))
@@ -145,11 +145,7 @@ def _run(context: typer.Context, config: Config, read: Callable[[Config], Task],
     client = stack.enter_context(connect(options["scheduler"])) if options["scheduler"] else None
     with console.status(options["model"]):
         task = read(config)
-    for point in points:
-        try:
-            task.check(point.algorithm)
-        except ValueError as error:
-            raise UserError(f"{point.option}: {error}") from None
+    _check(task, points)
     sequences = len(task.items) * len(points)
     run = on_cores(workers) if workers > 1 and sequences > 1 else compute_here
     if client is not None:
@@ -158,6 +154,24 @@ def _run(context: typer.Context, config: Config, read: Callable[[Config], Task],
     task = dataclasses.replace(task, batch=min(task.batch, math.ceil(sequences / workers)))
     report.begin(task)
     stack.callback(report.end)
+    _compute(task, points, run, report, console)
+
+
+def _check(task: Task, points: Sequence[Point]) -> None:
+    """UserError that names the options of the first point which does not fit the task."""
+    from sim.common.errors import UserError
+
+    for point in points:
+        try:
+            task.check(point.algorithm)
+        except ValueError as error:
+            raise UserError(f"{point.option}: {error}") from None
+
+
+def _compute(task: Task, points: Sequence[Point], run: Run, report: _Report, console: Console) -> None:
+    """The evaluation, with a bar on a terminal; an interruption tells what is finished."""
+    from sim.evaluate.evaluate import evaluate
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     quiet = not console.is_terminal
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=quiet) as bar:
@@ -227,7 +241,7 @@ class _Report:
 
     def add(self, point: Point, result: dict[str, Any]) -> None:
         from sim.common.files import write_text
-        from sim.evaluate.evaluate import Journal
+        from sim.evaluate.journal import Journal
 
         settings = {"algorithm": self.algorithm, "varied": point.texts, "settings": dataclasses.asdict(point.algorithm)}
         entry = {**self.task.meta, **settings, **result, **self.provenance}

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from golden.layers.layer import CascadeState
+from golden.layers.cascade_state import CascadeState
 from sim.engine.engine import LayerRun
 
 COUNTERS = dict(cycles=200, qk_useful=98, query_words=7, key_words=5, key_lsb_words=0, value_words=4)

@@ -7,8 +7,9 @@ import random
 
 import torch
 
+from golden.layers.cascade_state import CascadeState
 from golden.layers.job import Job, flat_limit_of, scale_of
-from golden.layers.layer import CascadeState, LayerJob
+from golden.layers.layer_job import LayerJob
 from hdl.spec.config import Config
 
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from golden.host.accounting import FACTORS, accounting, dram_reduction, factors, summed
 from golden.host.algorithm import Algorithm
-from golden.host.session import Session, Totals
-from golden.layers.layer import Layer, Outcome, traffic
+from golden.host.session import Session
+from golden.host.traces import Totals
+from golden.layers.layer import Layer, Outcome
 from golden.layers.quantize import AttentionSettings
+from golden.layers.traffic import traffic
 from hdl.spec.config import PRESETS
 from hdl.spec.planes import PLANES
 

@@ -10,10 +10,14 @@ from torch.nn import functional
 from golden.datapath import cascade
 from golden.host.algorithm import ALGORITHMS, Algorithm, Schedule
 from golden.host.calibration import Calibration
-from golden.host.session import Session, Totals
+from golden.host.session import Session
+from golden.host.traces import Totals
+from golden.layers.cascade_state import CascadeState
 from golden.layers.job import Job, flat_limit_of, run_job, scale_of
-from golden.layers.layer import CascadeState, Outcome, layer_jobs, run_layer
+from golden.layers.layer import Outcome
+from golden.layers.layer_job import layer_jobs
 from golden.layers.quantize import AttentionSettings, keep_count
+from golden.layers.run_layer import run_layer
 from hdl.spec.config import PRESETS
 
 TINY, PAPER = PRESETS["tiny"], PRESETS["paper"]

@@ -35,7 +35,7 @@ from transformers import (
 
 from golden.host.algorithm import ALGORITHMS, Algorithm
 from golden.host.session import Session
-from golden.layers.layer import run_layer
+from golden.layers.run_layer import run_layer
 from golden.models.backend import ModelError, register, replaced, spatten_attention
 from hdl.spec.config import PRESETS
 from tests.bench.tiny_models import GPT2, IDS, LLAMA, SIZES, tiny_causal, tiny_model

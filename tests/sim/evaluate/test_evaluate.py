@@ -18,8 +18,13 @@ from golden.host.session import Session
 from golden.layers.quantize import AttentionSettings
 from golden.models.load import CausalModel, SentenceModel
 from hdl.spec.config import PRESETS
-from sim.evaluate import evaluate
-from sim.evaluate.evaluate import Item, Journal, PerplexityTask, SentenceTask, Task, WorkerError, compute_here
+from sim.evaluate import evaluate, sources
+from sim.evaluate import units as computing
+from sim.evaluate.perplexity import PerplexityTask
+from sim.evaluate.reading import PARTS
+from sim.evaluate.sentences import SentenceTask, _spearman
+from sim.evaluate.task import Item, Task
+from sim.evaluate.units import WorkerError, compute_here
 from spatten import cli
 from tests.bench.tiny_models import save_tiny_bert, save_tiny_causal
 
@@ -57,13 +62,13 @@ def working_folder(monkeypatch, tmp_path):
 @pytest.fixture
 def units(monkeypatch):
     """Units as they are computed."""
-    seen, compute = [], evaluate.compute
+    seen, compute = [], computing.compute
 
     def watched(unit):
         seen.append(unit)
         return compute(unit)
 
-    monkeypatch.setattr(evaluate, "compute", watched)
+    monkeypatch.setattr(computing, "compute", watched)
     return seen
 
 
@@ -122,7 +127,7 @@ def test_survivors_by_layer(folder, tmp_path):
     assert [layer["heads"] for layer in got] == [4, 4, 2]
 
 
-@pytest.mark.parametrize("part", evaluate.PARTS)
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("windows", [1, 2, 4])
 def test_windows_are_spread_over_their_part_without_overlap(folder, windows, part):
     task = ppl_task(folder, windows=windows, part=part)
@@ -169,14 +174,14 @@ def test_sentences_run_once_in_batches_of_equal_length(folder, tmp_path, units):
 
 
 def test_halves_of_each_file(folder):
-    whole, first, second = (sts_task(folder, part=part) for part in evaluate.PARTS)
+    whole, first, second = (sts_task(folder, part=part) for part in PARTS)
     for (_, pairs), (_, low), (_, high) in zip(whole.files, first.files, second.files, strict=True):
         assert [*low, *high] == pairs and len(low) == len(pairs) // 2
     assert whole.unscored == 1 and whole.meta["pairs"] == 13
 
 
 def test_equal_cosines_rank_nothing():
-    assert evaluate._spearman([0.5, 0.5, 0.5], [1, 2, 3]) == 0
+    assert _spearman([0.5, 0.5, 0.5], [1, 2, 3]) == 0
 
 
 @given(st.lists(st.integers(1, 5)), st.integers(1, 6))
@@ -250,28 +255,27 @@ def test_changed_sources_do_not_take_old_results(folder, tmp_path, units, monkey
     task = ppl_task(folder)
     results(task, [STATIC], tmp_path)
     units.clear()
-    monkeypatch.setattr(evaluate, "source_digest", lambda *packages: "changed")
+    digest = sources.source_digest
+    changed = lambda *packages: "changed" if "hdl/spec" in packages else digest(*packages)  # noqa: E731
+    monkeypatch.setattr(sources, "source_digest", changed)
     results(task, [STATIC], tmp_path)
     assert {unit.algorithm for unit in units} == {STATIC}
+    units.clear()
+    monkeypatch.setattr(sources, "source_digest", lambda *packages: "other")
+    results(task, [STATIC], tmp_path)
+    assert {unit.algorithm for unit in units} == {None, STATIC}
+
+
+def test_a_worker_with_other_sources(folder, tmp_path):
+    (unit, *_) = evaluate._Point(ppl_task(folder), STATIC, tmp_path).units()
+    with pytest.raises(WorkerError, match="a worker has other sources than this process"):
+        computing.compute(dataclasses.replace(unit, sources="other"))
 
 
 def test_another_model_of_the_same_name(folder, tmp_path):
     task = dataclasses.replace(ppl_task(folder), model_digest="other")
     with pytest.raises(WorkerError, match=r"a worker has other weights of '.*llama' than this process"):
         results(task, [STATIC], tmp_path)
-
-
-def test_journal(tmp_path):
-    journal = Journal(tmp_path / "new" / "a.jsonl")
-    assert journal.read() == []
-    journal.append({"a": 1})
-    with journal.path.open("a") as file:
-        file.write('{"b"')
-    assert journal.read() == [{"a": 1}]
-    journal.append({"c": 2})
-    assert journal.read() == [{"a": 1}, {"c": 2}]
-    journal.replace([{"d": 3}])
-    assert journal.read() == [{"d": 3}]
 
 
 # Command line --------------------------------------------------------------------------------------------------
@@ -348,7 +352,7 @@ def never(monkeypatch):
     def compute(unit):
         raise AssertionError("computed")
 
-    monkeypatch.setattr(evaluate, "compute", compute)
+    monkeypatch.setattr(computing, "compute", compute)
 
 
 def fails(arguments, line, capsys):
@@ -410,7 +414,7 @@ def test_a_worker_that_differs_is_told(folder, capsys, monkeypatch):
     def compute(unit):
         raise WorkerError("a worker has other sources than this process")
 
-    monkeypatch.setattr(evaluate, "compute", compute)
+    monkeypatch.setattr(computing, "compute", compute)
     assert cli.main(ppl_arguments(folder)) == 1
     assert capsys.readouterr().err == "error: a worker has other sources than this process\n"
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from golden.host.algorithm import ALGORITHMS, Schedule
 from hdl.spec.config import PRESETS
 from sim.common.errors import UserError
-from sim.evaluate import evaluate, sweep
-from sim.evaluate.evaluate import PerplexityTask, WorkerError
+from sim.evaluate import evaluate, sweep, units
+from sim.evaluate.perplexity import PerplexityTask
 from sim.evaluate.sweep import FIELDS, Curve, draw, on_cores, pareto, points_of, read_fields
+from sim.evaluate.units import WorkerError
 from spatten import cli
 from tests.bench.tiny_models import save_tiny_causal
 
@@ -192,7 +193,7 @@ def test_a_sweep(folder, tmp_path, capsys):
 
 
 def test_an_interrupted_sweep_loses_no_finished_point(folder, tmp_path, monkeypatch, capsys):
-    compute, seen = evaluate.compute, []
+    compute, seen = units.compute, []
 
     def interrupted(unit):
         if len(seen) == 7:  # 2 of dense attention, and those of 2 and a half points
@@ -200,11 +201,11 @@ def test_an_interrupted_sweep_loses_no_finished_point(folder, tmp_path, monkeypa
         seen.append(unit)
         return compute(unit)
 
-    monkeypatch.setattr(evaluate, "compute", interrupted)
+    monkeypatch.setattr(units, "compute", interrupted)
     assert cli.main(arguments(folder, *VARIED, *OUT, "--workers", "1")) == 130
     assert len(entries(tmp_path)) == 2 and (tmp_path / "s.png").is_file()
     assert capsys.readouterr().err == "interrupted: 2 of 6 settings are finished; the same command goes on from here\n"
-    monkeypatch.setattr(evaluate, "compute", lambda unit: seen.append(unit) or compute(unit))
+    monkeypatch.setattr(units, "compute", lambda unit: seen.append(unit) or compute(unit))
     assert cli.main(arguments(folder, *VARIED, *OUT, "--workers", "1")) == 0
     assert len(seen) == 2 + 6 * 2 and len(entries(tmp_path)) == 6
 
@@ -225,7 +226,7 @@ def test_processes_of_this_machine(folder, tmp_path):
     algorithms = [ALGORITHMS["dense"]]
     here, there = (
         dict(evaluate.evaluate(task, algorithms, run, folder=tmp_path / name))[0]
-        for name, run in (("here", evaluate.compute_here), ("there", on_cores(1)))
+        for name, run in (("here", units.compute_here), ("there", on_cores(1)))
     )
     assert {**here, "seconds": 0} == {**there, "seconds": 0}
 
@@ -237,7 +238,7 @@ def test_all_cores_are_used(folder, monkeypatch, more, number):
     def cores(workers):
         def run(units):
             seen.append((workers, len(units)))
-            return evaluate.compute_here(units)
+            return units.compute_here(units)
 
         return run
 

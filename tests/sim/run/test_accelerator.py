@@ -7,8 +7,9 @@ import torch
 
 from golden.host.algorithm import Algorithm
 from golden.host.session import Session
-from golden.layers.layer import layer_jobs, run_layer
+from golden.layers.layer_job import layer_jobs
 from golden.layers.quantize import AttentionSettings
+from golden.layers.run_layer import run_layer
 from hdl.spec.config import PRESETS
 from sim.engine.engine import EngineError
 from sim.engine.registry import make_engine

@@ -1,37 +1,26 @@
+"""Descriptors, heads and ids that the host sends, and the planes that they name."""
+
 import dataclasses
 import random
 
-import numpy as np
 import pytest
 import torch
-from amaranth.hdl import signed
-from amaranth.lib import data
 
-from golden.layers.job import run_job
-from hdl.spec.config import PRESETS, Config
-from hdl.spec.payloads import job_descriptor, job_id_entry, job_output, job_probs
-from sim.common.packing import pack, unpack
-from sim.transport.jobs import ResultError, Unpacker, collect, pack_jobs, to_words
+from golden.layers.layer_job import layer_jobs
+from golden.layers.quantize import AttentionSettings
+from hdl.spec.config import PRESETS
+from hdl.spec.payloads import head_entry, job_descriptor, job_id_entry, layer_descriptor
+from sim.common.packing import unpack
 from sim.transport.memory import MemoryImage
+from sim.transport.pack import HOST_STREAMS, pack_jobs, pack_layers
 from tests.bench.jobs import random_job, random_jobs
+from tests.bench.layers import layer_of
 
 TINY = PRESETS["tiny"]
 
 
-def words_of(layout, items):
-    return np.stack([to_words(pack(layout, item), layout.size) for item in items])
-
-
-@pytest.mark.parametrize("config", PRESETS.values(), ids=list(PRESETS))
-def test_unpacker_equals_unpack(config: Config):
-    rng = random.Random(0)
-    odd = data.StructLayout({"a": 1, "b": signed(63), "c": data.ArrayLayout(signed(20), 7), "d": 33, "e": signed(1)})
-    for layout in (odd, job_output(config), job_probs(config)):
-        bits = [rng.getrandbits(layout.size) for _ in range(5)]
-        items = Unpacker(layout, np.stack([to_words(value, layout.size) for value in bits]))
-        for index, value in enumerate(bits):
-            for name, field in unpack(layout, value).items():
-                assert items[name][index].tolist() == field, name
+def unpacked(layout, words):
+    return [unpack(layout, int.from_bytes(row.tobytes(), "little")) for row in words]
 
 
 def jobs_with_lists():
@@ -137,71 +126,49 @@ def test_jobs_of_a_pair_must_fit(change, message):
         pack_jobs([first], TINY, MemoryImage(TINY))
 
 
-def streams(job, config, job_id=0):
-    """Items of the out and prob streams of a job, as good hardware may give them."""
-    result = run_job(job, config)
-    outs, lines = [], []
-    order = list(range(job.rows))
-    random.Random(0).shuffle(order)
-    for query in order:
-        values = result.out[query].tolist()
-        for start in range(0, job.dim, config.norm_lanes):
-            outs.append({
-                "job_id": job_id, "head": job.head, "query": query, "last": int(start + config.norm_lanes >= job.dim),
-                "second": int(result.flat[query]), "abs_sum": int(result.abs_sum[query]),
-                "values": (values[start : start + config.norm_lanes] + [0] * config.norm_lanes)[: config.norm_lanes],
-            })  # fmt: skip
-        length = int(job.mask()[query].sum())
-        for start in range(0, length, config.lanes):
-            probs = result.probs[query, start : min(start + config.lanes, length)].tolist()
-            lines.append({
-                "job_id": job_id, "head": job.head, "start": start, "a_count": len(probs), "b_count": 0,
-                "a_query": query, "b_query": 0,
-                "a_drop": 0, "b_drop": 0, "probs": (probs + [9] * config.lanes)[: config.lanes],
-            })  # fmt: skip
-    return outs, lines
+PROGRESSIVE = AttentionSettings(query_bits=8, key_bits=6, key_lsb_bits=4, value_bits=6)
 
 
-def collected(job, outs, lines, config=TINY, codes=(0,)):
-    return collect(
-        [job], [(0, job.head)], codes, words_of(job_output(config), outs), words_of(job_probs(config), lines), config
+def test_a_layer_with_its_heads_and_its_list():
+    layer = layer_of(
+        tokens=8, ids=[[0, 2, 5]], kv_heads=3, group=2, heads=[[1, 1, 0, 0, 0, 1]], settings=PROGRESSIVE, token_keep=2
     )
+    image = MemoryImage(TINY)
+    parts = layer_jobs(layer, 0, TINY)
+    items = pack_layers(parts, TINY, image)
+    assert tuple(items) == HOST_STREAMS and not len(items["job"])
+    (fields,) = unpacked(layer_descriptor(TINY), items["layer"])
+    assert (fields["num_heads"], fields["select"], fields["token_keep"], fields["job"]["list"]) == (3, 1, 2, 1)
+    assert lists_of(items["ids"], TINY) == [[0, 2, 5]]
+    heads = unpacked(head_entry(TINY), items["heads"])
+    assert [(head["head"], head["kv_head"], head["last"]) for head in heads] == [(0, 0, 0), (1, 0, 0), (5, 2, 1)]
+    assert [head["weight"] for head in heads] == layer.head_weight[0, [0, 1, 5]].tolist()
+    assert [head["importance"] for head in heads] == layer.head_importance[0, [0, 1, 5]].tolist()
+    for job, kv in zip(parts[0].jobs, parts[0].kv_heads, strict=True):
+        base = fields["job"]["key_lsb_base"] + kv * fields["key_lsb_stride"]
+        got = image.read(base, 8, 16, 4, signed=False, skew=(fields["job"]["skew"] + kv) % TINY.num_channels)
+        assert torch.equal(got, job.key & 15)
 
 
-@pytest.mark.parametrize("kind", ["summarization", "causal", "generation"])
-def test_collect(kind):
-    job = random_job(
-        TINY, random.Random(2), kind=kind, queries=3, keys=7, dim=48, group=1 if kind == "generation" else 2
-    )
-    outs, lines = streams(job, TINY)
-    lines.append(dict(lines[0], a_drop=1))
-    (result,) = collected(job, outs, lines)
-    want = run_job(job, TINY)
-    for field in ("out", "abs_sum", "flat", "probs"):
-        assert (getattr(result, field) == getattr(want, field)).all(), field
+def test_a_prompt_loads_its_list_before_its_dense_jobs():
+    parts = layer_jobs(layer_of(queries=5, tokens=5, causal=True), 0, TINY)
+    fields = unpacked(layer_descriptor(TINY), pack_layers(parts, TINY, MemoryImage(TINY))["layer"])
+    assert [(field["job"]["list"], field["num_heads"], field["select"]) for field in fields] == [(1, 0, 0), (0, 2, 1)]
+    wrong = dataclasses.replace(parts[1], ids=parts[0].ids, importance=parts[0].importance)
+    with pytest.raises(ValueError, match="layer 0: a list must come in a layer of its own before dense jobs"):
+        pack_layers([wrong], TINY, MemoryImage(TINY))
 
 
-def test_collect_tells_wrong_items():
-    job = random_job(TINY, random.Random(3), kind="summarization", queries=3, keys=7, dim=48, listed=False, group=1)
-    outs, lines = streams(job, TINY)
-    padded = [dict(out) for out in outs]
-    last = next(out for out in padded if out["last"])
-    beats = len(outs) // 3
-    doubled = outs[:beats] * 2 + outs[2 * beats :]
-    cases = [
-        (outs[1:], lines, "job 0: 35 output beats, expected 36"),
-        (outs[1:] + outs[:1], lines, "output rows are not runs of 12 beats"),
-        (doubled, lines, "is missing, others came twice"),
-        (outs, lines[1:], "0 probabilities, expected 1"),
-        (outs, [*lines, lines[0]], "2 probabilities, expected 1"),
-        (outs, [dict(lines[0], start=70), *lines], "key 71, which the job has not"),
-        (outs, [dict(lines[0], job_id=4), *lines], "probability items came with job id 4, a job that is unknown"),
-    ]
-    for bad_outs, bad_lines, message in cases:
-        with pytest.raises(ResultError, match=message):
-            collected(job, bad_outs, bad_lines)
-    with pytest.raises(ResultError, match="output items came with job id 0, a job that is unknown or refused"):
-        collected(job, outs, lines, codes=(2,))
-    last["last"] = 0
-    with pytest.raises(ResultError, match="the last one marked"):
-        collected(job, padded, lines)
+def test_jobs_of_a_layer_must_fit():
+    (part,) = layer_jobs(layer_of(tokens=5), 0, TINY)
+    for change in ({"pair": 1}, {"skew": 1}):
+        jobs = [part.jobs[0], dataclasses.replace(part.jobs[1], **change)]
+        with pytest.raises(ValueError, match="layer 0: pair must be 0, and skew the same in all jobs of a layer"):
+            pack_layers([dataclasses.replace(part, jobs=jobs)], TINY, MemoryImage(TINY))
+
+
+def test_fields_of_a_layer_to_send_as_they_are():
+    (part,) = layer_jobs(layer_of(tokens=5), 0, TINY)
+    items = pack_layers([part], TINY, MemoryImage(TINY), {0: {"dim": 17, "num_heads": 9, "ids": [3, 3]}})
+    (fields,) = unpacked(layer_descriptor(TINY), items["layer"])
+    assert (fields["job"]["dim"], fields["num_heads"]) == (17, 9) and lists_of(items["ids"], TINY) == [[3, 3]]

@@ -1,0 +1,57 @@
+"""Errors of what a session is given: shapes, heads that the hardware does not have, values that are no numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from golden.host.state import SessionState
+from hdl.spec.config import Config
+
+__all__ = ["check_continues", "check_heads", "check_shapes", "finite"]
+
+
+def check_heads(config: Config, heads: int, kv_heads: int, dim: int) -> None:
+    """ValueError if ``config`` does not serve a layer of such heads."""
+    if dim not in config.dims:
+        raise ValueError(f"head dimension must be one of {config.dims} ({config.name}), not {dim}")
+    if heads > config.max_heads:
+        raise ValueError(f"heads must be at most {config.max_heads} ({config.name}), not {heads}")
+    if heads // kv_heads > config.max_group:
+        raise ValueError(
+            f"heads that share a K/V head must be at most {config.max_group} ({config.name}), not {heads // kv_heads}"
+        )
+
+
+def check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """ValueError unless they are (B, H, q, D), (B, K, n, D) and (B, K, n, D), H a multiple of K, none empty."""
+    fits = query.dim() == 4 and key.dim() == 4 and key.shape == value.shape
+    if not fits or key.shape[::3] != query.shape[::3] or query.shape[1] % key.shape[1] or not query.numel():
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, key, value))
+        raise ValueError(f"query, key, value must be (batch, heads, tokens, D) that fit, not {shapes}")
+
+
+def check_continues(state: SessionState, layer: int, query: Tensor, key: Tensor, causal: bool) -> None:
+    """ValueError if a layer's operands do not go on with the sequences as they began."""
+    if query.shape[0] != state.batch or causal != state.causal:
+        raise ValueError(f"batch must be the {state.batch} sequences that began: clear the session for others")
+    if layer == 0 and not causal:
+        raise ValueError("an encoder must run its layers once a sequence: clear the session for another")
+    if layer == 0 and key.shape[2] != 1:
+        raise ValueError(f"tokens after the prompt must come one at a time, not {key.shape[2]}")
+    expected = state.queries if causal else state.ids.shape[1]
+    if layer and key.shape[2] != expected:
+        raise ValueError(f"layer {layer} must get {expected} tokens, as many as survive, not {key.shape[2]}")
+
+
+def finite(tensor: Tensor, owner: str, name: str) -> Tensor:
+    """The tensor (B, heads, …) in float64; ValueError that names the first head with a value that is no number."""
+    tensor = tensor.detach().double()
+    bad = ~torch.isfinite(tensor)
+    if bad.any():
+        head = int(bad.any(-1).any(-1).any(0).nonzero()[0])
+        part = bad[:, head]
+        raise ValueError(
+            f"{owner} {head} {name} must be finite, not NaN or infinite in {int(part.sum())} of {part.numel()} elements"
+        )
+    return tensor
