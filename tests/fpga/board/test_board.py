@@ -29,8 +29,11 @@ from sim.engine.registry import make_engine
 from sim.run.request import RunRequest
 from sim.run.run import run_command
 from spatten.cli import main
+from spatten.engines import register_boards
 from tests.bench.jobs import random_jobs
 from tests.bench.tiny_models import save_tiny_bert
+
+register_boards()  # as the command line does
 
 TINY = PRESETS["tiny"]
 ONE_CHANNEL = dataclasses.replace(TINY, name="tiny-sdram", num_channels=1)

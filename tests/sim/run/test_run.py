@@ -22,8 +22,11 @@ from sim.common.settings import Settings
 from sim.engine.engine import EngineError
 from sim.run.request import METRICS, RunRequest
 from sim.run.run import run_command, write_json
+from spatten.engines import register_boards
 from tests.bench.golden_chip import GoldenChip
 from tests.bench.tiny_models import LLAMA, SIZES, save_tiny_bert, save_tiny_causal
+
+register_boards()  # as the command line does
 
 TEXT = "w o r d s"
 TOKENS = 7
