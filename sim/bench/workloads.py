@@ -15,8 +15,12 @@ from sim.bench.record import Record
 from sim.engine.engine import RunResult
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
-from sim.model.model import predict, shapes_of
-from sim.workload.workload import Workload, WorkloadResult, bert_workload, csv_workload, run_workload
+from sim.model.model import predict
+from sim.model.shape import shapes_of
+from sim.workload.generation import csv_workload
+from sim.workload.run import WorkloadResult, run_workload
+from sim.workload.shape import bert_workload
+from sim.workload.workload import Workload
 
 __all__ = ["bench_workloads", "crossbar_jobs", "data_folder"]
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hdl.spec.config import Config
-from sim.engine.hbm2 import HBM2Channel, NativeChannel, build_library, drive
+from sim.engine.hbm2 import HBM2Channel, drive
+from sim.engine.hbm2_native import NativeChannel, build_library
 from sim.engine.timing import MemoryTiming
 
 __all__ = ["deliverable_cycles"]

@@ -412,7 +412,7 @@ void spatten_set_ideal(void* s, int channel, uint32_t latency, uint32_t depth, u
     static_cast<Simulation*>(s)->set_ideal(channel, latency, depth, threshold, seed);
 }
 
-// The table of HBM2Timing in sim/engine/hbm2.py; 0: it has another number of parameters here.
+// The table of HBM2Timing in sim/engine/hbm2_timing.py; 0: it has another number of parameters here.
 int spatten_set_hbm2(void* s, int channel, const uint32_t* values, uint64_t count) {
     return static_cast<Simulation*>(s)->set_hbm2(channel, values, count);
 }

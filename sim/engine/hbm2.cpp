@@ -1,4 +1,4 @@
-// C interface of the HBM2 channel alone, for sim/engine/hbm2.py.
+// C interface of the HBM2 channel alone, for sim/engine/hbm2_native.py.
 
 #include "hbm2.hpp"
 

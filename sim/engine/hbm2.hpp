@@ -29,7 +29,7 @@ public:
 
 namespace hbm2 {
 
-// The table of sim/engine/hbm2.py, in its order.
+// The table of sim/engine/hbm2_timing.py, in its order.
 struct Timing {
     uint32_t pseudo_channels, bank_groups, banks, page_bytes, burst_bytes, group_interleave;
     uint32_t tBL, tCL, tCWL, tRCDRD, tRCDWR, tRP, tRAS, tRC, tRTP, tWR, tCCDS, tCCDL, tRRDS, tRRDL, tFAW;

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hdl.spec.config import Config
-from sim.engine.hbm2 import HBM2
+from sim.engine.hbm2_timing import HBM2
 
 __all__ = ["export_ramulator"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sim.engine.hbm2 import HBM2, HBM2Timing
+from sim.engine.hbm2_timing import HBM2, HBM2Timing
 
 __all__ = ["MEMORY_MODES", "MemoryTiming", "mix", "stall_threshold", "willing"]
 

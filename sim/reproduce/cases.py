@@ -10,8 +10,9 @@ import numpy as np
 from golden.host.algorithm import ALGORITHMS, Algorithm
 from golden.layers.quantize import keep_count
 from hdl.spec.config import Config
-from sim.model.model import Shape
-from sim.workload.workload import COLUMNS, Row, layout_of
+from sim.model.shape import Shape
+from sim.workload.layout import layout_of
+from sim.workload.rows import COLUMNS, Row
 
 __all__ = [
     "DIM",
@@ -131,7 +132,7 @@ def _static(row: Row, *, head: int, keys: int) -> Row:
 
 
 def rows_csv(rows: Sequence[Row]) -> str:
-    """Rows in the authors' format, as :func:`sim.workload.workload.read_csv` takes them."""
+    """Rows in the authors' format, as :func:`sim.workload.rows.read_csv` takes them."""
     lines = [",".join(COLUMNS)]
     for row in rows:
         fields = {

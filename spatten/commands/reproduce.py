@@ -35,7 +35,8 @@ def reproduce(
     from sim.common.errors import UserError
     from sim.common.errors import UserError as OptionError
     from sim.engine.engine import EngineError
-    from sim.reproduce.reproduce import ENGINES, FIGURES, Lab
+    from sim.reproduce.lab import ENGINES, Lab
+    from sim.reproduce.reproduce import FIGURES
     from sim.workload.workload import WorkloadError
 
     chosen = list(FIGURES) if not names or "all" in names else list(dict.fromkeys(names))

@@ -14,7 +14,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from hdl.spec.config import Config
-    from sim.workload.workload import Workload, WorkloadResult
+    from sim.workload.run import WorkloadResult
+    from sim.workload.workload import Workload
 
 __all__ = ["workload"]
 
@@ -133,7 +134,8 @@ def _make(
     file: Path | None, shape: str | None, config: Config, of_shape: dict[str, Any], of_file: dict[str, Any], seed: int
 ) -> Workload:
     from sim.common.errors import UserError
-    from sim.workload.workload import bert_workload, csv_workload, parse_lengths
+    from sim.workload.generation import csv_workload
+    from sim.workload.shape import bert_workload, parse_lengths
 
     if seed < 0:
         raise UserError(f"--seed must be at least 0, not {seed}")
@@ -160,7 +162,7 @@ def _run(
 ) -> WorkloadResult:
     from sim.engine.ramulator import export_ramulator
     from sim.engine.registry import make_engine
-    from sim.workload.workload import run_workload
+    from sim.workload.run import run_workload
 
     def save(run: Any) -> None:
         if ramulator is not None:

@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from hdl.spec.config import PRESETS
-from sim.engine import hbm2
+from sim.engine import deliverable, hbm2_native
 from sim.engine.deliverable import deliverable_cycles
-from sim.engine.hbm2 import HBM2Channel, HBM2Timing, NativeChannel, build_library, drive
+from sim.engine.hbm2 import HBM2Channel, drive
+from sim.engine.hbm2_native import NativeChannel, build_library
+from sim.engine.hbm2_timing import HBM2Timing
 from sim.engine.ramulator import export_ramulator
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
@@ -385,7 +387,7 @@ def test_build_error(monkeypatch, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
     (tmp_path / "wrong.cpp").write_text("int f( {")
-    monkeypatch.setattr(hbm2, "_SOURCES", [tmp_path / "wrong.cpp"] * 2)
+    monkeypatch.setattr(hbm2_native, "_SOURCES", [tmp_path / "wrong.cpp"] * 2)
     with pytest.raises(RuntimeError, match=r"(?s)g\+\+ failed with exit status 1:.*wrong.cpp"):
         build_library(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -486,7 +488,7 @@ def test_deliverable(library, monkeypatch):
     native = deliverable_cycles(streams, timing, PAPER)
     ends = [drive(HBM2Channel(timing.hbm2, index, 32), words.tolist())[1] for index, words in enumerate(streams)]
     assert native == max(ends[0][-1], ends[2][-1]) + 1
-    monkeypatch.setattr(hbm2.shutil, "which", lambda name: None)
+    monkeypatch.setattr(deliverable.shutil, "which", lambda name: None)
     assert deliverable_cycles(streams, timing, PAPER) == native
     assert deliverable_cycles([np.zeros(0, "<u4")], timing, PAPER) == deliverable_cycles([], timing, PAPER) == 0
     with pytest.raises(ValueError, match=r"stall must be 0 for deliverable cycles, not 0\.5"):

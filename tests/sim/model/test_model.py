@@ -15,7 +15,12 @@ from hdl.spec.config import PRESETS
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 from sim.engine.verilator import available
-from sim.model.model import Shape, _Channels, _Pages, _Planes, latencies, predict, shapes_of, topk_cycles
+from sim.model.channels import Channels, Planes
+from sim.model.latencies import latencies
+from sim.model.model import predict
+from sim.model.pages import Pages
+from sim.model.shape import Shape, shapes_of
+from sim.model.topk import topk_cycles
 from tests.bench.jobs import random_job
 
 PAPER, TINY = PRESETS["paper"], PRESETS["tiny"]
@@ -45,22 +50,22 @@ def test_latencies_are_those_of_the_components(config):
 
 def test_neighbours_share_words():
     # 64 elements of 6 bits: 1.5 words of 256 bits. Rows 0 and 16 lie in channel 0, words 0-1 and 1-2.
-    planes = _Planes(PAPER)
+    planes = Planes(PAPER)
     rows = np.array([0, 1, 16, 49])  # row 49: words 4-5 of channel 1, nothing shared
     demand = planes.of_rows(rows, 0, 384, 1)
     assert demand.words == 7 and demand.cycles.tolist() == [3, 4] + 14 * [0]
     assert planes.of_rows(rows, 3, 384, 1).cycles.tolist() == [0, 0, 0, 3, 4] + 11 * [0]
-    assert _Planes(PAPER, 1.5).of_rows(rows, 0, 384, 1).cycles[:2].tolist() == [4.5, 6]
+    assert Planes(PAPER, 1.5).of_rows(rows, 0, 384, 1).cycles[:2].tolist() == [4.5, 6]
 
 
 def test_slices_limit_a_channel():
     # 16 elements of 4 bits: four rows in a word, which are four slices.
-    demand = _Planes(PAPER).of_rows(np.arange(64), 0, 64, 1)
+    demand = Planes(PAPER).of_rows(np.arange(64), 0, 64, 1)
     assert demand.words == 16 and demand.cycles.tolist() == [4] * 16
 
 
 def test_urgent_words_delay_loads():
-    channels = _Channels(dataclasses.replace(PAPER, num_channels=1))
+    channels = Channels(dataclasses.replace(PAPER, num_channels=1))
     assert channels.load(0, np.array([10.0]))[1] == 10
     assert channels.fetch(15, np.array([4.0])) == 19
     begin, end = channels.load(12, np.array([10.0]))
@@ -69,13 +74,13 @@ def test_urgent_words_delay_loads():
 
 
 def test_urgent_words_in_an_idle_channel_delay_nothing():
-    channels = _Channels(dataclasses.replace(PAPER, num_channels=1))
+    channels = Channels(dataclasses.replace(PAPER, num_channels=1))
     channels.fetch(0, np.array([4.0]))
     assert channels.load(20, np.array([10.0]))[1] == 30
 
 
 def test_regions_are_runs_of_pages():
-    pages = _Pages(4, 100)
+    pages = Pages(4, 100)
     assert pages.take(150, 0) == (0.0, slice(0, 2))
     assert pages.take(100, 0) == (0.0, slice(2, 3))
     assert pages.take(101, 5) is None  # two in a row are never free as far as is known
@@ -123,7 +128,7 @@ def test_flat_rows_read_lsbs_and_compute_again():
 
 def test_lsbs_come_ahead_behind_a_flat_row():
     shapes = generation(count=3)
-    alone = _Planes(PAPER).of_rows(np.arange(200), 0, 256, 1).words
+    alone = Planes(PAPER).of_rows(np.arange(200), 0, 256, 1).words
     assert predict(shapes, PAPER).work["key_lsb_words"] == 0
     shapes[0] = dataclasses.replace(shapes[0], flat_rows=1)
     # The second row is read when the first one is decided, and is itself not flat.

@@ -9,12 +9,15 @@ import torch
 from distributed import Client, LocalCluster
 
 from hdl.spec.config import PRESETS
-from sim.reproduce import published, reproduce
+from sim.reproduce import fig20, lab as labs, published, timing
 from sim.reproduce.cases import bert_case, generation_case, rows_csv, steps_of, synthetic_rows
 from sim.reproduce.figures import Entry, Figure, figure_png, page_of, table_csv
-from sim.reproduce.reproduce import FIGURES, Lab, Point
+from sim.reproduce.entries import BERT_TOKENS
+from sim.reproduce.lab import Lab, Point
+from sim.reproduce.reproduce import FIGURES
 from sim.reproduce.torch_timing import KERNELS, Timing, _matmul, devices, time_generation, time_summarization
-from sim.workload.workload import read_csv
+from sim.workload.rows import read_csv
+from sim.workload.workload import Workload
 from spatten import cli
 
 PAPER = PRESETS["paper"]
@@ -29,14 +32,14 @@ def rows():
 def lab(rows):
     lab = Lab(rows=rows, workload="one token", runs=1, progress=lambda text: None)
     lab._timings["gpt2", 0] = [timed("matmul", 2e-3)]
-    for tokens in reproduce.BERT_TOKENS:
+    for tokens in BERT_TOKENS:
         lab._timings["bert", tokens] = [timed("matmul", 5e-3)]
     return lab
 
 
 @pytest.fixture(autouse=True)
 def one_token(rows, monkeypatch):
-    monkeypatch.setattr(reproduce, "synthetic_rows", lambda: rows)
+    monkeypatch.setattr(timing, "synthetic_rows", lambda: rows)
 
 
 def timed(kernel, seconds):
@@ -201,7 +204,7 @@ def test_measured_points_join_the_modelled_ones(rows, monkeypatch):
 
     lab = Lab(rows=rows, workload="one token", engine="verilator", progress=lambda text: None)
     monkeypatch.setattr(lab, "_run", lambda workload, config: asked.append((workload.name, config.name)) or Run())
-    monkeypatch.setattr(reproduce, "csv_workload", lambda path, config: reproduce.Workload(name="", jobs=[], tokens=[]))
+    monkeypatch.setattr(labs, "csv_workload", lambda path, config: Workload(name="", jobs=[], tokens=[]))
     figures = {name: FIGURES[name](lab) for name in ("fig18", "fig19a", "fig19b", "fig20", "table3")}
     for figure in figures.values():
         measured = [entry for entry in figure.entries if entry.kind == "measured"]
@@ -275,7 +278,7 @@ def test_command_writes_tables_images_and_a_page(rows, capsys, tmp_path, monkeyp
 
 
 def test_folder_of_data_gives_the_workload(rows, tmp_path, monkeypatch):
-    file = tmp_path / reproduce.WORKLOAD
+    file = tmp_path / labs.WORKLOAD
     file.parent.mkdir()
     file.write_text(rows_csv(rows))
     monkeypatch.setenv("SPATTEN_DATA", str(tmp_path))

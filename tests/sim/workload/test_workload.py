@@ -13,16 +13,12 @@ from sim.engine import registry as engines
 from sim.engine.engine import EngineError, RunResult
 from sim.engine.timing import MemoryTiming
 from sim.transport.memory import ImageError
-from sim.workload.workload import (
-    COLUMNS,
-    WorkloadError,
-    bert_workload,
-    csv_workload,
-    layout_of,
-    parse_lengths,
-    read_csv,
-    run_workload,
-)
+from sim.workload.generation import csv_workload
+from sim.workload.layout import layout_of
+from sim.workload.rows import COLUMNS, read_csv
+from sim.workload.run import run_workload
+from sim.workload.shape import bert_workload, parse_lengths
+from sim.workload.workload import WorkloadError
 from spatten import cli
 
 TINY, PAPER = PRESETS["tiny"], PRESETS["paper"]
