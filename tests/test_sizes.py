@@ -70,24 +70,6 @@ EXCEPTIONS: dict[str, str] = {
     # hdl/topk/quick_select.py
     "hdl/topk/quick_select.py": "not split yet",
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",
-    # sim/engine/hbm2.py
-    "sim/engine/hbm2.py": "not split yet",
-    # sim/model/model.py
-    "sim/model/model.py": "not split yet",
-    "sim/model/model.py:_Machine": "not split yet",
-    # sim/reproduce/reproduce.py
-    "sim/reproduce/reproduce.py": "not split yet",
-    "sim/reproduce/reproduce.py:fig18": "not split yet",
-    "sim/reproduce/reproduce.py:fig19a": "not split yet",
-    "sim/reproduce/reproduce.py:fig20": "not split yet",
-    "sim/reproduce/reproduce.py:table3": "not split yet",
-    # sim/run/page.py
-    "sim/run/page.py": "not split yet",
-    # sim/workload/workload.py
-    "sim/workload/workload.py": "not split yet",
-    "sim/workload/workload.py:_generation_jobs": "not split yet",
-    "sim/workload/workload.py:bert_workload": "not split yet",
-    "sim/workload/workload.py:run_workload": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
     "spatten/commands/reproduce.py:reproduce": "not split yet",

@@ -20,6 +20,8 @@ class Told:
     """name on the command line, if it is not the field's"""
     argument: bool = False
     """has no option there, but a place"""
+    metavar: str = ""
+    """of that place, if it is not the field's name"""
 
 
 def option_of(field: str) -> str:

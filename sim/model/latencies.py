@@ -25,13 +25,13 @@ __all__ = [
     "FLIGHT",
     "LOADER",
     "LSB_LOADS",
-    "Latencies",
     "OFFER",
     "RELEASE",
     "REQUEST",
     "ROWS_BEFORE",
     "TAP",
     "WAITING_LINES",
+    "Latencies",
     "latencies",
 ]
 

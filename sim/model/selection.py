@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import random
 
+from golden.datapath.topk import quick_select_cycles
 from sim.model.in_flight import Pass
 from sim.model.latencies import ENGINE_AHEAD, ENGINE_LINES, ENGINE_SORT, TAP, WAITING_LINES
 from sim.model.shape import Shape
 from sim.model.sizes import Sizes
-from sim.model.topk import topk_cycles
 
-__all__ = ["Selection"]
+__all__ = ["Selection", "topk_cycles"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,3 +106,17 @@ class Selection:
         self._loaded = [time - row.rest for time in self._free]
         self._next = 0
         return first, last, max(end, taken - tap - WAITING_LINES)
+
+
+def topk_cycles(keys: int, keep: int, parallelism: int) -> float:
+    """Cycles of a quick-select engine from a row's first line to its threshold, for normal scores: a mean."""
+    step = 1 << max(0, keys.bit_length() - 6)  # neighbouring lengths share a mean
+    rounded = max(1, round(keys / step)) * step
+    return _topk_mean(rounded, max(1, round(keep * rounded / keys)), parallelism)
+
+
+@functools.lru_cache(maxsize=4096)
+def _topk_mean(keys: int, keep: int, parallelism: int) -> float:
+    rng = random.Random(keys * 4099 + keep)
+    rows = [[round(rng.gauss(0, 1 << 20)) for _ in range(keys)] for _ in range(max(8, 4096 // keys))]
+    return sum(quick_select_cycles(row, keep, parallelism) for row in rows) / len(rows)

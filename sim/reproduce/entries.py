@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hdl.spec.config import Config
-from hdl.spec.presets import PRESETS
+from hdl.spec.config import PRESETS, Config
 from sim.model.model import Prediction
 from sim.reproduce.cases import Case
 from sim.reproduce.figures import Entry

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdl.spec.config import Config
-from hdl.spec.presets import PRESETS
+from hdl.spec.config import PRESETS, Config
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 from sim.model.model import Prediction, predict

@@ -7,75 +7,74 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
+from sim.common.errors import UserError
+from sim.reproduce.request import ReproduceRequest
+from spatten.commands.request import takes
+
+if TYPE_CHECKING:
+    from sim.reproduce.lab import Lab
+
 __all__ = ["reproduce"]
 
 
-def reproduce(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="fig18, fig19a, fig19b, fig20, table3, timing, all.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the files.")] = Path("build/reproduce"),
-    engine: Annotated[
-        str, typer.Option("--engine", help="model, or verilator: measured points, too, at the presets.")
-    ] = "model",
-    workload: Annotated[
-        Path | None, typer.Option("--workload", help="GPT-2 rows in the authors' CSV; default see docs/reproduce.md.")
-    ] = None,
-    fpga_mhz: Annotated[float | None, typer.Option("--fpga-mhz", help="Clock of preset ulx3s, for its times.")] = None,
-    runs: Annotated[int, typer.Option("--runs", help="Of each timing of PyTorch.")] = 20,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes of a sweep; default one a core.")] = None,
-    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Of dask, such as tcp://host:8786.")] = None,
-) -> None:
+@takes(ReproduceRequest)
+def reproduce(request: ReproduceRequest) -> None:
     """Draw the paper's figures with this machine's numbers beside the published ones."""
-    from sim.common.errors import UserError
-    from sim.common.errors import UserError as OptionError
     from sim.engine.engine import EngineError
-    from sim.reproduce.lab import ENGINES, Lab
-    from sim.reproduce.reproduce import FIGURES
+    from sim.reproduce.lab import Lab
     from sim.workload.workload import WorkloadError
 
-    chosen = list(FIGURES) if not names or "all" in names else list(dict.fromkeys(names))
-    for name in names or []:
-        if name not in (*FIGURES, "all"):
-            raise UserError(f"NAME must be one of {', '.join(FIGURES)}, all; not {name!r}")
-    if engine not in ENGINES:
-        raise UserError(f"--engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-    if fpga_mhz is not None and not 0 < fpga_mhz <= 10_000:
-        raise UserError(f"--fpga-mhz must be above 0 and at most 10000, not {fpga_mhz:g}")
-    if runs < 1:
-        raise UserError(f"--runs must be at least 1, not {runs}")
-    if workers is None:
-        workers = len(os.sched_getaffinity(0))
-    if workers < 1:
-        raise UserError(f"--workers must be at least 1, not {workers}")
-    _check_folder(out)
-    console = Console(stderr=True)
+    names, options = _names(request), _options(request)
+    _check_folder(request.out)
     try:
         with contextlib.ExitStack() as stack:
-            client = None
-            if scheduler is not None:
+            if request.scheduler is not None:
                 from sim.evaluate.sweep import connect
 
-                client = stack.enter_context(connect(scheduler))
-            options = {"engine": engine, "fpga_mhz": fpga_mhz, "workers": workers, "client": client, "runs": runs}
-            with console.status("reproduce") as status:
-                lab = Lab.open(workload, **options, progress=status.update)
-                _write(chosen, out, lab)
-    except (OptionError, WorkloadError) as error:
+                options["client"] = stack.enter_context(connect(request.scheduler))
+            status = stack.enter_context(Console(stderr=True).status("reproduce"))
+            _write(names, request.out, Lab.open(request.workload, **options, progress=status.update))
+    except WorkloadError as error:
         raise UserError(str(error)) from None
     except (EngineError, RuntimeError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def _check_folder(out: Path) -> None:
-    from sim.common.errors import UserError
+def _names(request: ReproduceRequest) -> list[str]:
+    """Figures to draw, each once."""
+    from sim.reproduce.reproduce import FIGURES
 
+    for name in request.names or []:
+        if name not in (*FIGURES, "all"):
+            raise UserError(f"NAME must be one of {', '.join(FIGURES)}, all; not {name!r}")
+    return list(FIGURES) if not request.names or "all" in request.names else list(dict.fromkeys(request.names))
+
+
+def _options(request: ReproduceRequest) -> dict[str, Any]:
+    """Arguments of the lab."""
+    from sim.reproduce.lab import ENGINES
+
+    if request.engine not in ENGINES:
+        raise UserError(f"--engine must be one of {', '.join(ENGINES)}, not {request.engine!r}")
+    mhz, workers = request.fpga_mhz, request.workers
+    if mhz is not None and not 0 < mhz <= 10_000:
+        raise UserError(f"--fpga-mhz must be above 0 and at most 10000, not {mhz:g}")
+    if request.runs < 1:
+        raise UserError(f"--runs must be at least 1, not {request.runs}")
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1, not {workers}")
+    return {"engine": request.engine, "fpga_mhz": mhz, "workers": workers, "runs": request.runs}
+
+
+def _check_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,7 +83,7 @@ def _check_folder(out: Path) -> None:
         raise UserError(f"--out must be a writable folder, not {str(out)!r}")
 
 
-def _write(names: Sequence[str], out: Path, lab) -> None:
+def _write(names: Sequence[str], out: Path, lab: Lab) -> None:
     """NAME.csv and NAME.png of each figure as soon as it is made, index.html at the end."""
     from sim.common.files import write_bytes, write_text
     from sim.common.revision import revision

@@ -53,7 +53,7 @@ def _parameters(kind: type) -> Iterator[inspect.Parameter]:
             yield from _parameters(annotation)  # type: ignore[arg-type]
             continue
         text = told.help or None
-        place = typer.Argument(help=text) if told.argument else None
+        place = typer.Argument(help=text, metavar=told.metavar or None) if told.argument else None
         option = typer.Option(option_of(told.option or field.name), help=text)
         annotated = Annotated[annotation, place or option]
         keyword = inspect.Parameter.KEYWORD_ONLY

@@ -4,181 +4,138 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sim.common.console import console_of
+from sim.common.errors import UserError
+from sim.common.files import check_writable, write_text
+from sim.common.settings import option_of
+from sim.workload.request import OF_FILE, OF_SHAPE, SHAPES, WorkloadRequest
+from spatten.commands.preset import load_config
+from spatten.commands.request import takes
+
 if TYPE_CHECKING:
     from hdl.spec.config import Config
+    from sim.engine.timing import MemoryTiming
     from sim.workload.run import WorkloadResult
     from sim.workload.workload import Workload
 
 __all__ = ["workload"]
 
-SHAPES = ("bert",)
 
-
-def workload(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE.csv]", help="Rows in the authors' format.")] = None,
-    shape: Annotated[str | None, typer.Option("--shape", help="bert, in place of a file.")] = None,
-    tokens: Annotated[
-        str | None, typer.Option("--tokens", help="Of a shape: L, L,L,… or A-B (random lengths); default 128.")
-    ] = None,
-    sequences: Annotated[int | None, typer.Option("--sequences", help="Random lengths of A-B; default 16.")] = None,
-    heads: Annotated[int | None, typer.Option("--heads", help="Of a shape; default 12.")] = None,
-    layers: Annotated[int | None, typer.Option("--layers", help="Of a shape; default 12.")] = None,
-    dim: Annotated[int | None, typer.Option("--dim", help="Of a shape; default 64.")] = None,
-    preset: Annotated[
-        str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")
-    ] = "paper",
-    memory: Annotated[str, typer.Option("--memory", help="ideal or hbm2.")] = "ideal",
-    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many rows of the file.")] = None,
-    query_bits: Annotated[
-        int | None, typer.Option("--query-bits", help="Of all queries, whatever the file says.")
-    ] = None,
-    pair: Annotated[
-        bool | None, typer.Option("--pair/--no-pair", help="Join heads of a file in memory; default where it can be.")
-    ] = None,
-    check: Annotated[int, typer.Option("--check", help="Compare each so many-th row with golden (1: all).")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Of the data.")] = 0,
-    engine: Annotated[str, typer.Option("--engine", help="verilator or pysim.")] = "verilator",
-    json_path: Annotated[Path | None, typer.Option("--json", help="Figures.")] = None,
-    ramulator: Annotated[Path | None, typer.Option("--ramulator", help="Trace of the words read.")] = None,
-) -> None:
+@takes(WorkloadRequest)
+def workload(request: WorkloadRequest) -> None:
     """Run a workload and compare its cycles with the physical limit, its results with golden."""
-    from sim.common.errors import UserError
-    from sim.common.files import write_text
     from sim.engine.engine import EngineError
     from sim.transport.memory import ImageError
-    from spatten.commands.preset import load_config
 
-    config = load_config(preset)
-    of_shape = {"tokens": tokens, "sequences": sequences, "heads": heads, "layers": layers, "dim": dim}
-    of_file = {"limit": limit, "query_bits": query_bits, "pair": pair}
+    config = load_config(request.preset)
     try:
-        _check(file, shape, of_shape, of_file, {"limit": limit, "check": check})
-        timing = _timing(memory, engine, config)
-        _check_files(json_path, ramulator)
+        _check(request)
+        timing = _timing(request, config)
         with Console(stderr=True).status("workload"):
-            made = _make(file, shape, config, of_shape, of_file, seed)
+            made = _make(request, config)
     except ValueError as error:
         raise UserError(str(error)) from None
     try:
-        result = _run(made, config, engine, timing, check, ramulator)
+        result = _run(made, request, config, timing)
     except ImageError as error:
-        raise UserError(f"--preset {preset}: {error}") from None
+        raise UserError(f"--preset {request.preset}: {error}") from None
     except EngineError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    figures = _figures(result, seed)
-    _print(Console(), result)
-    if json_path is not None:
-        write_text(json_path, json.dumps(figures, indent=2) + "\n")
-        typer.echo(f"{json_path}")
-    if ramulator is not None:
-        typer.echo(f"{ramulator}")
+    _print(console_of(), result)
+    if request.json_path is not None:
+        write_text(request.json_path, json.dumps(_figures(result, request.seed), indent=2) + "\n")
+        typer.echo(f"{request.json_path}")
+    if request.ramulator is not None:
+        typer.echo(f"{request.ramulator}")
     raise typer.Exit(1 if result.mismatches else 0)
 
 
 # What is asked for ---------------------------------------------------------------------------------------------
 
 
-def _check(
-    file: Path | None, shape: str | None, of_shape: dict[str, Any], of_file: dict[str, Any], counts: dict[str, Any]
-) -> None:
-    from sim.common.errors import UserError
-
+def _check(request: WorkloadRequest) -> None:
+    """Do the options fit each other, and can the files be written?"""
+    file, shape = request.file, request.shape
     if (file is None) == (shape is None):
         raise UserError(f"FILE.csv or --shape must be given, not {'none' if file is None else 'both'} of them")
     if shape is not None and shape not in SHAPES:
         raise UserError(f"--shape must be {' or '.join(SHAPES)}, not {shape!r}")
-    idle, other = (of_shape, "--shape") if shape is None else (of_file, "FILE.csv")
-    for name, value in idle.items():
-        if value is not None:
-            option = "--pair/--no-pair" if name == "pair" else f"--{name.replace('_', '-')}"
+    idle, other = (OF_SHAPE, "--shape") if shape is None else (OF_FILE, "FILE.csv")
+    for name in idle:
+        if getattr(request, name) is not None:
+            option = "--pair/--no-pair" if name == "pair" else option_of(name)
             raise UserError(f"{option} must come with {other} only")
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, not {value}")
+    for name, least in (("limit", 1), ("check", 1), ("sequences", 1), ("seed", 0)):
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise UserError(f"{option_of(name)} must be at least {least}, not {value}")
+    for option, path in (("--json", request.json_path), ("--ramulator", request.ramulator)):
+        if path is not None:
+            check_writable(option, path)
 
 
-def _timing(memory: str, engine: str, config: Config) -> Any:
-    from sim.common.errors import UserError
+def _timing(request: WorkloadRequest, config: Config) -> MemoryTiming:
     from sim.common.options import naming
     from sim.engine.registry import SIMULATORS
     from sim.engine.timing import MemoryTiming
 
-    if engine not in SIMULATORS:
-        raise UserError(f"--engine must be one of {', '.join(SIMULATORS)}, not {engine!r}")
+    if request.engine not in SIMULATORS:
+        raise UserError(f"--engine must be one of {', '.join(SIMULATORS)}, not {request.engine!r}")
     with naming(["mode"]):
-        timing = MemoryTiming(mode=memory)
-    if memory == "hbm2":
+        timing = MemoryTiming(mode=request.memory)
+    if timing.mode == "hbm2":
         with naming([], f"--preset {config.name}"):
             timing.hbm2.check_word(config.channel_width)
     return timing
 
 
-def _check_files(json_path: Path | None, ramulator: Path | None) -> None:
-    from sim.common.files import check_writable
-
-    for option, path in (("--json", json_path), ("--ramulator", ramulator)):
-        if path is not None:
-            check_writable(option, path)
-
-
-def _make(
-    file: Path | None, shape: str | None, config: Config, of_shape: dict[str, Any], of_file: dict[str, Any], seed: int
-) -> Workload:
-    from sim.common.errors import UserError
+def _make(request: WorkloadRequest, config: Config) -> Workload:
     from sim.workload.generation import csv_workload
     from sim.workload.shape import bert_workload, parse_lengths
 
-    if seed < 0:
-        raise UserError(f"--seed must be at least 0, not {seed}")
-    if file is not None:
-        bits = of_file["query_bits"]
+    if request.file is not None:
+        bits = request.query_bits
         if bits is not None and bits not in config.plane_widths:
             known = ", ".join(map(str, config.plane_widths))
             raise UserError(f"--query-bits must be one of {known} (preset {config.name}), not {bits}")
-        pair = of_file["pair"] is not False
-        return csv_workload(file, config, limit=of_file["limit"], query_bits=bits, pair=pair, seed=seed)
-    sequences = of_shape["sequences"]
-    if sequences is not None and sequences < 1:
-        raise UserError(f"--sequences must be at least 1, not {sequences}")
-    given = {name: value for name in ("heads", "layers", "dim") if (value := of_shape[name]) is not None}
-    lengths = parse_lengths(of_shape["tokens"] or "128", sequences, seed)
-    return bert_workload(config, lengths, seed=seed, **given)
+        options: dict[str, Any] = {"limit": request.limit, "query_bits": bits, "pair": request.pair is not False}
+        return csv_workload(request.file, config, seed=request.seed, **options)
+    given = {name: value for name in ("heads", "layers", "dim") if (value := getattr(request, name)) is not None}
+    lengths = parse_lengths(request.tokens or "128", request.sequences, request.seed)
+    return bert_workload(config, lengths, seed=request.seed, **given)
 
 
 # The run -------------------------------------------------------------------------------------------------------
 
 
-def _run(
-    made: Workload, config: Config, engine: str, timing: Any, check: int, ramulator: Path | None
-) -> WorkloadResult:
+def _run(made: Workload, request: WorkloadRequest, config: Config, timing: MemoryTiming) -> WorkloadResult:
     from sim.engine.ramulator import export_ramulator
     from sim.engine.registry import make_engine
     from sim.workload.run import run_workload
 
     def save(run: Any) -> None:
-        if ramulator is not None:
-            export_ramulator(run.addresses, ramulator, config)
+        if request.ramulator is not None:
+            export_ramulator(run.addresses, request.ramulator, config)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    record = timing.mode == "hbm2" or ramulator is not None
+    record = timing.mode == "hbm2" or request.ramulator is not None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         line = bar.add_task("model", total=len(made.jobs))
 
         def progress(done: int, cycles: int) -> None:
             bar.update(line, completed=done, description=f"{cycles:,} cycles")
 
-        with make_engine(engine, config, timing=timing, record_addresses=record) as simulator:
-            return run_workload(made, simulator, check=check, progress=progress, on_run=save)
+        with make_engine(request.engine, config, timing=timing, record_addresses=record) as simulator:
+            return run_workload(made, simulator, check=request.check, progress=progress, on_run=save)
 
 
 def _figures(result: WorkloadResult, seed: int) -> dict[str, Any]:

@@ -5,22 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from golden.datapath.topk import bench_rows, quick_select_cycles
 from golden.layers.job import run_job
-from hdl.fetch.gather import Gather
-from hdl.pv.prob_times_v import ProbTimesV
-from hdl.qk.qk_multiply import QKMultiply
-from hdl.softmax.softmax import Softmax
 from hdl.spec.config import PRESETS
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 from sim.engine.verilator import available
-from sim.model.channels import Channels, Planes
-from sim.model.latencies import latencies
+from sim.model.channels import Planes
 from sim.model.model import predict
-from sim.model.pages import Pages
 from sim.model.shape import Shape, shapes_of
-from sim.model.topk import topk_cycles
 from tests.bench.jobs import random_job
 
 PAPER, TINY = PRESETS["paper"], PRESETS["tiny"]
@@ -34,60 +26,6 @@ def generation(keys=200, count=24, **fields):
 def summarization(keys=64, count=4, **fields):
     fields = {"value_keep": keys, **fields}
     return [Shape(dim=64, keys=keys, rows=keys, **fields) for _ in range(count)]
-
-
-@pytest.mark.parametrize("config", PRESETS.values(), ids=lambda config: config.name)
-def test_latencies_are_those_of_the_components(config):
-    found, softmax = latencies(config), Softmax(config)
-    assert found.score == QKMultiply(config).latency
-    assert (found.exponential, found.row_sum) == (softmax.latency, softmax.sum_latency)
-    assert found.output == ProbTimesV(config).latency
-    assert found.gather > Gather.LATENCY
-
-
-# Memory --------------------------------------------------------------------------------------------------------
-
-
-def test_neighbours_share_words():
-    # 64 elements of 6 bits: 1.5 words of 256 bits. Rows 0 and 16 lie in channel 0, words 0-1 and 1-2.
-    planes = Planes(PAPER)
-    rows = np.array([0, 1, 16, 49])  # row 49: words 4-5 of channel 1, nothing shared
-    demand = planes.of_rows(rows, 0, 384, 1)
-    assert demand.words == 7 and demand.cycles.tolist() == [3, 4] + 14 * [0]
-    assert planes.of_rows(rows, 3, 384, 1).cycles.tolist() == [0, 0, 0, 3, 4] + 11 * [0]
-    assert Planes(PAPER, 1.5).of_rows(rows, 0, 384, 1).cycles[:2].tolist() == [4.5, 6]
-
-
-def test_slices_limit_a_channel():
-    # 16 elements of 4 bits: four rows in a word, which are four slices.
-    demand = Planes(PAPER).of_rows(np.arange(64), 0, 64, 1)
-    assert demand.words == 16 and demand.cycles.tolist() == [4] * 16
-
-
-def test_urgent_words_delay_loads():
-    channels = Channels(dataclasses.replace(PAPER, num_channels=1))
-    assert channels.load(0, np.array([10.0]))[1] == 10
-    assert channels.fetch(15, np.array([4.0])) == 19
-    begin, end = channels.load(12, np.array([10.0]))
-    assert (begin[0], end[0]) == (12, 26)  # ten words of its own and the four
-    assert channels.load(0, np.array([5.0]))[1] == 31  # which are not counted again
-
-
-def test_urgent_words_in_an_idle_channel_delay_nothing():
-    channels = Channels(dataclasses.replace(PAPER, num_channels=1))
-    channels.fetch(0, np.array([4.0]))
-    assert channels.load(20, np.array([10.0]))[1] == 30
-
-
-def test_regions_are_runs_of_pages():
-    pages = Pages(4, 100)
-    assert pages.take(150, 0) == (0.0, slice(0, 2))
-    assert pages.take(100, 0) == (0.0, slice(2, 3))
-    assert pages.take(101, 5) is None  # two in a row are never free as far as is known
-    pages.give(slice(0, 2), 30)
-    assert pages.take(101, 5) == (30.0, slice(0, 2))
-    with pytest.raises(ValueError, match="a region of 401 slices does not fit 4 pages of 100"):
-        pages.take(401, 0)
 
 
 # Runs ----------------------------------------------------------------------------------------------------------
@@ -161,12 +99,6 @@ def test_slower_topk_takes_longer():
     one = dataclasses.replace(PAPER, num_topk_engines=1)
     cycles = [predict(shapes, one, topk_parallelism=parallelism).cycles for parallelism in (1, 4, 16)]
     assert cycles == sorted(cycles, reverse=True) and cycles[0] > 4 * cycles[2]
-
-
-def test_topk_cycles_are_a_mean_of_the_exact_model():
-    rows = bench_rows("scores", 256, 100, 3)
-    mean = sum(quick_select_cycles(row, 64, 16) for row in rows) / len(rows)
-    assert topk_cycles(256, 64, 16) == pytest.approx(mean, rel=0.1)
 
 
 def test_equal_runs_give_equal_predictions():

@@ -9,10 +9,11 @@ import torch
 from distributed import Client, LocalCluster
 
 from hdl.spec.config import PRESETS
-from sim.reproduce import fig20, lab as labs, published, timing
+from sim.reproduce import lab as labs
+from sim.reproduce import published, timing
 from sim.reproduce.cases import bert_case, generation_case, rows_csv, steps_of, synthetic_rows
-from sim.reproduce.figures import Entry, Figure, figure_png, page_of, table_csv
 from sim.reproduce.entries import BERT_TOKENS
+from sim.reproduce.figures import Entry, Figure, figure_png, page_of, table_csv
 from sim.reproduce.lab import Lab, Point
 from sim.reproduce.reproduce import FIGURES
 from sim.reproduce.torch_timing import KERNELS, Timing, _matmul, devices, time_generation, time_summarization

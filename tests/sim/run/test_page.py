@@ -11,8 +11,9 @@ import pytest
 
 from hdl.spec.planes import PLANES
 from sim.common import files
-from sim.run import page
 from sim.run.page import page_of, write_page
+from sim.run.page_maps import token_map
+from sim.run.page_scene import Scene, levels_of
 from sim.run.record import LayerView, RunRecord, TableView, words_of
 
 HOSTILE = ["<script>", "alert('x')", "</script>", '"><img/src=x>', "&amp;", "{{7*7}}", "Ġ😀", "\x00", "\u202eabc"]
@@ -205,9 +206,9 @@ def words_in(record):
 
 
 def test_shades_are_relative_to_the_median():
-    assert page._levels([4.0, None, 1.0, 2.0, 3.0, 12.0]) == [3, None, 0, 1, 3, 5]
-    assert page._levels([0.0, 0.0, 5.0]) == [0, 0, 5]
-    assert page._levels([None]) == [None]
+    assert levels_of([4.0, None, 1.0, 2.0, 3.0, 12.0]) == [3, None, 0, 1, 3, 5]
+    assert levels_of([0.0, 0.0, 5.0]) == [0, 0, 5]
+    assert levels_of([None]) == [None]
 
 
 def test_traffic():
@@ -324,7 +325,7 @@ def test_columns_of_several_tokens_show_the_most_important():
     ids = list(scores)
     tokens = TableView(ids=ids, importance=list(scores.values()), keep=[True] * len(ids))
     record.layers = [view(0, 0, [tokens], [True])]
-    grid = page._token_map(page._Scene(record))
+    grid = token_map(Scene(record))
     # Columns 0 (tokens 0 and 1), 1 (2 and 3), 3 (6 and 7) and 255.
     assert grid.per_column == 2
     assert [path.count("z") for path in grid.cells] == [1, 0, 0, 2, 0, 1]
