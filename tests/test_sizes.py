@@ -72,8 +72,7 @@ EXCEPTIONS: dict[str, str] = {
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
-    "spatten/commands/reproduce.py:reproduce": "not split yet",
-    "spatten/commands/workload.py:workload": "not split yet",
+    "spatten/commands/evaluate.py:_run": "not split yet",
 }
 """``file``, ``file:Class``, ``file:function`` (with its classes, dotted) or ``folder/`` -> why it stays longer."""
 
