@@ -72,7 +72,6 @@ EXCEPTIONS: dict[str, str] = {
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
-    "spatten/commands/evaluate.py:_run": "not split yet",
 }
 """``file``, ``file:Class``, ``file:function`` (with its classes, dotted) or ``folder/`` -> why it stays longer."""
 
