@@ -24,25 +24,14 @@ EXCEPTIONS: dict[str, str] = {
     "hdl/cascade/cascade_select.py:CascadeSelect._read": "not split yet",
     # hdl/cascade/head_importance.py
     "hdl/cascade/head_importance.py:HeadImportance.elaborate": "not split yet",
-    # hdl/control/controller.py
-    "hdl/control/controller.py": "not split yet",
-    "hdl/control/controller.py:Controller": "not split yet",
-    "hdl/control/controller.py:Controller.__init__": "not split yet",
-    "hdl/control/controller.py:Controller._count_rows": "not split yet",
-    "hdl/control/controller.py:Controller._keep_queries": "not split yet",
-    "hdl/control/controller.py:Controller._load_lsbs": "not split yet",
     # hdl/control/job_checker.py
     "hdl/control/job_checker.py": "not split yet",
     "hdl/control/job_checker.py:JobChecker": "not split yet",
     "hdl/control/job_checker.py:JobChecker._take_ids": "not split yet",
     "hdl/control/job_checker.py:JobChecker.elaborate": "not split yet",
-    # hdl/control/key_loader.py
-    "hdl/control/key_loader.py:KeyLoader._load": "not split yet",
     # hdl/control/layer_walker.py
     "hdl/control/layer_walker.py:LayerWalker": "not split yet",
     "hdl/control/layer_walker.py:LayerWalker.elaborate": "not split yet",
-    # hdl/control/value_loader.py
-    "hdl/control/value_loader.py:ValueLoader._load": "not split yet",
     # hdl/fetch/gather.py
     "hdl/fetch/gather.py:Gather.elaborate": "not split yet",
     "hdl/fetch/gather.py:Gather.spread": "not split yet",
@@ -63,10 +52,6 @@ EXCEPTIONS: dict[str, str] = {
     # hdl/qk/qk_multiply.py
     "hdl/qk/qk_multiply.py": "not split yet",
     "hdl/qk/qk_multiply.py:_LineControl": "not split yet",
-    # hdl/spatten.py
-    "hdl/spatten.py:SpAtten": "not split yet",
-    "hdl/spatten.py:SpAtten._connect_cascade": "not split yet",
-    "hdl/spatten.py:SpAtten._connect_rows": "not split yet",
     # hdl/topk/quick_select.py
     "hdl/topk/quick_select.py": "not split yet",
     "hdl/topk/quick_select.py:QuickSelect": "not split yet",

@@ -34,7 +34,7 @@ def _key_buffer(config: Config) -> Any:
 
 
 def _page_allocator(config: Config) -> Any:
-    from hdl.control.page_allocator import PageAllocator
+    from hdl.control.regions.page_allocator import PageAllocator
 
     return PageAllocator(config.key_pages)
 

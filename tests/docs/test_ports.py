@@ -15,7 +15,7 @@ PAGES = {
     "docs/cascade_select.md": ("hdl.cascade.cascade_select", "CascadeSelect"),
     "docs/fetcher.md": ("hdl.fetch.fetcher", "Fetcher"),
     "docs/layer_walker.md": ("hdl.control.layer_walker", "LayerWalker"),
-    "docs/page_allocator.md": ("hdl.control.page_allocator", "PageAllocator"),
+    "docs/page_allocator.md": ("hdl.control.regions.page_allocator", "PageAllocator"),
     "docs/prob_times_v.md": ("hdl.pv.prob_times_v", "ProbTimesV"),
     "docs/qk_multiply.md": ("hdl.qk.qk_multiply", "QKMultiply"),
     "docs/softmax.md": ("hdl.softmax.softmax", "Softmax"),

@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdl.control.page_allocator import PageAllocator
+from hdl.control.regions.page_allocator import PageAllocator
 
 
 class Model:

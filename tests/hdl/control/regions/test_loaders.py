@@ -7,8 +7,8 @@ import pytest
 from amaranth.hdl import Array, Elaboratable, Module, Signal, Value
 from amaranth.sim import Simulator
 
-from hdl.control.key_loader import KeyLoader
-from hdl.control.value_loader import ValueLoader
+from hdl.control.regions.key_loader import KeyLoader
+from hdl.control.regions.value_loader import ValueLoader
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
