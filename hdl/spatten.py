@@ -291,7 +291,7 @@ def _connect_counters(m):
         events.topk_rows.eq(blocks.pruner.topk_rows),
         events.topk_busy.eq(blocks.pruner.topk_busy),
         events.prune_stall_topk.eq(blocks.pruner.stall_topk),
-        events.pv_beats.eq(blocks.pv.busy),
+        events.pv_beats.eq(blocks.pv.read.en),
     ]
     for prefix, block, names in (
         ("qk", blocks.qk, ("useful", "stall_query", "stall_key", "stall_out")),
