@@ -1,8 +1,11 @@
 """Site of the documents and docstrings (``make docs``): Sphinx, with Markdown by MyST."""
 
+import inspect
 import re
 import sys
 from pathlib import Path
+
+from amaranth.lib import wiring
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -11,23 +14,26 @@ project = "SpAtten"
 copyright = "the authors of SpAtten in Amaranth"
 html_title = project
 html_theme = "furo"
+html_static_path = ["site"]
+html_css_files = ["wide.css"]
 extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["results"]
 
 myst_heading_anchors = 4
 suppress_warnings = ["misc.highlighting_failure"]  # JSON and Verilog with … in them
 
+_PAGES = {"separate_modules": True, "module_first": True, "automodule_options": {"members"}}
 apidoc_modules = [
+    # The package of the payloads has them all; its modules would say them twice.
     {
         "path": "../hdl",
         "destination": "reference/hdl",
-        "separate_modules": True,
-        "module_first": True,
         "exclude_patterns": ["../hdl/spec/payloads/[a-z]*.py"],
+        **_PAGES,
     },
-    {"path": "../spatten", "destination": "reference/spatten", "separate_modules": True, "module_first": True},
+    {"path": "../spatten", "destination": "reference/spatten", **_PAGES},
 ]
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "exclude-members": "elaborate"}
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autoclass_content = "class"
@@ -51,5 +57,14 @@ def list_members(app, what, name, obj, options, lines):
     lines[:] = [*text[: found.start()].split("\n"), "**Members**", "", *items, "", *rest]
 
 
+def signature_of_init(app, what, name, obj, options, signature, return_annotation):
+    """Amaranth's metaclass hides the arguments of components."""
+    if what == "class" and issubclass(obj, wiring.Component):
+        init = inspect.signature(obj.__init__)
+        return str(init.replace(parameters=list(init.parameters.values())[1:])), return_annotation
+    return None
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", signature_of_init)
     app.connect("autodoc-process-docstring", list_members)

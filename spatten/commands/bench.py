@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from golden.host.cache import source_digest
 from sim.bench.record import BENCH_DIR, Record
 from sim.common.console import console_of
 from sim.common.errors import UserError
 from sim.common.files import write_text
 from sim.common.revision import revision
+from spatten.commands.results import hardware_digest
 
 __all__ = ["BENCHES", "bench", "bench_command"]
 
@@ -87,7 +87,7 @@ def bench_command(names: list[str]) -> None:
         if left_out:
             console.print(f"{' and '.join(left_out)} left out: SPATTEN_DATA names no folder of texts and workloads")
         names = [name for name in names if name not in left_out]
-    hardware = source_digest("hdl")[:12]
+    hardware = hardware_digest()
     for name in names:
         table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")
         records = []

@@ -198,13 +198,11 @@ def _line(record: dict[str, Any], hardware: str) -> str:
     revision = f"`{record['revision']}`{' †' if is_older(record, hardware) else ''}"
     unit = "" if record["unit"] == "fraction" else f" {record['unit']}"
     cells = (
-        f"`{record['name']}`",
-        what,
+        f"{what}<br>`{record['name']}`" if what else f"`{record['name']}`",
         f"{number_of(record['value'])}{unit}".strip(),
         goal,
         met,
-        f"`{record['preset']}`",
-        record["memory"],
+        f"`{record['preset']}`, {record['memory']}",
         revision,
     )
     return f"| {' | '.join(cells)} |"
@@ -224,7 +222,7 @@ def _tables(records: Iterable[dict[str, Any]], hardware: str) -> str:
     parts = []
     for command, found in by_command.items():
         lines = [_line(record, hardware) for record in found]
-        head = "| Record | What | Value | Goal | Met | Preset | Memory | Revision |\n|---|---|---|---|---|---|---|---|"
+        head = "| What, and name of the record | Value | Goal | Met | Preset, memory | Revision |\n" + 6 * "|---" + "|"
         parts.append("\n".join((f"```\n{command}\n```\n", head, *lines)))
     return "\n\n".join(parts)
 
