@@ -28,6 +28,19 @@ def test_files_exist(name):
             assert found, f"{name}:{line} names {text}, which is nowhere"
 
 
+@every
+def test_names_are_in_the_files_of_their_row(name):
+    """Of a table whose rows begin with files: what a row names is in one of its files."""
+    for number, line in enumerate(documents()[name].lines, 1):
+        cells = line.split(" | ")
+        files = re.findall(r"`([^`]+\.py)`", cells[0])
+        if not (line.startswith("| `") and files and all(PATH.fullmatch(file) for file in files)):
+            continue
+        text = "".join((ROOT / file).read_text() for file in files)
+        for mentioned in re.findall(r"`([A-Za-z_]\w*)`", cells[1]):
+            assert re.search(rf"\b{mentioned}\b", text), f"{name}:{number}: {mentioned} is not in {', '.join(files)}"
+
+
 def resolve(dotted: str) -> object:
     """The module, or what a module has by this name; AttributeError or ImportError."""
     parts = dotted.split(".")
