@@ -57,7 +57,7 @@ class Row(NamedTuple):
 FULL_SIZE, SHORT_RUNS = "performance.md#the-full-size-machine", "performance.md#short-runs-of-generation"
 ROWS = (
     Row(r"qk_utilization\.n(\d+)", r"useful share of the Q×K lanes, BERT-like, \1 keys, D = 64"),
-    Row(r"qk_utilization\.n(\d+)_keep(\d+)", r"the same, \1 keys, \2 % of V kept"),
+    Row(r"qk_utilization\.n(\d+)_keep(\d+)", r"useful share of the Q×K lanes, BERT-like, \1 keys, \2 % of V kept"),
     Row(
         r"generation\.n(\d+)\.fraction_of_limit",
         r"generation, 12 heads of \1 tokens, 6+4 bits, 30 % of V kept: share of the physical limit",
@@ -68,10 +68,16 @@ ROWS = (
     Row(r"verilator\.paper\.build_seconds", "build of the Verilator model from nothing"),
     Row(r"verilator\.paper\.cycles_per_second", "simulated cycles per second of wall time", FULL_SIZE),
     Row(r"per8\.cycles", "GPT-2 with all techniques, 4,608 heads (limit 196,103)", FULL_SIZE),
-    Row(r"per8\.gflops", "the same: needed products per second (paper: 430, mean of its GPT-2 tasks)", FULL_SIZE),
-    Row(r"(per8|dense)\.fraction_of_limit", r"\1: share of the physical limit", FULL_SIZE),
-    Row(r"(per8|dense)\.hbm2\.fraction_of_deliverable", r"\1: share of what the channels can deliver", FULL_SIZE),
-    Row(r"(per8|dense)\.hbm2\.cycles", r"\1"),
+    Row(
+        r"per8\.gflops",
+        "GPT-2 with all techniques: products that are needed, per second (paper: 430, mean of its GPT-2 tasks)",
+        FULL_SIZE,
+    ),
+    Row(r"(per8|dense)\.fraction_of_limit", r"GPT-2, \1: share of the physical limit", FULL_SIZE),
+    Row(
+        r"(per8|dense)\.hbm2\.fraction_of_deliverable", r"GPT-2, \1: share of what the channels can deliver", FULL_SIZE
+    ),
+    Row(r"(per8|dense)\.hbm2\.cycles", r"GPT-2, \1: cycles with HBM2"),
     Row(r"bert\.mixed\.utilization", "BERT, 12 heads, D = 64, 20 to 60 tokens mixed: share of 2.048 TFLOPS"),
     Row(r"bert\.L(\d+)\.utilization", r"BERT, \1 tokens: share of 2.048 TFLOPS (paper: 0.79)"),
     Row(
@@ -82,13 +88,16 @@ ROWS = (
     Row(r"crossbar\.keep(\d+)\.fraction_of_peak", r"channels used, the same random \1 % of 1,024 tokens in every head"),
     Row(r"model\.max_error", "analytic model of cycles: largest error against the runs of this table"),
     Row(r"(\w+)\.dram_reduction_at_(\d+)(pct_ppl|pt_spearman)", "times fewer bytes, within the limit of the loss"),
-    Row(r"smollm2\.cascade\.dram_reduction_at_(\d+)pct_ppl", "the same with one set of survivors for all heads"),
+    Row(
+        r"smollm2\.cascade\.dram_reduction_at_(\d+)pct_ppl",
+        "times fewer bytes with one set of survivors for all heads, within the limit of the loss",
+    ),
     Row(r".+\.dram_reduction_at_(\d+)pct_ppl\.loss", "relative increase of the perplexity"),
     Row(r".+\.dram_reduction_at_(\d+)pt_spearman\.loss", "points of Spearman's correlation lost"),
     Row(r".+\.dram_reduction_with_prompt", "times fewer bytes, prompt and generation"),
     Row(r".+\.rtl_vs_golden\.mismatches", "whole model on the RTL: values that differ from golden"),
-    Row(r".+\.rtl_vs_golden\.values_compared", "values compared"),
-    Row(r".+\.rtl_vs_golden\.cycles", "cycles"),
+    Row(r".+\.rtl_vs_golden\.values_compared", "whole model on the RTL: values compared"),
+    Row(r".+\.rtl_vs_golden\.cycles", "whole model on the RTL: cycles"),
     Row(r"(.+)\.fmax_mhz", "clock"),
     Row(r".+\.seed(\d)\.fmax_mhz", r"clock with seed \1"),
     Row(r"block\.(\w+)\.fmax_mhz", "clock of the block alone ([single blocks](fpga.md#single-blocks))"),
@@ -97,8 +106,8 @@ ROWS = (
     Row(r".+\.dsp", "MULT18X18D, of 156"),
     Row(r".+\.bram", "block RAMs, of 208"),
     Row(r".+\.gops", "12 heads of 128 tokens, unpruned"),
-    Row(r".+\.gops_per_dsp", "the same per multiplier of the chip"),
-    Row(r".+\.operations_per_cycle", "the same: operations per cycle"),
+    Row(r".+\.gops_per_dsp", "12 heads of 128 tokens, unpruned, per multiplier of the chip"),
+    Row(r".+\.operations_per_cycle", "12 heads of 128 tokens, unpruned: operations per cycle"),
     Row(r".+\.minilm\.cycles.*", "attention of MiniLM, 6 layers, 33 tokens"),
     Row(r".+\.minilm\.tokens_per_s.*", "attention of MiniLM"),
     Row(r".+\.smollm2\.prompt_cycles.*", "attention of SmolLM2, 30 layers: prompt of 31 tokens"),
