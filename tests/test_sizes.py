@@ -45,16 +45,6 @@ EXCEPTIONS: dict[str, str] = {
     "hdl/fetch/row_walker.py:RowWalker.elaborate": "not split yet",
     # hdl/fetch/slice_assembler.py
     "hdl/fetch/slice_assembler.py:SliceAssembler.split": "not split yet",
-    # hdl/pv/normalizer.py
-    "hdl/pv/normalizer.py:Normalizer": "not split yet",
-    # hdl/pv/prob_times_v.py
-    "hdl/pv/prob_times_v.py:ProbTimesV": "not split yet",
-    # hdl/qk/qk_multiply.py
-    "hdl/qk/qk_multiply.py": "not split yet",
-    "hdl/qk/qk_multiply.py:_LineControl": "not split yet",
-    # hdl/topk/quick_select.py
-    "hdl/topk/quick_select.py": "not split yet",
-    "hdl/topk/quick_select.py:QuickSelect": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
 }

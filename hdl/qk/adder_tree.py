@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.qk.beat import product_array
 from hdl.spec.config import Config
 
 __all__ = ["AdderTree", "adder_tree_latency"]
@@ -53,10 +54,9 @@ class AdderTree(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         self.latency = adder_tree_latency(config)
-        product = data.ArrayLayout(signed(2 * config.operand_width), config.lane_width)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
-                "products": data.ArrayLayout(product, config.lanes),
+                "products": product_array(config),
                 "log_slices": 3,
             }))),
             "o": Out(stream.Signature(data.StructLayout({

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from golden.datapath.integer import kth_largest
 from golden.datapath.topk import bench_rows, quick_select_cycles
 from hdl.spec.config import PRESETS, Config
-from hdl.topk.quick_select import PartStore, QuickSelect
+from hdl.topk.part_store import PartStore
+from hdl.topk.quick_select import QuickSelect
 from sim.common.packing import pack, unpack
 from tests.bench.harness import run_streams
 
