@@ -6,16 +6,15 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.pruning.tie_mask import TieMask
 from hdl.spec import numerics, payloads
 from hdl.spec.config import Config
-from hdl.topk.keep_mask import KeepMask
-from hdl.topk.zero_eliminator import prefix_counts
 
 __all__ = ["LineFilter", "filter_line", "filter_row", "kept_line", "kept_row", "lanes_below"]
 
 
 def kept_row(config: Config) -> data.StructLayout:
-    """What the blocks behind the filter must know of a line's row."""
+    """What the blocks after the filter must know of a line's row."""
     return data.StructLayout(
         {
             "tag": payloads.row_tag(config),
@@ -73,8 +72,7 @@ class LineFilter(wiring.Component):
     """Keep the lanes above their row's threshold, and the earliest of those equal to it while ties last.
 
     Bit-exact with :func:`golden.datapath.integer.keep_mask`. Three stages with one enable: rows to lanes, comparison,
-    ties. The ties that are left go from line to line of a row; those of a row that begins as B start in the boundary
-    line. Latency 3, one line a cycle.
+    ties (:class:`TieMask`). Latency 3, one line a cycle.
 
     Members
     -------
@@ -101,12 +99,11 @@ class LineFilter(wiring.Component):
         with m.If(enable):
             m.d.sync += [taken.eq(self.i.valid), compared.eq(taken), self.o.valid.eq(compared)]
 
-        self.compare(m, enable, *self.spread(m, enable))
+        kept, mask = self.compare(m, enable, *self.spread(m, enable))
         out = Signal(kept_line(self.config), reset_less=True)
-        keep = self.count_ties(m, enable & compared)
+        m.d.comb += [mask.step.eq(enable & compared), self.o.payload.eq(out)]
         with m.If(enable):
-            m.d.sync += [out.eq(self.kept), out.keep.eq(keep)]
-        m.d.comb += self.o.payload.eq(out)
+            m.d.sync += [out.eq(kept), out.keep.eq(mask.keep)]
         return m
 
     def spread(self, m: Module, enable: Value):
@@ -133,40 +130,32 @@ class LineFilter(wiring.Component):
         return line, is_a, alive, whole, limits
 
     def compare(self, m: Module, enable: Value, line, is_a: Signal, alive: Signal, whole: Signal, limits: list[Signal]):
-        """Registers of the second stage: the line without scores, and how each lane compares with its threshold."""
+        """Registers of the second stage. Returns the line without scores, and the mask of how each lane compares with
+        its threshold."""
         config = self.config
-        self.kept = kept = Signal(kept_line(config), name="kept", reset_less=True)
-        self.of_a = Signal(config.lanes, name="of_a", reset_less=True)
-        self.greater = Signal(config.lanes, name="greater", reset_less=True)
-        self.equal = Signal(config.lanes, name="equal", reset_less=True)
-        self.ties = [Signal(config.count_width, name=f"ties_{row}", reset_less=True) for row in "ab"]
+        kept = Signal(kept_line(config), name="kept", reset_less=True)
+        of_a, greater, equal = (
+            Signal(config.lanes, name=name, reset_less=True) for name in ("of_a", "greater", "equal")
+        )
+        ties = [Signal(config.count_width, name=f"ties_{row}", reset_less=True) for row in "ab"]
         with m.If(enable):
             m.d.sync += [kept[name].eq(line.line[name]) for name in (*payloads.line_shape(config), "exps")]
-            m.d.sync += [kept.a.eq(line.a.facts), kept.b.eq(line.b.facts), self.of_a.eq(is_a)]
-            m.d.sync += [self.ties[0].eq(line.a.selection.ties), self.ties[1].eq(line.b.selection.ties)]
+            m.d.sync += [kept.a.eq(line.a.facts), kept.b.eq(line.b.facts), of_a.eq(is_a)]
+            m.d.sync += [ties[0].eq(line.a.selection.ties), ties[1].eq(line.b.selection.ties)]
             for lane, limit in enumerate(limits):
                 score = line.line.scores[lane]
                 m.d.sync += [
-                    self.greater[lane].eq(alive[lane] & (whole[lane] | (score > limit))),
-                    self.equal[lane].eq(alive[lane] & ~whole[lane] & ~(score ^ limit).any()),
+                    greater[lane].eq(alive[lane] & (whole[lane] | (score > limit))),
+                    equal[lane].eq(alive[lane] & ~whole[lane] & ~(score ^ limit).any()),
                 ]
-
-    def count_ties(self, m: Module, step: Value) -> Value:
-        """Survivors of the line in the second stage; with ``step``, the ties it takes are gone."""
-        config = self.config
-        goes_on = Signal()  # row A began in an earlier line, ``left`` are its ties
-        left = Signal(config.count_width, reset_less=True)
-        limits = [Mux(goes_on, left, self.ties[0]), self.ties[1]]
-        masks, rests = [], []
-        for name, own, limit in zip("ab", (self.of_a, ~self.of_a), limits, strict=True):
-            m.submodules[f"mask_{name}"] = mask = KeepMask(lanes=config.lanes, count_width=config.count_width)
-            m.d.comb += [mask.greater.eq(self.greater & own), mask.equal.eq(self.equal & own), mask.ties.eq(limit)]
-            masks.append(mask)
-            rest = limit - prefix_counts(list(self.equal & own))[-1]
-            rests.append(Mux(rest < 0, 0, rest[: config.count_width]))
-        with m.If(step):
-            m.d.sync += [
-                goes_on.eq(~self.kept.a_last | (self.kept.b_count != 0)),
-                left.eq(Mux(self.kept.a_last, rests[1], rests[0])),
-            ]
-        return masks[0].keep | masks[1].keep
+        m.submodules.mask = mask = TieMask(config)
+        m.d.comb += [
+            mask.a_last.eq(kept.a_last),
+            mask.has_b.eq(kept.b_count != 0),
+            mask.of_a.eq(of_a),
+            mask.greater.eq(greater),
+            mask.equal.eq(equal),
+            mask.a_ties.eq(ties[0]),
+            mask.b_ties.eq(ties[1]),
+        ]
+        return kept, mask

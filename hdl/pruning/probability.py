@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.pruning.line_filter import kept_line, lanes_below
 from hdl.spec import numerics, payloads
 from hdl.spec.config import Config
+from hdl.stream.credit_counter import CreditCounter
 from hdl.stream.stream_queue import StreamQueue
 
 __all__ = ["Probability"]
@@ -45,13 +46,18 @@ class Probability(wiring.Component):
         m = Module()
         m.submodules.queue = queue = StreamQueue(self.o.payload.shape(), depth=self.STAGES + 8)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
-        taken = self.admit(m, queue.depth)
+        m.submodules.credits = credits = CreditCounter(queue.depth)
+        m.d.comb += [
+            self.i.ready.eq(credits.some),
+            credits.take.eq(self.i.valid & credits.some),
+            credits.give.eq(self.o.valid & self.o.ready),
+        ]
         valid = Signal(self.STAGES)
         m.d.comb += queue.i.valid.eq(valid[-1])
         line, fields = self.i.payload, self.o.payload.shape().members
         head = data.StructLayout({name: shape for name, shape in fields.items() if name != "probs"})
         heads = [Signal(head, name=f"head{stage}", reset_less=True) for stage in range(self.STAGES)]
-        m.d.sync += valid.eq((valid << 1) | taken)
+        m.d.sync += valid.eq((valid << 1) | credits.take)
         m.d.sync += [heads[0][name].eq(line[name]) for name in payloads.line_shape(self.config)]
         m.d.sync += [heads[0].a_tag.eq(line.a.tag), heads[0].a_drop.eq(line.a.flat)]
         m.d.sync += [heads[0].b_tag.eq(line.b.tag), heads[0].b_drop.eq(line.b.flat)]
@@ -61,20 +67,6 @@ class Probability(wiring.Component):
             row = [Mux(is_a, line.a[name], line.b[name]) for name in ("recip", "pe")]
             m.d.comb += queue.i.payload.probs[lane].eq(self.lane(m, lane, line.exps[lane], *row))
         return m
-
-    def admit(self, m: Module, places: int) -> Value:
-        """Take lines while there are free places; returns that one is taken."""
-        free, some = Signal(range(places + 1), init=places), Signal(init=1)
-        taken, left = Signal(), Signal()
-        m.d.comb += [
-            self.i.ready.eq(some),
-            taken.eq(self.i.valid & some),
-            left.eq(self.o.valid & self.o.ready),
-        ]
-        m.d.sync += some.eq(left | (some & ~(taken & (free == 1))))
-        with m.If(taken ^ left):
-            m.d.sync += free.eq(free + Mux(left, 1, -1))
-        return taken
 
     def lane(self, m: Module, lane: int, exp, recip, pe) -> Signal:
         """One lane of the pipeline; returns its last register."""

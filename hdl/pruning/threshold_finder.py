@@ -6,72 +6,15 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.pruning.row_segments import RowSegments, row_segment
+from hdl.pruning.engine_feeder import EngineFeeder
+from hdl.pruning.row_segments import RowSegments
 from hdl.spec import payloads
 from hdl.spec.config import Config
-from hdl.spec.widths import bits_for_count, signed
+from hdl.spec.widths import bits_for_count
 from hdl.stream.stream_queue import StreamQueue
-from hdl.stream.stream_skid import StreamSkid
-from hdl.topk.line_packer import LinePacker
 from hdl.topk.quick_select import QuickSelect
 
-__all__ = ["EngineFeeder", "ThresholdFinder"]
-
-
-class EngineFeeder(wiring.Component):
-    """Packs the segments of whole rows in full lines for one top-k engine, and brings each row's k along.
-
-    ``i.ready`` is a flip-flop.
-
-    Members
-    -------
-    i : In(stream.Signature(row_segment(config)))
-    o : Out(stream.Signature(select_line(config)))
-    start : Out(1)    the first segment of a row goes in
-    """
-
-    def __init__(self, config: Config):
-        self.config = config
-        super().__init__(
-            {
-                "i": In(stream.Signature(row_segment(config))),
-                "o": Out(stream.Signature(payloads.select_line(config))),
-                "start": Out(1),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        config = self.config
-        m.submodules.packer = packer = LinePacker(
-            signed(config.score_width), lanes_in=config.lanes, lanes_out=config.topk_parallelism
-        )
-        m.submodules.counts = counts = StreamQueue(config.count_width, depth=3)
-        m.submodules.skid = skid = StreamSkid(row_segment(config))
-        wiring.connect(m, wiring.flipped(self.i), skid.i)
-        segment = skid.o
-        first = Signal(init=1)
-        m.d.comb += [
-            packer.size.eq(config.topk_parallelism),
-            packer.i.payload.eq(segment.payload.group),
-            packer.i.valid.eq(segment.valid & (~first | counts.i.ready)),
-            counts.i.payload.eq(segment.payload.k),
-            segment.ready.eq(packer.i.ready & (~first | counts.i.ready)),
-            self.start.eq(segment.valid & segment.ready & first),
-            counts.i.valid.eq(self.start),
-        ]
-        with m.If(segment.valid & segment.ready):
-            m.d.sync += first.eq(segment.payload.group.last)
-        m.d.comb += [
-            Value.cast(self.o.payload.scores).eq(Value.cast(packer.o.payload.items)),
-            self.o.payload.count.eq(packer.o.payload.count),
-            self.o.payload.last.eq(packer.o.payload.last),
-            self.o.payload.k.eq(counts.o.payload),
-            self.o.valid.eq(packer.o.valid & counts.o.valid),
-            packer.o.ready.eq(self.o.ready & counts.o.valid),
-            counts.o.ready.eq(self.o.ready & packer.o.valid & packer.o.payload.last),
-        ]
-        return m
+__all__ = ["ThresholdFinder"]
 
 
 class ThresholdFinder(wiring.Component):

@@ -42,26 +42,27 @@ class ValueCompactor(wiring.Component):
             }
         )
 
-        self._eliminator = ZeroEliminator(numerics.EXP_WIDTH, lanes=config.lanes)
-        self._packer = LinePacker(numerics.EXP_WIDTH, lanes_in=config.lanes, lanes_out=config.lanes)
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Cycles from a row's last line to its last line of survivors."""
+        return ZeroEliminator.latency_of(config.lanes) + LinePacker.latency_of(config.lanes)
 
     @property
     def latency(self) -> int:
-        """Cycles from a row's last line to its last line of survivors."""
-        return self._eliminator.latency + self._packer.latency
+        return self.latency_of(self.config)
 
     def elaborate(self, platform):
         m = Module()
         lanes = self.config.lanes
         line, o = self.i.payload, self.o.payload
-        m.submodules.eliminator = eliminator = self._eliminator
-        m.submodules.packer = packer = self._packer
+        m.submodules.eliminator = eliminator = ZeroEliminator(numerics.EXP_WIDTH, lanes=lanes)
+        m.submodules.packer = packer = LinePacker(numerics.EXP_WIDTH, lanes_in=lanes, lanes_out=lanes)
         m.submodules.skid = skid = StreamSkid(eliminator.i.payload.shape())
         wiring.connect(m, skid.o, eliminator.i)
         wiring.connect(m, eliminator.o, packer.i)
         group = packer.o.payload
 
-        admit = self.admit(m)
+        admit, size = self.admit(m)
         m.d.comb += [
             skid.i.payload.items.eq(line.exps),
             skid.i.payload.keep.eq(line.keep),
@@ -81,16 +82,16 @@ class ValueCompactor(wiring.Component):
             m.d.comb += o.exps[lane].eq(Mux(lane < group.count, group.items[lane], 0))
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += start.eq(Mux(group.last, 0, start + packer.size))
-        m.d.comb += packer.size.eq(self.size)
+        m.d.comb += packer.size.eq(size)
         return m
 
-    def admit(self, m: Module) -> Value:
-        """Count the rows inside and keep their S; returns whether the line that is offered may come in."""
+    def admit(self, m: Module) -> tuple[Value, Value]:
+        """Count the rows inside and keep their S; returns whether the line that is offered may come in, and S."""
         line = self.i.payload
         rows = Signal(range(self.MAX_ROWS + 1))
         empty, full = Signal(init=1), Signal()
         inside = Signal()  # the last line that came in was not its row's last
-        self.size = Signal(bits_for_count(self.config.lanes), name="size", init=self.config.lanes)
+        size = Signal(bits_for_count(self.config.lanes), name="size", init=self.config.lanes)
         admit, enter, leave = Signal(), Signal(), Signal()
         m.d.comb += [
             self.empty.eq(empty),
@@ -106,8 +107,8 @@ class ValueCompactor(wiring.Component):
         with m.If(begin ^ leave):
             m.d.sync += rows.eq(rows + Mux(begin, 1, -1))
         with m.If(enter):
-            m.d.sync += [inside.eq(~line.a_last), self.size.eq(1)]
+            m.d.sync += [inside.eq(~line.a_last), size.eq(1)]
             for log in range(self.config.lanes.bit_length() - 1):
                 with m.If(line.a.log_slices == log):
-                    m.d.sync += self.size.eq(self.config.lanes >> log)
-        return admit
+                    m.d.sync += size.eq(self.config.lanes >> log)
+        return admit, size

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.spec.config import Config
 
-__all__ = ["GRANULE", "LaneReducer"]
+__all__ = ["GRANULE", "LaneReducer", "OutputGeometry"]
 
 GRANULE = 16
 """D is a multiple of it."""
 _LEVELS_PER_STAGE = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class OutputGeometry:
+    """How the output elements of a beat lie in slices."""
+
+    config: Config
+
+    @property
+    def width(self) -> int:
+        """Elements of a slice that are in one beat."""
+        return min(self.config.lane_width, self.config.norm_lanes)
+
+    @property
+    def group(self) -> int:
+        """Elements that share their gates: parts of one slice."""
+        return min(self.width, GRANULE)
+
+    @property
+    def num_groups(self) -> int:
+        return self.config.norm_lanes // self.group
+
+    @property
+    def gated(self) -> bool:
+        """Whether anything ever has to be left out."""
+        return self.config.lanes > 1 or self.num_groups > 1
+
+
 class LaneReducer(wiring.Component):
     """Add up, for each of ``norm_lanes`` output elements, the accumulators of the lanes that hold its slice.
 
-    Elements come in groups of :attr:`group` that are parts of one slice; each group has a gate per lane. A row of g
-    slices has slice s in the lanes b with b mod g = s mod g; with more slices than lanes there is one.
+    Elements come in groups that are parts of one slice (:class:`OutputGeometry`); each group has a gate per lane. A row
+    of g slices has slice s in the lanes b with b mod g = s mod g; with more slices than lanes there is one.
 
     Latency :attr:`latency` cycles, initiation interval 1, two adder levels a stage; no register where nothing has to be
     added or left out. No handshake: what has come in never waits. Paper section IV-E (adder trees of prob×V).
@@ -34,6 +62,9 @@ class LaneReducer(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
+        geometry = OutputGeometry(config)
+        self.width, self.group, self.num_groups = geometry.width, geometry.group, geometry.num_groups
+        self.gated = geometry.gated
         term = signed(config.acc_width)
         super().__init__(
             {
@@ -44,29 +75,15 @@ class LaneReducer(wiring.Component):
             }
         )
 
-    @property
-    def width(self) -> int:
-        """Elements of a slice that are in one beat."""
-        return min(self.config.lane_width, self.config.norm_lanes)
-
-    @property
-    def group(self) -> int:
-        """Elements that share their gates."""
-        return min(self.width, GRANULE)
-
-    @property
-    def num_groups(self) -> int:
-        return self.config.norm_lanes // self.group
-
-    @property
-    def gated(self) -> bool:
-        """Whether anything ever has to be left out."""
-        return self.config.lanes > 1 or self.num_groups > 1
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Cycles from the terms to their sums."""
+        levels = config.lanes.bit_length() - 1
+        return max(int(OutputGeometry(config).gated), -(-levels // _LEVELS_PER_STAGE))
 
     @property
     def latency(self) -> int:
-        levels = self.config.lanes.bit_length() - 1
-        return max(int(self.gated), -(-levels // _LEVELS_PER_STAGE))
+        return self.latency_of(self.config)
 
     def elaborate(self, platform):
         m = Module()

@@ -73,20 +73,23 @@ class QKMultiply(wiring.Component):
             }
         )
 
-    @property
-    def _pipeline(self) -> int:
-        """Cycles from the issue of a beat to the input of the output queue."""
-        return MultiplierArray.LATENCY + adder_tree_latency(self.config) + ScoreAligner(self.config).latency
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Cycles from the issue of the last beat of a line to the line: 2 of them in the output queue."""
+        return MultiplierArray.LATENCY + adder_tree_latency(config) + ScoreAligner.latency_of(config) + 2
 
     @property
     def latency(self) -> int:
-        """Cycles from the issue of the last beat of a line to the line."""
-        return self._pipeline + 2
+        return self.latency_of(self.config)
+
+    @staticmethod
+    def places_of(config: Config) -> int:
+        """Places of the output queue, for lines under way and lines that wait: enough for a beat in every cycle."""
+        return max(16, QKMultiply.latency_of(config) + 3)
 
     @property
     def places(self) -> int:
-        """Places of the output queue, for lines under way and lines that wait: enough for a beat in every cycle."""
-        return max(16, self.latency + 3)
+        return self.places_of(self.config)
 
     def elaborate(self, platform):
         m = Module()

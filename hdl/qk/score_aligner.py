@@ -42,10 +42,14 @@ class ScoreAligner(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Cycles from a beat in to the beat out."""
+        return 1 + (config.max_beats > 1)
+
     @property
     def latency(self) -> int:
-        """Cycles from a beat in to the beat out."""
-        return 1 + (self.config.max_beats > 1)
+        return self.latency_of(self.config)
 
     def elaborate(self, platform):
         m = Module()

@@ -51,10 +51,14 @@ class RowMax(wiring.Component):
             self._accumulate(m, a_lanes[0], b_lanes[0], valid, last)
         return m
 
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Cycles from a row's last line to its maximum: lanes, the levels of the tree, the running maximum."""
+        return 2 + config.lanes.bit_length() - 1
+
     @property
     def latency(self) -> int:
-        """Cycles from a row's last line to its maximum: lanes, the levels of the tree, the running maximum."""
-        return 2 + self.config.lanes.bit_length() - 1
+        return self.latency_of(self.config)
 
     @property
     def _lowest(self) -> Const:

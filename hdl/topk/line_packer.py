@@ -41,8 +41,7 @@ class LinePacker(wiring.Component):
         self.lanes_in = lanes_in
         self.lanes_out = lanes_out
         self.levels = lanes_out.bit_length() - 1
-        self.latency = 4 + -(-self.levels // _LEVELS_PER_STAGE)
-        """Cycles from a row's last group in to its last group out, if nothing stalls and the group is not cut."""
+        self.latency = self.latency_of(lanes_out)
         super().__init__(
             {
                 "i": In(stream.Signature(lane_group(shape, lanes_in))),
@@ -50,6 +49,11 @@ class LinePacker(wiring.Component):
                 "size": In(bits_for_count(lanes_out)),
             }
         )
+
+    @staticmethod
+    def latency_of(lanes_out: int) -> int:
+        """Cycles from a row's last group in to its last group out, if nothing stalls and the group is not cut."""
+        return 4 + -(-(lanes_out.bit_length() - 1) // _LEVELS_PER_STAGE)
 
     def elaborate(self, platform):
         m = Module()

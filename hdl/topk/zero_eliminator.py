@@ -49,13 +49,18 @@ class ZeroEliminator(wiring.Component):
         self.shape = shape
         self.lanes = lanes
         self.levels = (lanes - 1).bit_length()
-        self.latency = 1 + -(-self.levels // _LEVELS_PER_STAGE)
+        self.latency = self.latency_of(lanes)
         super().__init__(
             {
                 "i": In(stream.Signature(masked_group(shape, lanes))),
                 "o": Out(stream.Signature(lane_group(shape, lanes))),
             }
         )
+
+    @staticmethod
+    def latency_of(lanes: int) -> int:
+        """Cycles from a group in to its group out."""
+        return 1 + -(-(lanes - 1).bit_length() // _LEVELS_PER_STAGE)
 
     def elaborate(self, platform):
         m = Module()

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golden.datapath import integer
-from hdl.pv.normalizer import Normalizer, finished_row
+from hdl.pv.beat import finished_row
+from hdl.pv.normalizer import Normalizer
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import output_beat
 from hdl.spec.widths import signed
