@@ -10,11 +10,9 @@ from amaranth.hdl import Const, Value
 from amaranth.lib.wiring import Flow
 
 from hdl.spec.config import Config
+from hdl.spec.version import VERSION
 
-__all__ = ["VERSION", "dotted", "port_map", "port_widths", "to_verilog", "top_of"]
-
-VERSION = "0.1.0"
-"""Version of the generator, written in every file it makes (the same as in pyproject.toml)."""
+__all__ = ["dotted", "port_map", "port_widths", "to_verilog", "top_of"]
 
 TOP_NAME = "spatten"
 

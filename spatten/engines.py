@@ -1,12 +1,13 @@
-"""Registers the engines that lie above the simulators: boards."""
+"""Every engine by name: the simulators, and the board that lies above them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sim.engine.registry import register
+from sim.engine import registry
+from sim.engine.engine import Engine
 
-__all__ = ["register_boards"]
+__all__ = ["engine_names", "make_engine", "register_boards"]
 
 
 def _fpga(config: Any, **options: Any) -> Any:
@@ -17,4 +18,16 @@ def _fpga(config: Any, **options: Any) -> Any:
 
 def register_boards() -> None:
     """Make ``fpga`` an engine that :func:`sim.engine.registry.make_engine` takes."""
-    register("fpga", _fpga)
+    registry.register("fpga", _fpga)
+
+
+def engine_names() -> tuple[str, ...]:
+    """Names that :func:`make_engine` takes."""
+    register_boards()
+    return registry.engine_names()
+
+
+def make_engine(name: str, config: Any, **options: Any) -> Engine:
+    """:func:`sim.engine.registry.make_engine`, which also knows the engine ``fpga``."""
+    register_boards()
+    return registry.make_engine(name, config, **options)

@@ -7,18 +7,8 @@ from tests.test_imports import ROOT, modules
 FILE, CLASS, FUNCTION, FOLDER = 400, 200, 40, 16
 
 EXCEPTIONS: dict[str, str] = {
-    # fpga/board
-    "fpga/board/pll.py:Ecp5Pll._instance": "not split yet",
     # fpga/build
     "fpga/build/bitstream.py:build_bitstream": "not split yet",
-    # fpga/host
-    "fpga/host/host.py:Host": "not split yet",
-    # fpga/link
-    "fpga/link/counters_command.py:CountersCommand.elaborate": "not split yet",
-    "fpga/link/frame.py:FrameReceiver._check": "not split yet",
-    # fpga/memory
-    "fpga/memory/sdram_controller.py:SdramController": "not split yet",
-    "fpga/memory/sdram_model.py:SdramModel": "not split yet",
     # hdl/cascade/cascade_select.py
     "hdl/cascade/cascade_select.py:CascadeSelect": "not split yet",
     "hdl/cascade/cascade_select.py:CascadeSelect._read": "not split yet",

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["Ecp5Pll", "PllOutput", "PllSettings", "pll_settings"]
 
 PFD_HZ = (3_125_000, 400_000_000)
-"""Frequencies of the phase detector, the input behind its divider."""
+"""Frequencies of the phase detector, the input after its divider."""
 VCO_HZ = (400_000_000, 800_000_000)
 INPUT_HZ = (8_000_000, 400_000_000)
 OUTPUT_HZ = (3_125_000, 400_000_000)
@@ -23,6 +23,32 @@ FINE_STEPS = 8
 TOLERANCE = Fraction(1, 100)
 
 _OUTPUTS = ("CLKOS", "CLKOS2", "CLKOS3")
+_FIXED = {
+    "a": {"ICP_CURRENT": "12", "LPF_RESISTOR": "8", "MFG_ENABLE_FILTEROPAMP": "1", "MFG_GMCREF_SEL": "2"},
+    "p": {
+        "FEEDBK_PATH": "CLKOP",
+        "OUTDIVIDER_MUXA": "DIVA",
+        "CLKOP_ENABLE": "ENABLED",
+        "CLKOP_FPHASE": 0,
+        "PLLRST_ENA": "DISABLED",
+        "INTFB_WAKE": "DISABLED",
+        "STDBY_ENABLE": "DISABLED",
+        "DPHASE_SOURCE": "DISABLED",
+    },
+    # No reset, stand-by, or change of a phase at run time.
+    "i": {
+        "RST": Const(0),
+        "STDBY": Const(0),
+        "PHASESEL0": Const(0),
+        "PHASESEL1": Const(0),
+        "PHASEDIR": Const(1),
+        "PHASESTEP": Const(1),
+        "PHASELOADREG": Const(1),
+        "PLLWAKESYNC": Const(0),
+        "ENCLKOP": Const(0),
+    },
+}
+"""Attributes, parameters and inputs of the PLL that are always the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +167,24 @@ class Ecp5Pll(wiring.Component):
 
     def _instance(self):
         settings, loop = self.settings, Signal(name="loop")
+        return Instance(
+            "EHXPLLL",
+            *((kind, name, value) for kind, pins in _FIXED.items() for name, value in pins.items()),
+            p_CLKI_DIV=settings.input_divider,
+            p_CLKFB_DIV=settings.feedback_divider,
+            p_CLKOP_DIV=settings.loop_divider,
+            p_CLKOP_CPHASE=settings.loop_divider - 1,
+            i_CLKI=self.i,
+            i_CLKFB=loop,
+            o_CLKOP=loop,
+            o_LOCK=self.locked,
+            **self._outputs(),
+        )
+
+    def _outputs(self):
+        """Parameters and pins of the outputs."""
         ports = {}
-        for letter, name, output, clock in zip("BCD", _OUTPUTS, settings.outputs, self.o, strict=False):
+        for letter, name, output, clock in zip("BCD", _OUTPUTS, self.settings.outputs, self.o, strict=False):
             ports |= {
                 f"p_OUTDIVIDER_MUX{letter}": f"DIV{letter}",
                 f"p_{name}_ENABLE": "ENABLED",
@@ -152,36 +194,4 @@ class Ecp5Pll(wiring.Component):
                 f"p_{name}_FPHASE": output.fine,
                 f"o_{name}": clock,
             }
-        return Instance(
-            "EHXPLLL",
-            a_ICP_CURRENT="12",
-            a_LPF_RESISTOR="8",
-            a_MFG_ENABLE_FILTEROPAMP="1",
-            a_MFG_GMCREF_SEL="2",
-            p_CLKI_DIV=settings.input_divider,
-            p_CLKFB_DIV=settings.feedback_divider,
-            p_FEEDBK_PATH="CLKOP",
-            p_OUTDIVIDER_MUXA="DIVA",
-            p_CLKOP_ENABLE="ENABLED",
-            p_CLKOP_DIV=settings.loop_divider,
-            p_CLKOP_CPHASE=settings.loop_divider - 1,
-            p_CLKOP_FPHASE=0,
-            p_PLLRST_ENA="DISABLED",
-            p_INTFB_WAKE="DISABLED",
-            p_STDBY_ENABLE="DISABLED",
-            p_DPHASE_SOURCE="DISABLED",
-            i_CLKI=self.i,
-            i_CLKFB=loop,
-            i_RST=Const(0),
-            i_STDBY=Const(0),
-            i_PHASESEL0=Const(0),
-            i_PHASESEL1=Const(0),
-            i_PHASEDIR=Const(1),
-            i_PHASESTEP=Const(1),
-            i_PHASELOADREG=Const(1),
-            i_PLLWAKESYNC=Const(0),
-            i_ENCLKOP=Const(0),
-            o_CLKOP=loop,
-            o_LOCK=self.locked,
-            **ports,
-        )
+        return ports

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.link.command_port import CommandPort
-from fpga.link.frame import answer_layout, buffer_write, request_layout
+from fpga.link.frame.layouts import answer_layout, buffer_write, request_layout
 from fpga.spec.protocol import ANSWER, MAX_PAYLOAD, Command, Error
 
 __all__ = ["GROUPS", "CommandDecoder"]

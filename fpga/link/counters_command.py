@@ -48,17 +48,10 @@ class CountersCommand(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command = self.command
-        counter_bytes = COUNTER_WIDTH // 8
-        shifter = Signal(self.num_values * COUNTER_WIDTH, reset_less=True)
         # The shift register lies all over the chip: its enable is a flip-flop, so a byte takes two cycles.
         load, moves, send = Signal(), Signal(), Signal()
         left, place = Signal(range(self.num_values)), Signal(range(self.VALUE_BYTES))
-        inside = Signal()  # of the counter, not of the zeros above it
-        m.d.comb += inside.eq(place < counter_bytes)
-        m.d.sync += [command.done.eq(0), load.eq(0), moves.eq(send & inside), self.counters_clear.eq(0)]
-        m.d.sync += [command.answer.valid.eq(send), command.answer.payload.eq(Mux(inside, shifter[:8], 0))]
-        with m.If(moves):
-            m.d.sync += shifter.eq(Mux(load, Cat(self.counters, self.words_read, self.dropped), shifter >> 8))
+        self._shift(m, load, moves, send, place)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [left.eq(self.num_values - 1), place.eq(0)]
@@ -86,3 +79,14 @@ class CountersCommand(wiring.Component):
                         finish(m, command)
                         m.next = "IDLE"
         return m
+
+    def _shift(self, m, load, moves, send, place):
+        """All counters when ``load`` and ``moves``; a byte of them, or of the zeros above each, when ``send``."""
+        command = self.command
+        shifter = Signal(self.num_values * COUNTER_WIDTH, reset_less=True)
+        inside = Signal()  # of the counter, not of the zeros above it
+        m.d.comb += inside.eq(place < COUNTER_WIDTH // 8)
+        m.d.sync += [command.done.eq(0), load.eq(0), moves.eq(send & inside), self.counters_clear.eq(0)]
+        m.d.sync += [command.answer.valid.eq(send), command.answer.payload.eq(Mux(inside, shifter[:8], 0))]
+        with m.If(moves):
+            m.d.sync += shifter.eq(Mux(load, Cat(self.counters, self.words_read, self.dropped), shifter >> 8))

@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from fpga.link.command_decoder import GROUPS, CommandDecoder
 from fpga.link.counters_command import CountersCommand
-from fpga.link.frame import FrameReceiver, FrameTransmitter
+from fpga.link.frame.receiver import FrameReceiver
+from fpga.link.frame.transmitter import FrameTransmitter
 from fpga.link.identity_command import IdentityCommand
 from fpga.link.memory_command import MemoryCommand
 from fpga.link.pull_command import PullCommand

@@ -6,9 +6,12 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga.memory.refresh_timer import RefreshTimer
+from fpga.memory.sdram_pace import SdramPace
+from fpga.memory.sdram_pin_driver import SdramPinDriver, sdram_order
 from fpga.spec import sdram_pins as P
 from fpga.spec.sdram_pins import SdramCommand, SdramPins
-from fpga.spec.sdram_timing import SdramCycles, SdramTiming
+from fpga.spec.sdram_timing import SdramTiming
 
 __all__ = ["SdramController", "sdram_access"]
 
@@ -65,10 +68,10 @@ class SdramController(wiring.Component):
         self.beats = word_width // P.BEAT_WIDTH
         self.timing = timing
         self.cycles = timing.cycles(clock_hz)
-        if self.cycles.refresh < 2 * self.service:
-            raise ValueError(
-                f"clock_hz must give at least {2 * self.service} cycles between refreshes, not {self.cycles.refresh}"
-            )
+        self.pace = SdramPace(self.beats, timing.cas_latency, self.cycles)
+        least = 2 * self.pace.service
+        if self.cycles.refresh < least:
+            raise ValueError(f"clock_hz must give at least {least} cycles between refreshes, not {self.cycles.refresh}")
         if self.cycles.rrd > self.cycles.rcd + 3:
             raise ValueError(
                 f"rrd_ns must be at most {self.cycles.rcd + 3} cycles (rcd and 3), not {self.cycles.rrd}: "
@@ -86,82 +89,40 @@ class SdramController(wiring.Component):
             }
         )
 
-    @property
-    def read_recovery(self) -> int:
-        """Cycles from READ to PRECHARGE; ACTIVATE came rcd before and comes rp after, so that ras and rc hold, too.
-
-        A WRITE to the bank can have come a burst before: its recovery lasts wr - 1 cycles from here.
-        """
-        c = self.cycles
-        return max(self.beats, c.ras - c.rcd, c.rc - c.rp - c.rcd, c.wr - 1)
-
-    @property
-    def write_recovery(self) -> int:
-        """Cycles from WRITE to PRECHARGE."""
-        return max(self.beats - 1 + self.cycles.wr, self.read_recovery)
-
-    @property
-    def turnaround(self) -> int:
-        """Cycles from READ to WRITE: the chip has left the data pins for one cycle."""
-        return self.beats + self.timing.cas_latency + 1
-
-    @property
-    def service(self) -> int:
-        """Most cycles from the wish for a refresh to the REFRESH: an access that has just begun goes before."""
-        c: SdramCycles = self.cycles
-        access = 2 + max(self.write_recovery + c.rp + c.rcd, self.turnaround)
-        return access + self.write_recovery + c.rp + 4
-
     def elaborate(self, platform):
         m = Module()
-        c = self.cycles
+        c, pace = self.cycles, self.pace
         self._next, self._next_valid = Signal.like(self.request.payload, reset_less=True), Signal()
         self._access = Signal.like(self.request.payload, reset_less=True)
-        self._command = Signal(SdramCommand, init=SdramCommand.NOP)
-        self._address, self._bank = Signal.like(self.pins.a, name="address"), Signal.like(self.pins.ba, name="bank")
-        self._opened, self._configured, self._due = Signal(P.BANKS), Signal(), Signal()
+        self._order = Signal(sdram_order(), init={"command": SdramCommand.NOP})
+        self._opened, self._configured = Signal(P.BANKS), Signal()
         self._rows = [Signal(P.ROW_BITS, reset_less=True, name=f"row_{bank}") for bank in range(P.BANKS)]
         # Commands of the access at hand and of refresh; bursts on the data pins; each bank before it may be closed.
         self._step = _Pause(m, "step", max(c.rfc, c.rcd, c.rp, c.mrd))
         self._read_gap = _Pause(m, "read_gap", self.beats)
-        self._write_gap = _Pause(m, "write_gap", self.turnaround)
-        self._settle = [_Pause(m, f"settle_{bank}", self.write_recovery) for bank in range(P.BANKS)]
+        self._write_gap = _Pause(m, "write_gap", pace.turnaround)
+        self._settle = [_Pause(m, f"settle_{bank}", pace.write_recovery) for bank in range(P.BANKS)]
         self._reading, self._writing = Signal(), Signal()
-        m.d.sync += self._command.eq(SdramCommand.NOP)
+        m.submodules.timer = timer = RefreshTimer(power_up=c.power_up, interval=c.refresh - pace.service - 1)
+        m.d.sync += self._order.command.eq(SdramCommand.NOP)
         m.d.comb += self.request.ready.eq(~self._next_valid)
         with m.If(self.request.valid & self.request.ready):
             m.d.sync += [self._next.eq(self.request.payload), self._next_valid.eq(1)]
-        self._count(m)
         with m.FSM(init="POWER_UP"):
-            self._initialize(m)
-            self._refresh(m)
-            self._open_row(m)
+            self._initialize(m, timer)
+            self._refresh(m, timer)
+            self._open_row(m, timer)
             self._burst(m)
         self._pace(m)
-        self._connect_pins(m)
-        self._capture(m)
+        self._connect_driver(m)
         return m
 
     def _issue(self, m, command, *, address, bank=0):
-        m.d.sync += [self._command.eq(command), self._address.eq(address), self._bank.eq(bank)]
+        m.d.sync += [self._order.command.eq(command), self._order.address.eq(address), self._order.bank.eq(bank)]
 
-    def _count(self, m):
-        """The time since power-on, and since the last REFRESH."""
-        waited = Signal(range(self.cycles.power_up))
-        self._powered = Signal()
-        m.d.sync += waited.eq(waited + 1)
-        with m.If(waited == self.cycles.power_up - 1):
-            m.d.sync += self._powered.eq(1)
-        interval = self.cycles.refresh - self.service - 1
-        passed = Signal(range(interval))
-        self._refreshed = Signal()  # in the cycle before
-        m.d.sync += [passed.eq(Mux(self._refreshed, 0, passed + 1)), self._refreshed.eq(0)]
-        with m.If(passed == interval - 1):
-            m.d.sync += self._due.eq(1)
-
-    def _initialize(self, m):
+    def _initialize(self, m, timer):
         with m.State("POWER_UP"):
-            with m.If(self._powered):
+            with m.If(timer.powered):
                 m.next = "CLOSE"
         with m.State("MODE"):
             mode = P.mode_register(beats=self.beats, cas_latency=self.timing.cas_latency)
@@ -171,7 +132,7 @@ class SdramController(wiring.Component):
                 m.d.sync += self._configured.eq(1)
                 m.next = "IDLE"
 
-    def _refresh(self, m):
+    def _refresh(self, m, timer):
         """Every bank is closed, then refreshed; the interval begins anew with each REFRESH."""
         left = Signal(range(self.timing.init_refreshes + 1), init=self.timing.init_refreshes)
         with m.State("CLOSE"):
@@ -184,7 +145,7 @@ class SdramController(wiring.Component):
             with m.If(self._step.over):
                 self._issue(m, SdramCommand.REFRESH, address=0)
                 self._step.start(m, self.cycles.rfc)
-                m.d.sync += [self._refreshed.eq(1), self._due.eq(0)]
+                m.d.comb += timer.refresh.eq(1)
                 with m.If(self._configured):
                     m.next = "IDLE"
                 with m.Else():
@@ -192,7 +153,7 @@ class SdramController(wiring.Component):
                     with m.If(left == 1):
                         m.next = "MODE"
 
-    def _open_row(self, m):
+    def _open_row(self, m, timer):
         """The access' row is compared with the open one of its bank while the burst before it is on its way."""
         access, following = self._access, self._next
         is_open, open_row = Signal(), Signal(P.ROW_BITS, reset_less=True)
@@ -202,7 +163,7 @@ class SdramController(wiring.Component):
                 is_open.eq(self._opened.bit_select(following.bank, 1)),
                 open_row.eq(Array(self._rows)[following.bank]),
             ]
-            with m.If(self._due):
+            with m.If(timer.due):
                 m.next = "CLOSE"
             with m.Elif(self._next_valid):
                 m.d.sync += self._next_valid.eq(0)
@@ -244,49 +205,29 @@ class SdramController(wiring.Component):
         access = self._access
         with m.If(self._reading | self._writing):
             self._read_gap.start(m, self.beats)
-            self._write_gap.start(m, self.turnaround)
+            self._write_gap.start(m, self.pace.turnaround)
         with m.If(self._writing):
             self._write_gap.start(m, self.beats)
         for bank, pause in enumerate(self._settle):
             with m.If(self._reading & (access.bank == bank)):
-                pause.start(m, self.read_recovery)
+                pause.start(m, self.pace.read_recovery)
             with m.If(self._writing & (access.bank == bank)):
-                pause.start(m, self.write_recovery)
+                pause.start(m, self.pace.write_recovery)
 
-    def _connect_pins(self, m):
-        """Commands, and beats of a write with and after theirs, the lowest first.
-
-        Data pins lie on other sides of the chip than those of commands: a register is between them.
-        """
-        pins = self.pins
-        beats, driving, writing = Signal(len(self.data), reset_less=True), Signal(self.beats), Signal()
-        command = Signal(SdramCommand, init=SdramCommand.NOP)
-        m.d.sync += [command.eq(self._command), pins.a.eq(self._address), pins.ba.eq(self._bank)]
-        m.d.sync += writing.eq(self._writing)
+    def _connect_driver(self, m):
+        timing = self.timing
+        m.submodules.driver = driver = SdramPinDriver(
+            len(self.data), cas_latency=timing.cas_latency, round_trip=timing.round_trip
+        )
+        wiring.connect(m, driver.pins, wiring.flipped(self.pins))
         m.d.comb += [
-            Cat(pins.we_n, pins.cas_n, pins.ras_n).eq(command),
-            pins.cke.eq(1),
-            pins.cs_n.eq(0),
-            pins.dq_o.eq(beats[: P.BEAT_WIDTH]),
-            pins.dq_oe.eq(driving[0]),
-            self.written.eq(writing),
+            driver.order.eq(self._order),
+            driver.configured.eq(self._configured),
+            driver.reading.eq(self._reading),
+            driver.writing.eq(self._writing),
+            driver.of_host.eq(self._access.host),
+            driver.data.eq(self.data),
         ]
-        m.d.sync += [
-            pins.dqm.eq(Mux(self._configured, 0b00, 0b11)),
-            beats.eq(beats >> P.BEAT_WIDTH),
-            driving.eq(driving >> 1),
+        m.d.comb += [
+            getattr(self, name).eq(getattr(driver, name)) for name in ("written", "word", "core_word", "host_word")
         ]
-        with m.If(writing):
-            m.d.sync += [beats.eq(self.data), driving.eq(~0)]
-
-    def _capture(self, m):
-        """Every beat is shifted in; a flag that left with the command says when the word is complete."""
-        steps = 2 + self.timing.cas_latency + self.timing.round_trip + self.beats
-        core, host = Signal(steps), Signal(steps)
-        word = Signal(len(self.word), reset_less=True)
-        m.d.sync += [
-            core.eq(Cat(self._reading & ~self._access.host, core)),
-            host.eq(Cat(self._reading & self._access.host, host)),
-            word.eq(Cat(word[P.BEAT_WIDTH :], self.pins.dq_i)),
-        ]
-        m.d.comb += [self.word.eq(word), self.core_word.eq(core[-1]), self.host_word.eq(host[-1])]

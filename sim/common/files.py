@@ -17,7 +17,14 @@ def write_text(path: Path, text: str, *, errors: str = "strict") -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """``path`` is at any time the old file or the whole new one; its folder is made."""
+    """``path`` is at any time the old file or the whole new one; its folder is made.
+
+    A pipe or a device is written to; of a symbolic link it is the file it leads to.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

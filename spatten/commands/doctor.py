@@ -11,7 +11,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Check", "check_all", "read_pins"]
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["Check", "check_all", "doctor", "read_pins"]
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -105,3 +109,18 @@ def check_all() -> Iterator[Check]:
         yield _tool(tool, system.format(package))
     yield _verilator()
     yield _yosys()
+
+
+def doctor() -> None:
+    """Check Python, packages and tools, and say how to mend what is wrong."""
+    console = Console()
+    table = Table("Check", "Found", "State")
+    failed = []
+    for check in check_all():
+        table.add_row(check.what, check.found, "[green]ok[/green]" if check.ok else "[red]wrong[/red]")
+        failed += [] if check.ok else [check]
+    console.print(table)
+    for check in failed:
+        console.print(f"{check.what}: {check.mend}", markup=False)
+    if failed:
+        raise typer.Exit(1)

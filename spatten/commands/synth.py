@@ -62,7 +62,7 @@ def synth(
     except SynthError as error:
         if str(error).startswith("--"):
             raise UserError(str(error)) from None
-        console.print(f"error: {error}", style="red", markup=False)
+        typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
     _print_report(console, report, DEVICE, f"{block or 'SpAtten'}, {config.name}")
     for line in shortages(report["usage"]):
@@ -93,7 +93,7 @@ def baselines(
             with Console(stderr=True).status(f"Yosys and nextpnr: {name}"):
                 measured = measure(name, config)
         except SynthError as error:
-            console.print(f"error: {name}: {error}", style="red", markup=False)
+            typer.echo(f"error: {name}: {error}", err=True)
             raise typer.Exit(1) from None
         for change in compare(name, measured, config):
             worse |= change.worse

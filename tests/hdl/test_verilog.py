@@ -9,7 +9,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
 from hdl.spec.config import PRESETS, Config
-from hdl.verilog import VERSION, port_map, port_widths, to_verilog
+from hdl.spec.version import VERSION
+from hdl.verilog import port_map, port_widths, to_verilog
 from tests.bench.standin import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,4 +67,7 @@ def test_elements_are_not_named_like_bits():
 
 
 def test_version_is_that_of_the_package():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "hdl.spec.version.VERSION"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)

@@ -142,4 +142,4 @@ def test_lint_status(monkeypatch, capsys):
 
 def test_preset_file(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"name": "mine", "max_tokens": 512}))
-    assert cli.load_config("mine.json").max_tokens == 512
+    assert load_config("mine.json").max_tokens == 512

@@ -57,7 +57,7 @@ def test_errors(capsys, monkeypatch):
 
     monkeypatch.setattr(baseline, "measure", fail)
     assert main(["baselines", "topk"]) == 1
-    assert "error: topk: yosys failed" in capsys.readouterr().out
+    assert "error: topk: yosys failed" in capsys.readouterr().err
 
 
 def test_command(capsys, monkeypatch, tmp_path):

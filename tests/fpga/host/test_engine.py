@@ -10,10 +10,10 @@ from fpga.spec.protocol import Command
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
 from sim.engine.engine import EngineError, SetupError
-from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import pack_jobs
+from spatten.engines import make_engine
 from tests.bench.faulty_port import FaultyPort
 from tests.bench.jobs import random_jobs, random_layers
 from tests.bench.link_twin import REFUSED, LinkTwin

@@ -1,5 +1,6 @@
 """The host against the link's twin in software, straight and on a pseudo-terminal."""
 
+import dataclasses
 import itertools
 import os
 import struct
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga.board.simulated_board import BoardServer
+from fpga.host import host as host_module
+from fpga.host import requests
 from fpga.host.codec import encode_frame
 from fpga.host.host import Host, HostError, PortError
 from fpga.spec.protocol import ANSWER, Command, Error
@@ -270,13 +273,9 @@ def test_wrong_sizes():
     ],
 )
 def test_other_boards(monkeypatch, field, value, text):
-    import dataclasses
-
-    import fpga.host
-
-    original = fpga.host.host.read_identity
+    original = host_module.read_identity
     monkeypatch.setattr(
-        fpga.host, "read_identity", lambda answer: dataclasses.replace(original(answer), **{field: value})
+        host_module, "read_identity", lambda answer: dataclasses.replace(original(answer), **{field: value})
     )
     host, _ = host_of(LinkTwin(SETTINGS).feed)
     with pytest.raises(PortError, match=text):
@@ -296,14 +295,12 @@ def test_error_answers(code, text):
 
 def test_requests_after_each_other_differ(monkeypatch):
     """The board would not execute a request with the CRC of the one before: the host takes another number."""
-    import fpga.host
-
     host, line = host_of(LinkTwin(SETTINGS).feed)
     host.version()
-    first, real = host._crc, fpga.host.host.frame_crc
+    first, real = host._crc, requests.frame_crc
     unlucky = host._seq + 1
     monkeypatch.setattr(
-        fpga.host, "frame_crc", lambda type, seq, payload: first if seq == unlucky else real(type, seq, payload)
+        requests, "frame_crc", lambda type, seq, payload: first if seq == unlucky else real(type, seq, payload)
     )
     host.version()
     assert host._seq == unlucky + 1 and len(line.written) == 2

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fpga.host.codec import Frame, FrameDecoder, encode_frame, frame_crc, stuff
-from fpga.link.frame import CRC_PARAMETERS, FrameReceiver, FrameTransmitter, request_layout
+from fpga.link.frame.layouts import CRC_PARAMETERS, request_layout
+from fpga.link.frame.receiver import FrameReceiver
+from fpga.link.frame.transmitter import FrameTransmitter
 from fpga.link.push_command import item_layouts
 from fpga.link.result_queue import byte_count, result_layouts
 from fpga.spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Command

@@ -310,7 +310,7 @@ def test_data_comes_after_cas_latency_and_round_trip(cas_latency, round_trip, mo
 
 def shrunk(clock_hz, timing=QUICK, width=128, factor=3):
     """Refreshes as often as the controller can bear at this clock, so that many are seen."""
-    service = SdramController(width, timing=timing, clock_hz=clock_hz).service
+    service = SdramController(width, timing=timing, clock_hz=clock_hz).pace.service
     return dataclasses.replace(timing, refresh_ns=factor * service * 1e9 / clock_hz)
 
 
@@ -330,7 +330,7 @@ def test_core_and_host_at_once(clock_hz, stall):
     assert len(refreshes) > 15
     interval = b.chip.cycles.refresh
     gaps = [after - before for before, after in pairwise(refreshes[8:])]
-    assert interval - b.memory.controller.service <= min(gaps) and max(gaps) <= interval
+    assert interval - b.memory.controller.pace.service <= min(gaps) and max(gaps) <= interval
 
 
 @pytest.mark.parametrize("width", [32, 64, 128])
@@ -434,7 +434,7 @@ def test_random_rows(clock_hz):
     b = Bench(clock_hz=clock_hz)
     cycles = b.run([row * 256 for row in range(8)] * 10, start=b.ready)
     controller = b.memory.controller
-    assert cycles <= 80 * (controller.read_recovery + controller.cycles.rp + controller.cycles.rcd + 3) + 200
+    assert cycles <= 80 * (controller.pace.read_recovery + controller.cycles.rp + controller.cycles.rcd + 3) + 200
 
 
 def test_rows_hold_consecutive_words_and_then_comes_the_next_bank():
