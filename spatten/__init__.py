@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from fpga.link.push_command import item_layouts
     from fpga.link.result_queue import byte_count, result_layouts
     from golden.host.algorithm import ALGORITHMS, Algorithm, Schedule
-    from golden.host.session import LayerTrace, Session
+    from golden.host.session import Session
+    from golden.host.traces import LayerTrace
     from golden.layers.job import Job, JobResult, run_job
-    from golden.layers.layer import Layer, run_layer
+    from golden.layers.layer import Layer
     from golden.layers.quantize import AttentionSettings
+    from golden.layers.run_layer import run_layer
     from golden.models.backend import ModelError, replaced, spatten_attention
     from golden.models.load import CausalModel, SentenceModel, load_model
     from hdl.spatten import SpAtten
@@ -95,10 +97,12 @@ _HOMES = {
     "fpga.link.push_command": ("item_layouts",),
     "fpga.link.result_queue": ("byte_count", "result_layouts"),
     "golden.host.algorithm": ("ALGORITHMS", "Algorithm", "Schedule"),
-    "golden.host.session": ("LayerTrace", "Session"),
+    "golden.host.session": ("Session",),
+    "golden.host.traces": ("LayerTrace",),
     "golden.layers.job": ("Job", "JobResult", "run_job"),
-    "golden.layers.layer": ("Layer", "run_layer"),
+    "golden.layers.layer": ("Layer",),
     "golden.layers.quantize": ("AttentionSettings",),
+    "golden.layers.run_layer": ("run_layer",),
     "golden.models.backend": ("ModelError", "replaced", "spatten_attention"),
     "golden.models.load": ("CausalModel", "SentenceModel", "load_model"),
     "hdl.spatten": ("SpAtten",),

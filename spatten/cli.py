@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hdl.spec.version import VERSION
-from sim.common.errors import UserError
+from sim.common.errors import Interrupted, UserError
 from sim.common.extras import without
 from spatten.commands.bench import bench
 from spatten.commands.bitstream import bitstream, fpga_app
@@ -75,11 +75,6 @@ KEPT = {
 """Command -> what there is after it was interrupted; of the others nothing."""
 
 
-def _interrupted(arguments: list[str]) -> int:
-    typer.echo(f"interrupted: {KEPT.get(arguments[0], 'nothing is kept')}", err=True)
-    return 130
-
-
 def _one_line(error: Any, arguments: list[str]) -> str:
     """A usage error with the value that caused it, which the message itself may not have."""
     message = " ".join(error.format_message().split())
@@ -110,12 +105,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments:
         arguments = ["--help"]
     try:
-        return command.main(arguments, prog_name="spatten", standalone_mode=False) or 0
-    except (typer.Abort, KeyboardInterrupt):
-        return _interrupted(arguments)
+        status = command.main(arguments, prog_name="spatten", standalone_mode=False) or 0
+        if status != 130:
+            return status
+        message = KEPT.get(arguments[0], "nothing is kept")  # Ctrl-C, of which typer makes this status
+    except (Interrupted, KeyboardInterrupt) as error:
+        message = str(error) or "nothing is kept"
     except Exception as error:
         message = _user_error(error, arguments)
         if message is None:
             raise
-    typer.echo(f"error: {message}", err=True)
-    return 2
+        typer.echo(f"error: {message}", err=True)
+        return 2
+    typer.echo(f"interrupted: {message}", err=True)
+    return 130

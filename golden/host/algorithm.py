@@ -164,6 +164,8 @@ class Algorithm:
                 return cls.from_json(path.read_text(encoding="utf-8"))
             except OSError as error:
                 raise ValueError(f"algorithm file {name!r} cannot be read: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ValueError(f"algorithm file {name!r} cannot be read: it is not UTF-8 text") from None
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)} or a .json file, not {name!r}")
 
 

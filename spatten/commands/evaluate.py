@@ -132,7 +132,7 @@ def _evaluate(context: typer.Context, read: Callable[[Config], Task]) -> None:
 
 
 def _run(context: typer.Context, config: Config, read: Callable[[Config], Task], stack: contextlib.ExitStack) -> None:
-    from sim.common.errors import UserError
+    from sim.common.errors import Interrupted, UserError
     from sim.evaluate.sweep import connect, on_cluster, on_cores, points_of, read_fields, threads_of
     from sim.evaluate.units import compute_here
 
@@ -188,8 +188,7 @@ def _compute(task: Task, points: Sequence[Point], run: Run, report: _Report, con
                     bar.update(line, description=f"{task.KIND}, {len(report.entries)}/{len(points)} settings")
         except KeyboardInterrupt:
             finished = f"{len(report.entries)} of {len(points)} settings are finished"
-            typer.echo(f"interrupted: {finished}; the same command goes on from here", err=True)
-            raise
+            raise Interrupted(f"{finished}; the same command goes on from here") from None
 
 
 def _command_of(context: typer.Context) -> str:

@@ -95,7 +95,7 @@ def test_examples_of_the_page(workplace, monkeypatch):
     monkeypatch.chdir(workplace)
     # Conversion of the real one takes long, and is tested elsewhere (tests/hdl/test_verilog.py).
     monkeypatch.setattr(spatten, "to_verilog", lambda config: verilog.to_verilog(config, top=StandIn(config)))
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    blocks = re.findall(r"```pycon\n(.*?)```", PAGE.read_text(), re.DOTALL)
     failures, count = run_examples("\n".join(blocks), "docs/api.md")
     assert not failures, failures
     assert count > 40 and (workplace / "page.html").is_file()

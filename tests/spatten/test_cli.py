@@ -14,6 +14,7 @@ from sim.engine.registry import AUTO, BOARD, GOLDEN, engine_names
 from sim.run.request import RunRequest
 from spatten import cli
 from spatten.commands import bench, doctor
+from spatten.commands.preset import load_config
 from spatten.engines import register_boards
 from tests.bench.standin import StandIn
 
