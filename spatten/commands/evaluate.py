@@ -132,7 +132,7 @@ def _evaluate(context: typer.Context, read: Callable[[Config], Task]) -> None:
 
 
 def _run(context: typer.Context, config: Config, read: Callable[[Config], Task], stack: contextlib.ExitStack) -> None:
-    from sim.common.errors import Interrupted, UserError
+    from sim.common.errors import UserError
     from sim.evaluate.sweep import connect, on_cluster, on_cores, points_of, read_fields, threads_of
     from sim.evaluate.units import compute_here
 
@@ -170,6 +170,7 @@ def _check(task: Task, points: Sequence[Point]) -> None:
 
 def _compute(task: Task, points: Sequence[Point], run: Run, report: _Report, console: Console) -> None:
     """The evaluation, with a bar on a terminal; an interruption tells what is finished."""
+    from sim.common.errors import Interrupted
     from sim.evaluate.evaluate import evaluate
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
