@@ -23,6 +23,7 @@ from hdl.spec.select_policy import (
 __all__ = ["BENCH_KINDS", "Pass", "bench_rows", "quick_select_cycles", "quick_select_passes", "survivors"]
 
 BENCH_KINDS = ("random", "sorted", "equal", "eight", "scores")
+"""Of rows, as :func:`bench_rows` makes them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +31,13 @@ class Pass:
     """One pass over the candidates: how many there were, the pivots, and what the pass cost in cycles."""
 
     size: int
+    """candidates"""
     high: int
+    """the larger pivot, a score"""
     low: int
+    """the smaller one; the same if one pivot is enough"""
     cycles: int
+    """what the pass costs"""
 
 
 def _gather(items: list[int], parallelism: int) -> list[int]:

@@ -20,7 +20,9 @@ class Schedule:
     """Keep-ratios of any number of layers (paper section V-A): the front ones 1, then linear from start to end."""
 
     start: float
+    """keep-ratio of the first layer after the front, in (0, 1]"""
     end: float
+    """of the last layer"""
     front: float = 0.15
     """share of the layers that are not pruned, rounded up to whole layers"""
 
@@ -30,6 +32,7 @@ class Schedule:
         check_number("front", self.front)
 
     def ratios(self, num_layers: int) -> tuple[float, ...]:
+        """Keep-ratio of each of ``num_layers`` layers."""
         front = keep_count(self.front, num_layers) if self.front else 0
         pruned = num_layers - front
         step = (self.end - self.start) / max(1, pruned - 1)
@@ -37,10 +40,12 @@ class Schedule:
 
     @property
     def prunes(self) -> bool:
+        """Whether any layer has a ratio below 1."""
         return self.front < 1 and min(self.start, self.end) < 1
 
 
 DENSE = Schedule(start=1.0, end=1.0, front=0.0)
+"""Nothing is pruned."""
 
 Ratios = Schedule | tuple[float | tuple[float, ...], ...]
 """Of each layer; in the scope "head" a layer may have one of each K/V head."""
@@ -54,6 +59,7 @@ class Algorithm:
     """
 
     attention: AttentionSettings = dataclasses.field(default_factory=AttentionSettings)
+    """precision, and local pruning of V rows"""
     prompt: AttentionSettings | None = None
     """of a causal prompt, whose K and V are then quantized anew for the generation; None: the same"""
     scope: str = "cascade"
@@ -96,10 +102,12 @@ class Algorithm:
 
     @property
     def prunes_tokens(self) -> bool:
+        """Whether any layer drops tokens."""
         return _prunes(self.token_keep)
 
     @property
     def prunes_heads(self) -> bool:
+        """Whether any layer drops heads."""
         return _prunes(self.head_keep)
 
     def check_encoder(self) -> None:
@@ -124,6 +132,7 @@ class Algorithm:
         return result
 
     def head_ratios(self, num_layers: int) -> list[float]:
+        """Keep-ratio of the query heads by layer; ValueError unless there is one a layer."""
         return list(_by_layer("head_keep", self.head_keep, num_layers))
 
     def token_count(self, ratio: float, tokens: int, *, pin_last: int = 0) -> int:
@@ -133,6 +142,7 @@ class Algorithm:
     # JSON ------------------------------------------------------------------------------------------------------
 
     def to_json(self) -> str:
+        """All settings as a JSON object, which :meth:`from_json` reads."""
         return json.dumps(dataclasses.asdict(self), indent=2)
 
     @classmethod

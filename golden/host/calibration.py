@@ -34,6 +34,7 @@ class Grid:
     """
 
     bits: int
+    """of an integer, two's complement"""
     center: Tensor
     """(B, K, 1, D)"""
     channel: Tensor
@@ -95,8 +96,11 @@ class Calibration:
     """How the K/V heads (B, K) of a layer are quantized."""
 
     settings: AttentionSettings
+    """what was asked for"""
     key_grid: Grid
+    """of all bits of K, MSBs and LSBs"""
     value_grid: Grid
+    """of V"""
 
     @classmethod
     def of(cls, query: Tensor, key: Tensor, value: Tensor, settings: AttentionSettings) -> Calibration:

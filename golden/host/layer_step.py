@@ -36,11 +36,17 @@ class LayerStep:
     """A layer of a model with ``num_layers`` in the step that ``state`` is in; what runs is added to ``trace``."""
 
     algorithm: Algorithm
+    """what is pruned"""
     config: Config
+    """of the hardware"""
     num_layers: int
+    """of the model"""
     execute: Execute
+    """what runs the layer"""
     state: SessionState
+    """of the sequences"""
     trace: LayerTrace
+    """of the layer, whose costs grow with each run"""
 
     # What the algorithm leaves ---------------------------------------------------------------------------------
 

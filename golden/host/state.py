@@ -30,14 +30,17 @@ class Operands:
     key: Tensor
     """(B, K, tokens, D), as is V"""
     value: Tensor
+    """(B, K, tokens, D)"""
     scale: Tensor
     """(B, K), as is the shift"""
     shift: Tensor
+    """(B, K)"""
     heads: Tensor
     """(B, H) bool"""
     head_importance: Tensor
     """(B, H), as is the weight"""
     head_weight: Tensor
+    """(B, H) 16 bits, unsigned"""
 
     def of_head(self, kv: int) -> Operands:
         """One K/V head."""
@@ -62,9 +65,11 @@ class LayerMemory:
     """What a layer keeps of the sequences."""
 
     calibration: Calibration
+    """constants of the first tokens, or of the whole prompt"""
     key: Plane
     """K words, as :meth:`golden.host.calibration.Calibration.key` makes them"""
     value: Plane
+    """V plane elements of the same"""
     heads: Tensor
     """(B, H) bool: computed in this layer"""
     head_importance: Tensor
@@ -76,6 +81,7 @@ class LayerMemory:
     float_key: Plane | None = None
     """float64, if errors are measured; as is V"""
     float_value: Plane | None = None
+    """(B, K, tokens, D) float64"""
 
     def append(self, key: Tensor, value: Tensor, token: int) -> None:
         """K and V (B, K, 1, D) of the new token ``token``, quantized as those before it."""
@@ -120,14 +126,19 @@ class SessionState:
     """
 
     batch: int
+    """B"""
     causal: bool
+    """a language model; False: an encoder"""
     tokens: int = 0
     """of a sequence so far, pruned ones too"""
     queries: int = 0
     """query rows of the step in its first layer"""
     step: int = -1
+    """0: the prompt; -1: none has begun"""
     next_layer: int = 0
+    """that :meth:`golden.host.session.Session.attention` expects"""
     layers: list[LayerMemory] = dataclasses.field(default_factory=list)
+    """of the layers that ran"""
     table: Table
     """scope cascade: all tokens"""
     ids: Tensor
@@ -139,7 +150,9 @@ class SessionState:
     survivors: list[Tensor] = dataclasses.field(default_factory=list)
     """encoder, by layer: (B, k) rows that survive of those which entered it"""
     prompt: Totals = dataclasses.field(default_factory=Totals)
+    """what the prompt cost"""
     generation: Totals = dataclasses.field(default_factory=Totals)
+    """what the tokens after it cost"""
 
     @classmethod
     def begin(cls, batch: int, heads: int, tokens: int, causal: bool) -> SessionState:

@@ -51,6 +51,7 @@ class LayerTrace(Totals):
     """One layer's attention as it ran, for B sequences of H query heads."""
 
     layer: int
+    """number of the layer, from 0"""
     step: int
     """0: the prompt (an encoder's only step)"""
     tables: list[TableTrace] = dataclasses.field(default_factory=list)

@@ -26,6 +26,7 @@ class Selection:
     keep: Tensor
     """(n,) bool"""
     head_ids: list[int]
+    """numbers of the heads before the selection, ascending"""
     head_importance: Tensor
     """(heads,)"""
     head_keep: Tensor

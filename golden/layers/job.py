@@ -48,20 +48,35 @@ class Job:
     """
 
     query: Tensor
+    """(group * q, D)"""
     key: Tensor
+    """(num_rows, D)"""
     value: Tensor
+    """(num_rows, D)"""
     ids: Tensor | None = None
+    """(n,) or None"""
     keys: int | None = None
+    """n, if ``ids`` is None"""
     query_bits: int
+    """one of the configuration's ``plane_widths``"""
     key_bits: int
+    """of the MSB plane, or of all of K if it is static"""
     key_lsb_bits: int = 0
+    """0: static; 4: flat rows are computed again with these bits of K"""
     value_bits: int
+    """one of the configuration's ``plane_widths``"""
     scale: int
+    """mantissa of the dequantization scale, 16 bits, at least 1 (:func:`scale_of`)"""
     shift: int
+    """its right shift, 1 to 63"""
     flat_limit: int = 0
+    """a row is flat if its exp sum, UQ.16, is above it (:func:`flat_limit_of`); not used if K is static"""
     value_keep: int
+    """V rows that each query row keeps, 1 to n (paper section III-C)"""
     causal: bool = False
+    """query i of q attends the first n - q + i + 1 keys"""
     generation: bool = False
+    """one query row: only the V rows that it keeps are read"""
     group: int = 1
     """query heads (grouped-query attention)"""
     head: int = 0
@@ -78,6 +93,7 @@ class Job:
 
     @property
     def dim(self) -> int:
+        """Elements of a row, D."""
         return self.query.shape[-1]
 
     @property
@@ -97,6 +113,7 @@ class Job:
 
     @property
     def num_keys(self) -> int:
+        """Keys that the queries attend, n."""
         if self.ids is not None:
             return len(self.ids)
         return self.num_rows if self.keys is None else self.keys
@@ -122,9 +139,13 @@ class JobResult:
     probs: Tensor
     """(q, n) UQ1.16, 0 where masked (causal)"""
     score: Tensor | None = None
+    """(q, n) of the final pass, signed integers of the configuration's ``score_width``"""
     exp: Tensor | None = None
+    """(q, n) UQ1.16, 0 where masked"""
     exp_sum: Tensor | None = None
+    """(q,) UQ.16"""
     keep: Tensor | None = None
+    """(q, n) bool: V rows used"""
 
 
 def run_job(job: Job, config: Config) -> JobResult:

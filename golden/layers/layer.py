@@ -27,6 +27,7 @@ class Layer:
     """
 
     name: str
+    """for reports, such as ``layer 3``"""
     query: Tensor
     """(B, K, G, q, D)"""
     key: Tensor
@@ -48,31 +49,44 @@ class Layer:
     head_weight: Tensor
     """(B, H) unit of the outputs, 16 bits"""
     settings: AttentionSettings
+    """bit widths and local pruning of V"""
     flat_limit: int
+    """exp sum, UQ.16, above which a row is flat; 0 if K is static"""
     causal: bool = False
+    """a prompt"""
     accumulate_from: int = 0
     """first query whose probabilities count; q: none"""
     select: bool = True
+    """select tokens and heads when all queries are done"""
     token_keep: int
+    """tokens that survive, at least 1; n and more: all"""
     head_keep: int
+    """query heads that survive, at least 1"""
     pin_first: int = 0
+    """first tokens that survive before all others"""
     pin_last: int = 0
+    """last tokens that do"""
     decay: int = 0
+    """a selection takes 1/2**decay of each token's importance away; 0: nothing"""
 
     @property
     def num_keys(self) -> int:
+        """Tokens that are attended, n."""
         return self.ids.shape[-1]
 
     @property
     def group(self) -> int:
+        """Query heads that share a K/V head, G."""
         return self.query.shape[2]
 
     @property
     def num_queries(self) -> int:
+        """Queries of each query head, q."""
         return self.query.shape[3]
 
     @property
     def dim(self) -> int:
+        """Elements of a row, D."""
         return self.query.shape[-1]
 
     @property
@@ -104,9 +118,13 @@ class Chunk:
     """Queries start…stop-1 of a layer; they attend at most the first ``keys`` tokens."""
 
     start: int
+    """first query"""
     stop: int
+    """query after the last"""
     keys: int
+    """tokens attended, from the first on"""
     accumulate: bool
+    """its probabilities and outputs count as importance"""
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -24,21 +24,31 @@ class LayerJob:
     head_ids: list[int]
     """numbers of the surviving query heads, in the order of their ranks"""
     head_weight: list[int]
+    """unit of each surviving head's V, 16 bits"""
     head_importance: list[int]
+    """of each surviving head before the layer, 32 bits"""
     ids: Tensor | None
     """(n,) token list to load with ``importance``; None: go on with the survivors on chip"""
     importance: Tensor | None
+    """(n,) UQ16.16 of these tokens"""
     num_tokens: int
     """tokens in the list"""
     dense: bool = False
     """jobs attend rows 0, 1, … instead of the list's (importance counts by position all the same)"""
     select: bool = True
+    """select tokens and heads at the end"""
     token_keep: int = 1
+    """tokens that survive, 1 to ``num_tokens``"""
     head_keep: int = 1
+    """query heads that survive"""
     pin_first: int = 0
+    """first tokens that survive before all others"""
     pin_last: int = 0
+    """last tokens that do"""
     decay: int = 0
+    """as of :class:`golden.layers.layer.Layer`"""
     name: str = ""
+    """for reports"""
 
 
 def layer_jobs(layer: Layer, index: int, config: Config, *, resume: bool = False) -> list[LayerJob]:

@@ -41,11 +41,13 @@ class AttentionSettings:
     """Precision and local value pruning of attention, the same for all layers and heads."""
 
     query_bits: int = 12
+    """bits of Q, two's complement"""
     key_bits: int = 8
     """bits of the K plane that every row reads (MSB plane, or all of K if ``key_lsb_bits`` is 0)"""
     key_lsb_bits: int = 4
     """0: static quantization; 4: progressive, flat rows read the LSB plane"""
     value_bits: int = 8
+    """bits of V"""
     threshold: float = 0.1
     """a row whose largest probability is below it is flat (progressive only)"""
     value_keep: float = 1.0

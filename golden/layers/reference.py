@@ -108,6 +108,7 @@ class ErrorBudget:
 
     @property
     def met(self) -> bool:
+        """Whether errors of any data are within their goals."""
         return self.prob <= PROB_GOAL and self.out_scaled <= OUT_GOAL and self.flat_wrong == 0
 
 

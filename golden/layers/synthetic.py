@@ -63,7 +63,9 @@ class Queries:
     query: Tensor
     """(h, D) integers"""
     scale: list[int]
+    """by head: mantissa, as :func:`golden.layers.job.scale_of` gives it"""
     shift: list[int]
+    """by head: right shift"""
 
 
 def make_queries(

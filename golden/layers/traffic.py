@@ -18,9 +18,13 @@ class Traffic:
     """Bytes of Q, K and V rows read, and the same of fp32 dense attention, each K/V head read once a pass."""
 
     query: float = 0.0
+    """Q rows, those of flat rows twice"""
     key: float = 0.0
+    """K rows of the MSB plane"""
     key_lsb: float = 0.0
+    """K rows of the LSB plane"""
     value: float = 0.0
+    """V rows"""
     dense: float = 0.0
     """4 bytes an element, no token or head pruned, every row once"""
     tokens: float = 0.0
@@ -43,6 +47,7 @@ class Traffic:
         return sum(self.by_plane.values())
 
     def add(self, other: Traffic) -> None:
+        """Take up the bytes of ``other``."""
         for field in dataclasses.fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 

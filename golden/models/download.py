@@ -22,6 +22,7 @@ _MODELS = cache_folder() / "models"
 MINILM = _MODELS / "minilm"
 """Folder of the unpacked model, for ``transformers``' ``from_pretrained``."""
 SMOLLM2 = _MODELS / "smollm2"
+"""The same of SmolLM2."""
 
 _WEIGHTS = "model.safetensors"
 

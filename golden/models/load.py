@@ -25,6 +25,7 @@ MODELS = cache_folder() / "models"
 """Folder of the models that go by a short name, such as ``minilm``."""
 
 SHORT_NAMES = ("minilm", "smollm2")
+"""Models that ``spatten models`` fetches."""
 
 
 # Finding and loading -------------------------------------------------------------------------------------------
@@ -189,9 +190,11 @@ class SentenceModel(_Model):
     """An encoder with its tokenizer: sentence embeddings."""
 
     AUTO = "AutoModel"
+    """class of transformers that loads it"""
 
     @classmethod
     def load(cls, name: str = "minilm", models: Path = MODELS) -> SentenceModel:
+        """As :func:`load_model`; ModelError if it is a language model."""
         model = load_model(name, models)
         if not isinstance(model, cls):
             raise ModelError(f"{model.model.config.model_type} is not an encoder: it generates text")
@@ -216,15 +219,18 @@ class CausalModel(_Model):
     """A language model with its tokenizer: text token by token, and the probability of a given one."""
 
     AUTO = "AutoModelForCausalLM"
+    """class of transformers that loads it"""
 
     @classmethod
     def load(cls, name: str = "smollm2", models: Path = MODELS) -> CausalModel:
+        """As :func:`load_model`; ModelError if it is an encoder."""
         model = load_model(name, models)
         if not isinstance(model, cls):
             raise ModelError(f"{model.model.config.model_type} does not generate text: it is an encoder")
         return model
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
         return self.tokenizer.decode(ids)
 
     def logits(self, ids: Tensor, session: Session | None = None) -> Tensor:
