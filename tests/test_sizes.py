@@ -22,19 +22,6 @@ EXCEPTIONS: dict[str, str] = {
     # hdl/control/layer_walker.py
     "hdl/control/layer_walker.py:LayerWalker": "not split yet",
     "hdl/control/layer_walker.py:LayerWalker.elaborate": "not split yet",
-    # hdl/fetch/gather.py
-    "hdl/fetch/gather.py:Gather.elaborate": "not split yet",
-    "hdl/fetch/gather.py:Gather.spread": "not split yet",
-    # hdl/fetch/id_list.py
-    "hdl/fetch/id_list.py:IdSpread.elaborate": "not split yet",
-    # hdl/fetch/load_table.py
-    "hdl/fetch/load_table.py:LoadTable.choose": "not split yet",
-    # hdl/fetch/row_issuer.py
-    "hdl/fetch/row_issuer.py:RowIssuer.locate": "not split yet",
-    # hdl/fetch/row_walker.py
-    "hdl/fetch/row_walker.py:RowWalker.elaborate": "not split yet",
-    # hdl/fetch/slice_assembler.py
-    "hdl/fetch/slice_assembler.py:SliceAssembler.split": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
 }

@@ -22,7 +22,7 @@ from hdl.fetch.fetch_layouts import (
 )
 from hdl.fetch.row_issuer import RowIssuer
 from hdl.fetch.row_source import RowSource
-from hdl.fetch.slice_assembler import SliceAssembler
+from hdl.fetch.slice_assembler import SliceAssembler, ring_words
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.widths import bits_for_count
@@ -49,13 +49,18 @@ class ChannelFetcher(wiring.Component):
     o : Out(stream.Signature(word_slice))
     """
 
+    FLIGHT = StreamQueue.LATENCY + 1
+    """From a word's response, if the slices do not wait, until another word may be requested in its place."""
+    LATENCY = StreamQueue.LATENCY + SliceAssembler.WORD_LATENCY + BitwidthConverter.LATENCY + StreamQueue.LATENCY
+    """From the last word of a slice to the slice."""
+
     def __init__(self, config: Config):
         self.config = config
-        # Slices behind the ring. The crossbar has queues of its own, unless there is but one channel.
+        # Slices after the ring. The crossbar has queues of its own, unless there is but one channel.
         self.num_slices = 3 + max(3, config.slice_queue if SliceCrossbar.num_groups(config) == 1 else 0)
         row = config.row_bits_max // unit_bits(config)
-        # Rows in the issuer, words in flight and in the ring, slices behind it.
-        words = config.outstanding + SliceAssembler.ring_words(config)
+        # Rows in the issuer, words in flight and in the ring, slices after it.
+        words = config.outstanding + ring_words(config)
         room = 7 * row + words * units_per_word(config) + (self.num_slices + 1) * slice_units(config)
         super().__init__(
             {

@@ -30,7 +30,7 @@ class RoundRobin(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        behind = Signal(self.count)  # those behind the last granted one
+        behind = Signal(self.count)  # those after the last granted one
         first = Signal(self.count)
         m.d.comb += [
             first.eq(Mux((self.requests & behind).any(), self.requests & behind, self.requests)),

@@ -13,7 +13,7 @@ from hdl.spec.config import Config
 from hdl.spec.widths import bits_for_count
 from hdl.stream.stream_skid import StreamSkid
 
-__all__ = ["ChannelList", "IdSpread", "PositionList", "class_entry"]
+__all__ = ["ChannelList", "ClassPick", "IdSpread", "PositionList", "class_entry"]
 
 
 def class_entry(config: Config) -> data.StructLayout:
@@ -27,6 +27,47 @@ def class_entry(config: Config) -> data.StructLayout:
             "position": config.position_width,  # its key position
         }
     )
+
+
+class ClassPick(wiring.Component):
+    """The lowest of the pending ids of one class (row mod channels), combinationally.
+
+    Members
+    -------
+    pending : In(lanes)
+    ids : In(ArrayLayout(position_width, lanes))    ascending
+    mine : Out(1)      there is one
+    chosen : Out(lanes)    one-hot, 0 if there is none
+    lane : Out(n)      of the chosen one
+    index : Out(n)     its row // num_channels
+    """
+
+    def __init__(self, config: Config, *, channel: int):
+        self.config, self.channel = config, channel
+        super().__init__(
+            {
+                "pending": In(config.lanes),
+                "ids": In(data.ArrayLayout(config.position_width, config.lanes)),
+                "mine": Out(1),
+                "chosen": Out(config.lanes),
+                "lane": Out(max(1, config.lanes.bit_length() - 1)),
+                "index": Out(local_width(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, log_channels = range(self.config.lanes), self.config.num_channels.bit_length() - 1
+        mine = Signal(self.config.lanes)
+        m.d.comb += [
+            mine.eq(Cat(self.pending[i] & (self.ids[i][:log_channels] == self.channel) for i in lanes)),
+            self.mine.eq(mine.any()),
+            self.chosen.eq(mine & (~mine + 1)),
+        ]
+        for i in reversed(lanes):
+            with m.If(mine[i]):
+                m.d.comb += [self.index.eq(self.ids[i] >> log_channels), self.lane.eq(i)]
+        return m
 
 
 class IdSpread(wiring.Component):
@@ -57,27 +98,24 @@ class IdSpread(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        log_channels, log_lanes = config.num_channels.bit_length() - 1, config.lanes.bit_length() - 1
+        log_lanes = config.lanes.bit_length() - 1
         pending, first = Signal(config.lanes), Signal()
         which = Signal(reset_less=True)
         word = Signal(config.position_width, reset_less=True)
-        ids = [Signal(config.position_width, name=f"id_{i}", reset_less=True) for i in range(config.lanes)]
+        ids = Signal(data.ArrayLayout(config.position_width, config.lanes), reset_less=True)
         gone = Const(0, config.lanes)
         for k, o in enumerate(self.o):
-            mine, index = Signal(config.lanes, name=f"mine_{k}"), Signal(local_width(config), name=f"index_{k}")
-            lane = Signal(max(1, log_lanes), name=f"lane_{k}")
-            m.d.comb += mine.eq(Cat(pending[i] & (ids[i][:log_channels] == k) for i in range(config.lanes)))
-            for i in reversed(range(config.lanes)):
-                with m.If(mine[i]):
-                    m.d.comb += [index.eq(ids[i] >> log_channels), lane.eq(i)]
-            gone = gone | (mine & (~mine + 1))
+            m.submodules[f"pick_{k}"] = pick = ClassPick(config, channel=k)
+            gone = gone | pick.chosen
             m.d.comb += [
-                o.valid.eq(first | mine.any()),
+                pick.pending.eq(pending),
+                pick.ids.eq(ids),
+                o.valid.eq(first | pick.mine),
                 o.payload.list.eq(which),
                 o.payload.first.eq(first),
-                o.payload.write.eq(mine.any()),
-                o.payload.index.eq(index),
-                o.payload.position.eq(Cat(lane[:log_lanes], word)),
+                o.payload.write.eq(pick.mine),
+                o.payload.index.eq(pick.index),
+                o.payload.position.eq(Cat(pick.lane[:log_lanes], word)),
             ]
         left = pending & ~gone
         skid = self.take(m)
@@ -90,10 +128,8 @@ class IdSpread(wiring.Component):
             m.d.sync += [
                 pending.eq(new.mask & skid.o.valid.replicate(config.lanes)),
                 first.eq(new.first & skid.o.valid),
-                which.eq(new.list),
-                word.eq(new.word),
             ]
-            m.d.sync += [old.eq(id_) for old, id_ in zip(ids, new.ids, strict=True)]
+            m.d.sync += [which.eq(new.list), word.eq(new.word), ids.eq(new.ids)]
         return m
 
     def take(self, m):

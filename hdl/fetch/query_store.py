@@ -29,8 +29,8 @@ class QueryStore(wiring.Component):
     """Hand out Q rows to the channels and bring them back in the order of the requests (paper section IV-B).
 
     A request gets one of ``query_queue`` places before any word of it is asked for, so slices never wait here. Requests
-    for the same plane, one behind the other, share an entry of the table of loads; another plane gets the next entry,
-    as soon as no row of the entry's plane before is in flight, two cycles behind the request before it. A cycle from a
+    for the same plane, one after the other, share an entry of the table of loads; another plane gets the next entry,
+    as soon as no row of the entry's plane before is in flight, two cycles after the request before it. A cycle from a
     request to the channels, which take every row, and two from a row's last slice to the row; a row every
     second cycle.
 

@@ -80,7 +80,7 @@ class ReadyCount(wiring.Component):
         return marks
 
     def least(self, m, values, kind):
-        """Minimum by a tree with a register behind every second level but the last."""
+        """Minimum by a tree with a register after every second level but the last."""
         stages = 0
         while True:
             for _ in range(2):

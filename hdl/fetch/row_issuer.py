@@ -9,11 +9,134 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hdl.fetch.fetch_layouts import kind_of, load_info, local_row, num_loads, pick, row_slot, units_per_word
 from hdl.spec.config import Config
 from hdl.spec.payloads import QUERY
-from hdl.spec.widths import bits_for_count, lane_count
+from hdl.spec.widths import bits_for_count
 from hdl.stream.stream_queue import StreamQueue
 from hdl.stream.stream_skid import StreamSkid
 
-__all__ = ["RowIssuer"]
+__all__ = ["RowIssuer", "RowLocator", "WordCredit", "located_row"]
+
+
+def located_row(config: Config) -> data.StructLayout:
+    """A row and its words."""
+    return data.StructLayout(
+        {
+            **row_slot(config).members,
+            "first": config.address_width,  # its first word
+            "extra": bits_for_count(config.row_bits_max // config.channel_width + 1),  # words after the first
+        }
+    )
+
+
+class RowLocator(wiring.Component):
+    """Compute a row's first word, the number of words after it, and the offset; one multiplier.
+
+    Latency 2, one row a cycle; it stalls as a whole, bubbles too.
+
+    Members
+    -------
+    enable : In(1)    everything moves on: ``i`` is taken, ``o`` must have been
+    table : In(ArrayLayout(load_info, loads))
+    i : In(stream.Signature(local_row, always_ready=True))
+    taken_units : Out(n)    memory units of the row taken from ``i`` in this cycle, else 0
+    o : Out(stream.Signature(located_row, always_ready=True))
+    """
+
+    LATENCY = 2
+
+    def __init__(self, config: Config):
+        self.config = config
+        info = load_info(config)
+        super().__init__(
+            {
+                "enable": In(1),
+                "table": In(data.ArrayLayout(info, num_loads(config))),
+                "i": In(stream.Signature(local_row(config), always_ready=True)),
+                "taken_units": Out(info["row_units"].shape),
+                "o": Out(stream.Signature(located_row(config), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, enable = self.config, self.enable
+        info = pick(m, self.i.payload.load, [self.table[i] for i in range(num_loads(config))], "info")
+        with m.If(enable & self.i.valid & ~self.i.payload.end):
+            m.d.comb += self.taken_units.eq(info.row_units)
+        # Stage 1: the row with what is needed of its load.
+        kept = {name: info[name].shape() for name in ("base", "row_units", "repeat", "pair")}
+        first = Signal(data.StructLayout({**kept, "row": local_row(config), "short": 1}), reset_less=True)
+        first_valid, valid = Signal(), Signal()
+        with m.If(enable):
+            m.d.sync += [first_valid.eq(self.i.valid), first.row.eq(self.i.payload)]
+            m.d.sync += [first[name].eq(info[name]) for name in kept]
+            m.d.sync += first.short.eq(info.last_slice == 0)
+        # Stage 2: the units before it in its channel.
+        again = first.row.position < first.repeat
+        product = Signal((first.row.index * first.row_units).shape(), reset_less=True)
+        names = ("row", "base", "row_units", "short")
+        flags = {"repeated": 1, "whole": 1}
+        kept = {name: first[name].shape() for name in names}
+        second = Signal(data.StructLayout({**kept, **flags}), reset_less=True)
+        with m.If(enable):
+            m.d.sync += [valid.eq(first_valid), product.eq(first.row.index * first.row_units)]
+            m.d.sync += [second[name].eq(first[name]) for name in names]
+            m.d.sync += [
+                second.repeated.eq(again),
+                second.whole.eq(first.row.end | (first.short & ~first.pair & ~again)),
+            ]
+        self.give(m, valid, second, product)
+        return m
+
+    def give(self, m, valid, located, product):
+        row, o = located.row, self.o.payload
+        log_units = units_per_word(self.config).bit_length() - 1
+        words = product >> log_units
+        extra = (product[:log_units] + located.row_units - 1)[:-1] >> log_units
+        m.d.comb += [
+            self.o.valid.eq(valid),
+            o.reuse.eq(self.reuse(m, self.enable & valid, row, words, extra)),
+            *(o[name].eq(row[name]) for name in ("load", "position", "end")),
+            *(o[name].eq(located[name]) for name in ("repeated", "short", "whole")),
+            o.first.eq(located.base + words),
+            o.offset.eq(product[:log_units]),
+            o.extra.eq(extra),
+        ]
+
+    def reuse(self, m, passes, row, words, extra):
+        """Whether the row's first word is the last one of the row before; words are counted from the plane's base."""
+        last = Signal(len(words) + 1, name="last", reset_less=True)
+        load, sharable = Signal.like(row.load, name="last_load", reset_less=True), Signal()
+        with m.If(passes & ~row.end):
+            m.d.sync += [last.eq(words + extra), load.eq(row.load), sharable.eq(kind_of(row.load) != QUERY)]
+        # The load's name may come again.
+        with m.If(passes & row.end & (row.load == load)):
+            m.d.sync += sharable.eq(0)
+        return ~row.end & sharable & (words == last) & (row.load == load)
+
+
+class WordCredit(wiring.Component):
+    """Limit the words in flight to ``outstanding``.
+
+    Members
+    -------
+    asked : In(1)       a word is asked for; only if ``allowed``
+    returned : In(1)    a word has come back and makes room
+    allowed : Out(1)    another word may be asked for; from the cycle after a word has returned on
+    some : Out(1)       a word is in flight
+    """
+
+    def __init__(self, config: Config):
+        self.limit = config.outstanding
+        super().__init__({"asked": In(1), "returned": In(1), "allowed": Out(1, init=1), "some": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(bits_for_count(self.limit), name="credit", init=self.limit)
+        m.d.comb += self.some.eq(count != self.limit)
+        with m.If(self.returned != self.asked):
+            m.d.sync += count.eq(count + Mux(self.returned, 1, -1))
+        m.d.sync += self.allowed.eq(self.returned | (self.allowed & ~(self.asked & (count == 1))))
+        return m
 
 
 class RowIssuer(wiring.Component):
@@ -58,79 +181,20 @@ class RowIssuer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        located = data.StructLayout(
-            {
-                "load": self.load.shape(),
-                "position": self.row.payload.position.shape(),
-                "reuse": 1,
-                "repeated": 1,
-                "short": 1,
-                "whole": 1,
-                "end": 1,
-                "first": config.address_width,  # its first word
-                "offset": self.row.payload.offset.shape(),
-                "extra": bits_for_count(config.row_bits_max // config.channel_width + 1),  # words behind the first
-            }
-        )
-        m.submodules.located = queue = StreamQueue(located, depth=3)
-        self.locate(m, queue.i)
+        m.submodules.locator = locator = RowLocator(config)
+        m.submodules.located = queue = StreamQueue(located_row(config), depth=3)
+        m.d.comb += [
+            locator.table.eq(self.table),
+            locator.enable.eq(queue.i.ready),
+            locator.i.valid.eq(self.i.valid),
+            locator.i.payload.eq(self.i.payload),
+            self.i.ready.eq(queue.i.ready),
+            self.taken_units.eq(locator.taken_units),
+            queue.i.valid.eq(locator.o.valid),
+            queue.i.payload.eq(locator.o.payload),
+        ]
         self.issue(m, queue.o)
         return m
-
-    def locate(self, m, o):
-        """Pipeline from a row to its first word, the number of words behind it, and the offset."""
-        config = self.config
-        log_units = units_per_word(config).bit_length() - 1
-        info = pick(m, self.i.payload.load, [self.table[i] for i in range(num_loads(config))], "info")
-        valid = [Signal(name=f"valid_{i}") for i in range(2)]
-        row = [Signal(local_row(config), name=f"row_{i}", reset_less=True) for i in range(2)]
-        base = [Signal.like(info.base, name=f"base_{i}", reset_less=True) for i in range(2)]
-        units = [Signal.like(info.row_units, name=f"units_{i}", reset_less=True) for i in range(2)]
-        repeat, repeated = Signal(lane_count(config), reset_less=True), Signal(reset_less=True)
-        short = [Signal(name=f"short_{i}", reset_less=True) for i in range(2)]
-        pair, whole = Signal(reset_less=True), Signal(reset_less=True)
-        again = row[0].position < repeat
-        product = Signal((row[0].index * units[0]).shape(), reset_less=True)
-        m.d.comb += self.i.ready.eq(o.ready)
-        with m.If(o.ready & self.i.valid & ~self.i.payload.end):
-            m.d.comb += self.taken_units.eq(info.row_units)
-        with m.If(o.ready):
-            m.d.sync += [
-                *(new.eq(old) for new, old in zip(valid, [self.i.valid, *valid], strict=False)),
-                *(new.eq(old) for new, old in zip(row, [self.i.payload, *row], strict=False)),
-                *(new.eq(old) for new, old in zip(base, [info.base, *base], strict=False)),
-                *(new.eq(old) for new, old in zip(units, [info.row_units, *units], strict=False)),
-                repeat.eq(info.repeat),
-                repeated.eq(again),
-                *(new.eq(old) for new, old in zip(short, [info.last_slice == 0, *short], strict=False)),
-                pair.eq(info.pair),
-                whole.eq(row[0].end | (short[0] & ~pair & ~again)),
-                product.eq(row[0].index * units[0]),
-            ]
-        words = product >> log_units
-        extra = (product[:log_units] + units[1] - 1)[:-1] >> log_units
-        m.d.comb += [
-            o.valid.eq(valid[1]),
-            o.payload.reuse.eq(self.reuse(m, o.ready & valid[1], row[1], words, extra)),
-            *(o.payload[name].eq(row[1][name]) for name in ("load", "position", "end")),
-            o.payload.repeated.eq(repeated),
-            o.payload.short.eq(short[1]),
-            o.payload.whole.eq(whole),
-            o.payload.first.eq(base[1] + words),
-            o.payload.offset.eq(product[:log_units]),
-            o.payload.extra.eq(extra),
-        ]
-
-    def reuse(self, m, passes, row, words, extra):
-        """Whether the row's first word is the last one of the row before; words are counted from the plane's base."""
-        last = Signal(len(words) + 1, name="last", reset_less=True)
-        load, sharable = Signal.like(row.load, name="last_load", reset_less=True), Signal()
-        with m.If(passes & ~row.end):
-            m.d.sync += [last.eq(words + extra), load.eq(row.load), sharable.eq(kind_of(row.load) != QUERY)]
-        # The load's name may come again.
-        with m.If(passes & row.end & (row.load == load)):
-            m.d.sync += sharable.eq(0)
-        return ~row.end & sharable & (words == last) & (row.load == load)
 
     def issue(self, m, i):
         config = self.config
@@ -139,7 +203,8 @@ class RowIssuer(wiring.Component):
         connect(m, skid.o, flipped(self.request))
         address, load = Signal(config.address_width, reset_less=True), Signal.like(self.load, reset_less=True)
         left, none, one = Signal(len(row.extra) + 1), Signal(init=1), Signal()  # words to request; none left, one left
-        allowed = self.credit(m)
+        m.submodules.credit = credit = WordCredit(config)
+        allowed = credit.allowed
         free = row.end | none | (one & allowed & skid.i.ready)
         begins = Signal()
         m.d.comb += [
@@ -165,14 +230,5 @@ class RowIssuer(wiring.Component):
                 one.eq(row.extra == row.reuse),
                 load.eq(row.load),
             ]
-        m.d.comb += self.busy.eq(~none | self._in_flight)
-
-    def credit(self, m):
-        """Whether another word may be in flight."""
-        limit = self.config.outstanding
-        count, allowed = Signal(bits_for_count(limit), name="credit", init=limit), Signal(name="allowed", init=1)
-        with m.If(self.returned != self.asked):
-            m.d.sync += count.eq(count + Mux(self.returned, 1, -1))
-        m.d.sync += allowed.eq(self.returned | (allowed & ~(self.asked & (count == 1))))
-        self._in_flight = count != limit
-        return allowed
+        m.d.comb += [credit.asked.eq(self.asked), credit.returned.eq(self.returned)]
+        m.d.comb += self.busy.eq(~none | credit.some)

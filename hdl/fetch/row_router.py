@@ -17,7 +17,7 @@ class RowRouter(wiring.Component):
     """Class k of a load lies in channel (k + skew) mod C: each channel takes, load by load, the rows of that class.
 
     A row a cycle into each channel, without a gap between loads. ``depth`` rows wait for a channel, so that classes
-    need not wait for a channel that is behind. Latency 2.
+    need not wait for a channel that is late. Latency 2.
 
     Members
     -------

@@ -19,13 +19,13 @@ class RowSource(wiring.Component):
     Priority, a row at a time: Q rows (small, and a query waits for each), KEY_LSB (a recompute waits), gathered V rows
     (a query waits), then K and V loads in order of arrival. None of them can wait for another one: buffers take every
     slice, and Q rows are asked for only when there is room for them. A row of a K or V load draws the
-    load's next row behind it if that one is ``joined``, begins in the word in which it ends, so that the word is not
-    read again behind rows of another kind; they wait for one such row at the most. Latency 1, one row a cycle.
+    load's next row after it if that one is ``joined``, begins in the word in which it ends, so that the word is not
+    read again after rows of another kind; they wait for one such row at the most. Latency 1, one row a cycle.
 
     Members
     -------
     query, lsb, gather, bulk : In(stream.Signature(local_row))
-    throttle : In(1)    take no row of ``bulk``, but one that a row taken before draws behind it
+    throttle : In(1)    take no row of ``bulk``, but one that a row taken before draws after it
     o : Out(stream.Signature(local_row))
     """
 

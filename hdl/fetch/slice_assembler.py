@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.fetch.fetch_layouts import (
     add_modulo,
@@ -26,7 +26,194 @@ from hdl.spec.payloads import KEY, KEY_LSB, QUERY
 from hdl.spec.widths import bits_for_count
 from hdl.stream.stream_queue import StreamQueue
 
-__all__ = ["SliceAssembler"]
+__all__ = ["RowCutter", "SliceAssembler", "SliceSteps", "slice_cut"]
+
+
+def ring_words(config: Config) -> int:
+    """Words in the ring of a SliceAssembler."""
+    return words_per_slice(config) + 2
+
+
+def slice_cut(config: Config) -> data.StructLayout:
+    """A slice that is to be cut out of the ring of words."""
+    return data.StructLayout(
+        {
+            "tag": slice_tag(config),
+            "row_slots": config.slot_width,  # to be added to the slot: those of the rows before this one
+            "width": 5,
+            "signed": 1,
+            "shift": 4,
+            "granules": bits_for_count(slice_elements(config) // granule(config)),
+            "fresh": 1,  # the slice starts in the word after the first one in the ring
+            "need": bits_for_count(ring_words(config)),  # words that must be in the ring
+            "free": bits_for_count(ring_words(config)),  # words that leave the ring
+            "offset": (units_per_word(config) - 1).bit_length(),
+        }
+    )
+
+
+class SliceSteps(wiring.Component):
+    """Which slice of a row comes next, and where in its words it begins.
+
+    The slices of a row come in order, those of a pair's row after each other; each slice of a repeated row comes twice.
+    Latency 1 from ``start`` or ``next``.
+
+    Members
+    -------
+    start : In(1)    a row begins
+    short, whole : In(1)    of that row, as in row_slot
+    first : In(n)    its offset
+    next : In(1)     the slice is taken; not looked at in the cycle of a ``start``
+    info : In(load_info)    parameters of the row's load, from the cycle after ``start`` on
+    repeated : In(1)    the row is sent twice, likewise
+    index : Out(n)      of the slice, among those of D elements
+    second : Out(1)     it belongs to the last D elements of a pair's row
+    again : Out(1)      it is sent for the second time
+    begun : Out(1)      it is not the row's first one
+    tail : Out(1)       it is the last one of its D elements
+    last : Out(1)       it is the last one of the row
+    done : Out(1)       it is the last one of the row, for the last time, or an end mark
+    step : Out(1)       it is not sent again
+    units : Out(n)      memory units that it takes
+    offset : Out(n)     unit of its first word at which it starts
+    """
+
+    def __init__(self, config: Config):
+        row, info = row_slot(config), load_info(config)
+        self.info_shape = info
+        offset = row["offset"].shape
+        super().__init__(
+            {
+                "start": In(1),
+                "short": In(1),
+                "whole": In(1),
+                "first": In(offset),
+                "next": In(1),
+                "info": In(info),
+                "repeated": In(1),
+                "index": Out(info["last_slice"].shape),
+                **{name: Out(1) for name in ("second", "again", "begun", "tail", "last", "done", "step")},
+                "units": Out(info["full_units"].shape),
+                "offset": Out(offset),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        info = self.info
+        tail, done = Signal(reset_less=True), Signal(reset_less=True)
+        offset = Signal.like(self.offset, reset_less=True)
+        next_index = Mux(self.step, Mux(tail, 0, self.index + 1), self.index)
+        next_second = self.second | (self.step & tail)
+        next_tail = next_index == info.last_slice
+        next_last = next_tail & (next_second | ~info.pair)
+        m.d.comb += [
+            self.tail.eq(tail),
+            self.last.eq(tail & (self.second | ~info.pair)),
+            self.done.eq(done),
+            self.step.eq(~self.repeated | self.again),
+            self.units.eq(Mux(tail, info.tail_units, info.full_units)),
+            self.offset.eq(offset),
+        ]
+        with m.If(self.start):
+            m.d.sync += [self.index.eq(0), self.second.eq(0), self.again.eq(0), self.begun.eq(0)]
+            m.d.sync += [done.eq(self.whole), tail.eq(self.short), offset.eq(self.first)]
+        with m.Elif(self.next):
+            m.d.sync += [
+                self.again.eq(self.repeated & ~self.again),
+                self.begun.eq(1),
+                self.index.eq(next_index),
+                self.second.eq(next_second),
+                tail.eq(next_tail),
+                done.eq(next_last & (~self.repeated | ~self.again)),
+            ]
+            with m.If(self.step):
+                m.d.sync += offset.eq((offset + self.units)[: len(offset)])
+        return m
+
+
+class RowCutter(wiring.Component):
+    """Split rows into slices, each with what it takes from the ring of words and where it goes.
+
+    A row is held with its parameters until its last slice is taken. Latency 1, one slice a cycle.
+
+    Members
+    -------
+    table : In(ArrayLayout(load_info, loads))
+    row : In(stream.Signature(row_slot))
+    o : Out(stream.Signature(slice_cut))
+    """
+
+    LATENCY = 1
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "table": In(data.ArrayLayout(load_info(config), num_loads(config))),
+                "row": In(stream.Signature(row_slot(config))),
+                "o": Out(stream.Signature(slice_cut(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        row, valid = Signal(row_slot(config), reset_less=True), Signal()
+        info = Signal(load_info(config), reset_less=True)
+        m.submodules.steps = steps = SliceSteps(config)
+        new = self.row.payload
+        looked_up = pick(m, new.load, [self.table[i] for i in range(num_loads(config))], "looked_up")
+        m.d.comb += [
+            self.row.ready.eq(~valid | (self.o.ready & steps.done)),
+            self.o.valid.eq(valid),
+            steps.start.eq(self.row.ready),
+            steps.short.eq(new.short),
+            steps.whole.eq(new.whole),
+            steps.first.eq(new.offset),
+            steps.next.eq(self.o.ready),
+            steps.info.eq(info),
+            steps.repeated.eq(row.repeated),
+        ]
+        with m.If(self.row.ready):
+            m.d.sync += [valid.eq(self.row.valid), row.eq(new), info.eq(looked_up)]
+        self.take_words(m, row, steps)
+        self.place(m, row, info, steps)
+        return m
+
+    def take_words(self, m, row, steps):
+        """What the slice needs of the ring, and what it leaves there."""
+        cut, log_units = self.o.payload, units_per_word(self.config).bit_length() - 1
+        fresh = ~row.reuse & ~steps.begun
+        words = Signal(range(ring_words(self.config)))
+        left = (steps.offset + steps.units) >> log_units  # words that the slice fills to their ends
+        m.d.comb += [
+            words.eq(((steps.offset + steps.units - 1)[:-1] >> log_units) + 1),
+            cut.fresh.eq(fresh & ~row.end),
+            cut.need.eq(Mux(row.end, 0, fresh + words)),
+            cut.free.eq(Mux(row.end, 0, fresh + Mux(steps.step, Mux(steps.last, words - 1, left), 0))),
+            cut.offset.eq(steps.offset),
+            cut.tag.units.eq(Mux(steps.step & ~row.end, steps.units, 0)),
+        ]
+
+    def place(self, m, row, info, steps):
+        """Where the slice goes, and how it is unpacked."""
+        cut, kind = self.o.payload, kind_of(row.load)
+        position = row.position + Mux(steps.again, info.count, 0)
+        granules = slice_elements(self.config) // granule(self.config)
+        m.d.comb += [
+            cut.tag.load.eq(row.load),
+            cut.tag.mark.eq(info.seq + Mux(row.end, info.count + info.repeat, row.position)),
+            cut.tag.slot.eq(info.slot + steps.index + Mux(steps.second, info.pair_offset, 0)),
+            cut.row_slots.eq(Mux(kind == QUERY, 0, position << info.log_slices)),
+            cut.tag.low.eq((kind != KEY) | (info.shift == 0)),
+            cut.tag.row_last.eq(steps.done),
+            cut.tag.end.eq(row.end),
+            cut.width.eq(info.width),
+            cut.signed.eq(kind != KEY_LSB),
+            cut.shift.eq(info.shift),
+            cut.granules.eq(Mux(steps.tail, info.tail_granules, granules)),
+        ]
 
 
 class SliceAssembler(wiring.Component):
@@ -34,8 +221,8 @@ class SliceAssembler(wiring.Component):
 
     Words lie in a ring of registers, two more than a slice can touch: the last word of a row stays until the next row
     has told whether it starts in it, and a word comes in while the others of a slice are there. Rows at positions below
-    ``repeat`` are sent a second time, behind the last row. A row of a pair goes to two regions, one half of it to each.
-    Nothing behind the ring can stall: a slice leaves it only if there is room. Latency 5 from the row (its words being
+    ``repeat`` are sent a second time, after the last row. A row of a pair goes to two regions, one half of it to each.
+    Nothing after the ring can stall: a slice leaves it only if there is room. Latency 5 from the row (its words being
     there), 2 from ``fired``.
 
     Members
@@ -49,6 +236,9 @@ class SliceAssembler(wiring.Component):
     """
 
     LATENCY = 5
+    """From a row to its first slice, if the words are there."""
+    WORD_LATENCY = 3
+    """From the last word of a slice to the slice."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -62,111 +252,26 @@ class SliceAssembler(wiring.Component):
                 "o": Out(stream.Signature(packed_slice(config, slice_tag(config)), always_ready=True)),
             }
         )
-        self.ring_size = self.ring_words(config)
-        self.cut_shape = data.StructLayout(
-            {
-                "tag": slice_tag(config),
-                "row_slots": config.slot_width,  # to be added to the slot: those of the rows before this one
-                "width": 5,
-                "signed": 1,
-                "shift": 4,
-                "granules": bits_for_count(slice_elements(config) // granule(config)),
-                "fresh": 1,  # the slice starts in the word behind the first one in the ring
-                "need": bits_for_count(self.ring_size),  # words that must be in the ring
-                "free": bits_for_count(self.ring_size),  # words that leave the ring
-                "offset": (units_per_word(config) - 1).bit_length(),
-            }
-        )
-
-    @staticmethod
-    def ring_words(config: Config) -> int:
-        return words_per_slice(config) + 2
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.cuts = cuts = StreamQueue(self.cut_shape, depth=3)
-        self.split(m, cuts.i)
+        m.submodules.cutter = cutter = RowCutter(self.config)
+        m.submodules.cuts = cuts = StreamQueue(slice_cut(self.config), depth=3)
+        m.d.comb += cutter.table.eq(self.table)
+        connect(m, flipped(self.row), cutter.row)
+        connect(m, cutter.o, cuts.i)
         self.fetch_words(m, cuts.o)
         return m
-
-    def split(self, m, o):
-        """A row is held with its parameters, then split into slices, each with what it takes from the ring."""
-        config = self.config
-        log_units = units_per_word(config).bit_length() - 1
-        row, valid = Signal(row_slot(config), reset_less=True), Signal()
-        info = Signal(load_info(config), reset_less=True)
-        index, second = Signal.like(info.last_slice), Signal()  # slice of D elements; the last D of a pair's row
-        again, begun = Signal(), Signal()  # second time of a repeated slice; not the row's first slice
-        done = Signal(reset_less=True)  # the row's last slice, for the last time, or an end mark
-        offset = Signal(log_units, reset_less=True)
-        tail = Signal(reset_less=True)  # index == last_slice
-        last = tail & (second | ~info.pair)
-        units = Mux(tail, info.tail_units, info.full_units)
-        step = ~row.repeated | again
-        words = Signal(range(self.ring_size))
-        start = self.load_row(m, row, valid, info, o.ready & done, offset)
-        fresh = ~row.reuse & ~begun
-        behind = (offset + units) >> log_units
-        m.d.comb += words.eq(((offset + units - 1)[:-1] >> log_units) + 1)
-        next_index = Mux(step, Mux(tail, 0, index + 1), index)
-        next_second = second | (step & tail)
-        next_tail = next_index == info.last_slice
-        next_last = next_tail & (next_second | ~info.pair)
-        with m.If(start):
-            m.d.sync += [index.eq(0), second.eq(0), again.eq(0), begun.eq(0), done.eq(self.row.payload.whole)]
-            m.d.sync += tail.eq(self.row.payload.short)
-        with m.Elif(o.ready):
-            m.d.sync += [
-                again.eq(row.repeated & ~again),
-                begun.eq(1),
-                index.eq(next_index),
-                second.eq(next_second),
-                tail.eq(next_tail),
-                done.eq(next_last & (~row.repeated | ~again)),
-            ]
-            with m.If(step):
-                m.d.sync += offset.eq((offset + units)[:log_units])
-        is_query = kind_of(row.load) == QUERY
-        position = row.position + Mux(again, info.count, 0)
-        cut = o.payload
-        m.d.comb += [
-            o.valid.eq(valid),
-            cut.fresh.eq(fresh & ~row.end),
-            cut.need.eq(Mux(row.end, 0, fresh + words)),
-            cut.free.eq(Mux(row.end, 0, fresh + Mux(step, Mux(last, words - 1, behind), 0))),
-            cut.offset.eq(offset),
-            cut.tag.load.eq(row.load),
-            cut.tag.mark.eq(info.seq + Mux(row.end, info.count + info.repeat, row.position)),
-            cut.tag.slot.eq(info.slot + index + Mux(second, info.pair_offset, 0)),
-            cut.row_slots.eq(Mux(is_query, 0, position << info.log_slices)),
-            cut.tag.units.eq(Mux(step & ~row.end, units, 0)),
-            cut.tag.low.eq((kind_of(row.load) != KEY) | (info.shift == 0)),
-            cut.width.eq(info.width),
-            cut.signed.eq(kind_of(row.load) != KEY_LSB),
-            cut.shift.eq(info.shift),
-            cut.granules.eq(Mux(tail, info.tail_granules, slice_elements(config) // granule(config))),
-            cut.tag.row_last.eq(done),
-            cut.tag.end.eq(row.end),
-        ]
-
-    def load_row(self, m, row, valid, info, finished, offset):
-        loads = num_loads(self.config)
-        looked_up = pick(m, self.row.payload.load, [self.table[i] for i in range(loads)], "looked_up")
-        m.d.comb += self.row.ready.eq(~valid | finished)
-        with m.If(self.row.ready):
-            m.d.sync += valid.eq(self.row.valid)
-            m.d.sync += [row.eq(self.row.payload), info.eq(looked_up), offset.eq(self.row.payload.offset)]
-        return self.row.ready
 
     def fetch_words(self, m, cuts):
         """Ring of words; a slice takes its words as soon as all are there, and two cycles later has them side by side.
 
         Words that a slice has left are read in the next cycle, before others can take their places.
         """
-        config, size = self.config, self.ring_size
+        config, size = self.config, ring_words(self.config)
         ring = [Signal(config.channel_width, name=f"ring_{i}", reset_less=True) for i in range(size)]
         head, tail = Signal(range(size)), Signal(range(size), init=1)
-        # At reset the ring holds a word that no row shares, as it does behind every row.
+        # At reset the ring holds a word that no row shares, as it does after every row.
         level = Signal(range(size + 1), init=1)
         cut = cuts.payload
         push = self.word.valid & self.word.ready
@@ -190,7 +295,7 @@ class SliceAssembler(wiring.Component):
     def select(self, m, cut, ring, first):
         config, size = self.config, len(ring)
         names = ("tag", "signed", "shift", "granules")
-        valid, held = Signal(), Signal(self.cut_shape, name="taken", reset_less=True)
+        valid, held = Signal(), Signal(slice_cut(config), name="taken", reset_less=True)
         base = Signal(range(size), reset_less=True)
         words = Signal(config.channel_width * words_per_slice(config))
         m.d.sync += [valid.eq(self.fired), held.eq(cut), base.eq(first), self.o.valid.eq(valid)]

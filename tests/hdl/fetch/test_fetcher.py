@@ -10,81 +10,12 @@ from hdl.fetch.fetcher import Fetcher
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import pack, unpack
+from tests.bench.fetch_configs import BROAD, ODD, WIDE
 from tests.bench.fetch_model import Planes, words_read
 from tests.bench.memory_model import SimMemory
 from tests.hdl.fetch.test_id_list import beats_of
 
 TINY = PRESETS["tiny"]
-WIDE = Config(
-    num_multipliers=128,
-    lanes=8,
-    max_dim=64,
-    dims=(16, 32, 48, 64),
-    max_tokens=128,
-    buffer_dim=48,
-    key_rows=512,
-    value_rows=256,
-    key_pages=24,
-    value_pages=12,
-    banks_per_lane=2,
-    num_channels=16,
-    channel_width=64,
-    topk_parallelism=8,
-    norm_lanes=8,
-    outstanding=32,
-    slice_queue=8,
-    contexts=8,
-    loads=8,
-    query_queue=3,
-    line_queue=80,
-)
-"""Slices and words in the proportion of the preset ``paper`` (3 words a 12-bit slice), a quarter as wide."""
-ODD = Config(
-    num_multipliers=32,
-    lanes=4,
-    max_dim=128,
-    dims=(16, 80, 96, 128),
-    operand_width=16,
-    max_tokens=9,
-    buffer_dim=128,
-    key_rows=36,
-    value_rows=18,
-    key_pages=18,
-    value_pages=9,
-    num_channels=4,
-    channel_width=32,
-    topk_parallelism=4,
-    norm_lanes=4,
-    outstanding=5,
-    slice_queue=3,
-    loads=2,
-    query_queue=1,
-    line_queue=100,
-)
-"""Lanes narrower than 16, more slices than lanes, words of 32 bits, places that are no power of two."""
-BROAD = Config(
-    num_multipliers=128,
-    lanes=1,
-    max_dim=64,
-    dims=(16, 48, 64),
-    operand_width=8,
-    max_tokens=12,
-    buffer_dim=128,
-    key_rows=24,
-    value_rows=24,
-    key_pages=12,
-    value_pages=6,
-    banks_per_lane=2,
-    num_channels=1,
-    channel_width=256,
-    topk_parallelism=2,
-    norm_lanes=4,
-    outstanding=4,
-    slice_queue=3,
-    query_queue=2,
-    line_queue=40,
-)
-"""One lane, wider than any row, and one channel."""
 CONFIGS = {"tiny": TINY, "wide": WIDE, "odd": ODD, "broad": BROAD}
 
 
