@@ -15,8 +15,9 @@ from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.engine.pysim import PysimEngine
 from sim.engine.timing import MemoryTiming
-from sim.transport.jobs import Unpacker, pack_jobs
 from sim.transport.memory import MemoryImage
+from sim.transport.pack import pack_jobs
+from sim.transport.words import Unpacker
 from tests.bench.jobs import random_jobs, random_layers
 
 TINY = PRESETS["tiny"]
