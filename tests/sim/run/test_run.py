@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 import io
 import json
 import math
@@ -12,12 +11,10 @@ from rich.console import Console
 from rich.text import Text
 from transformers import MPNetConfig, MPNetModel
 
-from golden.host.algorithm import Algorithm, Schedule
+from golden.host.algorithm import Algorithm
 from golden.layers.reference import OUT_GOAL
 from golden.models.load import MODELS
 from hdl.spec.config import PRESETS
-from sim.common.errors import UserError
-from sim.common.options import algorithm_of, parse_ratios, parse_split
 from sim.common.settings import Settings
 from sim.engine.engine import EngineError
 from sim.run.request import METRICS, RunRequest
@@ -417,36 +414,6 @@ def test_nan_weights(run, tmp_path):
 
 
 # Parts ---------------------------------------------------------------------------------------------------------
-
-
-def test_algorithm_of():
-    tiny = PRESETS["tiny"]
-    assert algorithm_of(None, Settings(), tiny) == Algorithm()
-    narrow = algorithm_of(None, Settings(), dataclasses.replace(tiny, operand_width=10)).attention
-    assert (narrow.query_bits, narrow.split, narrow.value_bits) == (10, "6+4", 8)
-    named = algorithm_of("paper-bert", Settings(split="6+4", token_keep="0.5", pin_last=2), tiny)
-    assert (named.attention.split, named.attention.value_keep) == ("6+4", 0.7)
-    assert named.token_keep == Schedule(start=0.5, end=0.5, front=0.0) and (named.pin_first, named.pin_last) == (1, 2)
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_default_algorithm_suits_every_preset(preset):
-    config = PRESETS[preset]
-    algorithm_of(None, Settings(), config).attention.check(config)
-
-
-def test_parse_ratios():
-    assert parse_ratios("token_keep", "0.8:0.4") == Schedule(start=0.8, end=0.4, front=0.15)
-    assert parse_ratios("head_keep", "1 : 0.75") == Schedule(start=1.0, end=0.75, front=0.3)
-    assert parse_ratios("token_keep", "1, 0.5,.25") == (1.0, 0.5, 0.25)
-    assert parse_ratios("token_keep", "0.5").ratios(3) == (0.5, 0.5, 0.5)
-
-
-def test_parse_split():
-    assert parse_split("8+4") == (8, 4) and parse_split("12") == (12, 0) and parse_split("6 + 4") == (6, 4)
-    for wrong in ("", "+", "8+", "8+4+2", "-8", "a"):
-        with pytest.raises(UserError, match="--split must be"):
-            parse_split(wrong)
 
 
 def test_write_json_is_atomic(tmp_path):

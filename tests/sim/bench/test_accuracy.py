@@ -1,0 +1,64 @@
+"""Names of the records, the commands that make them, and what a loss beyond the limit does."""
+
+import pytest
+
+from sim.bench import accuracy
+from sim.bench.accuracy import bench_accuracy
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "wikitext-2-valid.txt").write_text("a b c")
+    (tmp_path / "sts").mkdir()
+    for name in ("2014-a.tsv", "2014-b.tsv", "2015-a.tsv"):
+        (tmp_path / "sts" / name).write_text("")
+    monkeypatch.setenv("SPATTEN_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_records(folder, monkeypatch):
+    asked = []
+    figures = {"dram_reduction": 11.0, "ppl": 10.4, "dense_ppl": 10.0, "dense_spearman": 80.0, "spearman": 78.0}
+    figures |= {"mismatches": 0, "values_compared": 5, "cycles": 7}
+
+    def json_of(arguments):
+        asked.append(arguments)
+        return figures, f"spatten {' '.join(arguments)}"
+
+    monkeypatch.setattr(accuracy, "json_of", json_of)
+    monkeypatch.setattr(accuracy, "_beginning", lambda path, tokens: "text")
+    records = {record.name: record for record in bench_accuracy()}
+    reductions = [
+        "smollm2.dram_reduction_at_5pct_ppl",
+        "smollm2.dram_reduction_at_1pct_ppl",
+        "smollm2.cascade.dram_reduction_at_5pct_ppl",
+        "minilm.dram_reduction_at_1pt_spearman",
+    ]
+    runs = [
+        f"{model}.rtl_vs_golden.{what}"
+        for model in ("minilm", "smollm2")
+        for what in ("mismatches", "values_compared", "cycles")
+    ]
+    assert list(records) == [name for one in reductions for name in (one, f"{one}.loss")] + runs
+    assert [records[name].value for name in reductions] == [11.0, 0.0, 11.0, 0.0], "no reduction beyond the loss"
+    assert [records[name].goal for name in reductions] == [10.0, None, None, 7.0]
+    assert records["minilm.dram_reduction_at_1pt_spearman.loss"].value == 2.0
+    assert [arguments[:2] for arguments in asked] == [["eval", "ppl"]] * 3 + [["eval", "sts"]] + [
+        ["run", "minilm"],
+        ["run", "smollm2"],
+    ]
+    assert [name.rpartition("/")[2] for name in asked[3] if name.endswith(".tsv")] == [
+        "2014-a.tsv",
+        "2014-b.tsv",
+        "2015-a.tsv",
+    ]
+    assert records["minilm.rtl_vs_golden.cycles"].command == f"spatten {' '.join(asked[4])}"
+
+
+def test_the_folder_is_needed(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPATTEN_DATA", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"SPATTEN_DATA must be a folder with text/wikitext-2-valid.txt and sts/\*.tsv"
+    ):
+        next(bench_accuracy())
