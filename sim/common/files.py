@@ -38,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def check_writable(option: str, path: Path, *, prefix: bool = False) -> None:
-    """UserError if the file cannot be put there, with its folders; nothing is left behind.
+    """UserError if the file cannot be put there, with its folders; nothing is left there.
 
     prefix: the path is only what names of files begin with.
     """

@@ -91,7 +91,7 @@ def _rules(timing: HBM2Timing) -> list[list[list[tuple[int, int, int]]]]:
 
 
 class HBM2Channel:
-    """One HBM2 channel behind its controller; the rules stand in docs/memory.md.
+    """One HBM2 channel with its controller; the rules stand in docs/memory.md.
 
     channel: its number, for the refresh. word_bytes: bytes of a word, at most a burst. log: list for the commands.
     A cycle is: :meth:`advance`; then takes_request, offers_response; then, at its end, request and response_taken.

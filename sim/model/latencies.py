@@ -6,13 +6,15 @@ import dataclasses
 
 from hdl.fetch.bitwidth_converter import BitwidthConverter
 from hdl.fetch.crossbar import SliceCrossbar
+from hdl.fetch.fetch_layouts import LSB_LOADS
 from hdl.fetch.gather import Gather
 from hdl.fetch.row_issuer import RowIssuer
 from hdl.fetch.slice_assembler import SliceAssembler
+from hdl.pruning.value_compactor import ValueCompactor
 from hdl.pruning.value_pruner import ValuePruner
-from hdl.qk.adder_tree import adder_tree_latency
-from hdl.softmax.exponential import Exponent, Exponential
-from hdl.softmax.reciprocal import Reciprocal
+from hdl.pv.prob_times_v import ProbTimesV
+from hdl.qk.qk_multiply import QKMultiply
+from hdl.softmax.softmax import Softmax
 from hdl.spec.config import Config
 from hdl.topk.quick_select import QuickSelect
 
@@ -30,7 +32,6 @@ __all__ = [
     "REQUEST",
     "ROWS_BEFORE",
     "TAP",
-    "WAITING_LINES",
     "Latencies",
     "latencies",
 ]
@@ -47,8 +48,6 @@ REQUEST = 6
 """A Q row's issue to its first word request; ``Fetcher.QUERY_LATENCY``, of an idle Fetcher, is more."""
 ROWS_BEFORE = 2
 """Rows of loads that a channel has begun with when a Q row comes; read off runs of preset ``tiny``."""
-LSB_LOADS = 2
-"""LSB loads in flight."""
 OFFER = 5
 """An LSB load's end to the second pass's query at Q×K."""
 TAP = 4
@@ -59,15 +58,13 @@ ENGINE_SORT = QuickSelect.SORT_CYCLES
 """Cycles from a row's first line at a top-k engine to the pivots."""
 ENGINE_LINES = QuickSelect.WAITING_LINES + 1
 """Lines that wait in front of a top-k engine: in its input queue, and one at its door."""
-WAITING_LINES = 16
-"""Lines of scores that wait at the output of Q×K."""
 RELEASE = 3
 """A region's last reading to its pages being free."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Latencies:
-    """Cycles between stages; a test holds them equal to the components' own."""
+    """Cycles between stages."""
 
     score: int
     """a line's last beat to its scores"""
@@ -89,17 +86,14 @@ class Latencies:
 
 def latencies(config: Config) -> Latencies:
     """Those of a configuration."""
-    levels = config.lanes.bit_length() - 1
-    width = min(config.lane_width, config.norm_lanes)
-    reducer = max(int(config.lanes > 1 or config.norm_lanes > min(width, 16)), -(-levels // 2))
     write = SliceAssembler.LATENCY + BitwidthConverter.LATENCY + SliceCrossbar.latency(config)
     return Latencies(
-        score=8 + adder_tree_latency(config) + (config.max_beats > 1),
-        exponential=5 + levels + Exponent.LATENCY + Exponential.LATENCY,
-        row_sum=4 + -(-levels // 2) + Reciprocal.LATENCY,
+        score=QKMultiply.latency_of(config),
+        exponential=Softmax.latency_of(config),
+        row_sum=Softmax.sum_latency_of(config),
         prune=ValuePruner.LATENCY,
         gather=Gather.LATENCY + RowIssuer.LATENCY,
-        compact=5 + 2 * -(-levels // 2),
-        output=5 + 9 + reducer + -(-(config.norm_lanes.bit_length() - 1) // 2),
+        compact=ValueCompactor.latency_of(config),
+        output=ProbTimesV.latency_of(config),
         fetch=write + 1 + (config.num_channels > 4),
     )

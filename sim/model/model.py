@@ -1,8 +1,8 @@
 """Analytic model of the accelerator's cycles: jobs, loads and rows instead of registers (docs/model.md).
 
 It follows each job through the resources that can hold it back: memory channels, pages of the buffers, Q×K, softmax,
-top-k engines, prob×V. A stage is described by when it can begin, how long it is busy and how far it runs behind the
-stage before it; latencies are those of the RTL classes.
+top-k engines, prob×V. A stage is described by when it can begin, how long it is busy and how far it runs after the
+stage before it; latencies are read from the RTL classes.
 """
 
 from __future__ import annotations

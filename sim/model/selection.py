@@ -8,8 +8,9 @@ import math
 import random
 
 from golden.datapath.topk import quick_select_cycles
+from hdl.qk.qk_multiply import QKMultiply
 from sim.model.in_flight import Pass
-from sim.model.latencies import ENGINE_AHEAD, ENGINE_LINES, ENGINE_SORT, TAP, WAITING_LINES
+from sim.model.latencies import ENGINE_AHEAD, ENGINE_LINES, ENGINE_SORT, TAP
 from sim.model.shape import Shape
 from sim.model.sizes import Sizes
 
@@ -45,6 +46,8 @@ class Selection:
     def __init__(self, sizes: Sizes, parallelism: int, work: dict[str, float]):
         self.sizes, self.parallelism, self._work = sizes, parallelism, work
         self._tap = sizes.delays.score + TAP
+        self._places = QKMultiply.places_of(sizes.config)
+        """lines of scores that wait at the output of Q×K"""
         self._free = [0.0] * sizes.config.num_topk_engines
         """when each engine can take a row"""
         self._loaded = [0.0] * sizes.config.num_topk_engines
@@ -90,7 +93,7 @@ class Selection:
         self._free[engine] = found - ENGINE_AHEAD
         self._loaded[engine] = arrived
         self._next = (engine + 1) % len(self._free)
-        return found, found, max(end, taken - tap - WAITING_LINES)
+        return found, found, max(end, taken - tap - self._places)
 
     def _many(self, row: _Row, rows: Pass, number: float, begin: float, end: float) -> tuple[float, float, float]:
         """``number`` rows on all engines."""
@@ -105,7 +108,7 @@ class Selection:
         self._free = [last - ENGINE_AHEAD - (count - 1 - place) * row.busy / count for place in range(count)]
         self._loaded = [time - row.rest for time in self._free]
         self._next = 0
-        return first, last, max(end, taken - tap - WAITING_LINES)
+        return first, last, max(end, taken - tap - self._places)
 
 
 def topk_cycles(keys: int, keep: int, parallelism: int) -> float:

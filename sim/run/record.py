@@ -191,7 +191,7 @@ class Word:
 
 
 _CLOSING, _OPENING, _BETWEEN = set(".,;:!?)]}%’”"), set("([{“"), set("'-")
-"""Punctuation that WordPiece cuts off its word, and the text has no space before, behind, or around."""
+"""Punctuation that WordPiece cuts off its word, and the text has no space before, after, or around."""
 
 INVISIBLE = (
     {code: 0x2400 + code for code in range(32)} | {127: 0x2421} | {code: 0xFFFD for code in range(0xD800, 0xE000)}

@@ -66,7 +66,7 @@ class Row:
     flat: bool
     """needs the LSBs"""
     topk: int | None
-    """tokens that the selection behind this row keeps; None: no selection"""
+    """tokens that the selection after this row keeps; None: no selection"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
