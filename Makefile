@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten tests
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test lint lint-verilog docs verilog models doctor bench synth bitstream clean
+.PHONY: help sim test test-long lint lint-verilog docs verilog models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -38,8 +38,11 @@ sim: $(STAMP) ## Run a sentence (TEXT=) through a real model on the simulated ac
 	$(BIN)/spatten models minilm
 	$(BIN)/spatten run minilm --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
 
-test: $(STAMP) ## All tests
+test: $(STAMP) ## All tests but the long ones
 	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+test-long: $(STAMP) ## The long tests, and every property on at least 100 random examples
+	$(BIN)/pytest -n auto --dist loadfile -m 'long or hypothesis' --hypothesis-profile long --timeout 14400 $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check $(SOURCES)

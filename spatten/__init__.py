@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from sim.common.errors import UserError
     from sim.engine.engine import Engine, EngineError, LayerRun, RunResult
     from sim.engine.timing import MemoryTiming
-    from sim.model.model import Prediction, Shape, predict, shapes_of
+    from sim.model.model import predict
+    from sim.model.prediction import Prediction
+    from sim.model.shape import Shape, shapes_of
     from sim.run.accelerator import Accelerator
     from sim.run.page import write_page
     from sim.run.record import RunRecord, record_of
@@ -111,7 +113,9 @@ _HOMES = {
     "sim.common.errors": ("UserError",),
     "sim.engine.engine": ("Engine", "EngineError", "LayerRun", "RunResult"),
     "sim.engine.timing": ("MemoryTiming",),
-    "sim.model.model": ("Prediction", "Shape", "predict", "shapes_of"),
+    "sim.model.model": ("predict",),
+    "sim.model.prediction": ("Prediction",),
+    "sim.model.shape": ("Shape", "shapes_of"),
     "sim.run.accelerator": ("Accelerator",),
     "sim.run.page": ("write_page",),
     "sim.run.record": ("RunRecord", "record_of"),

