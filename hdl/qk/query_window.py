@@ -22,7 +22,8 @@ class QueryWindow(wiring.Component):
     -------
     query : In(stream.Signature(query_header(config)))
     leave : In(1)           the current row is done; only while ``current_valid``
-    current : Out(query_header(config))      if ``current_valid``
+    current : Out(query_header(config))      the current row, if ``current_valid``
+    current_valid : Out(1)
     following : Out(query_header(config))    the next row
     follows : Out(1)        there is a next row, and a line in which the current row ends may hold its first keys
     shift_current : Out(1)  ``current`` takes ``following`` (registered: seen in the next cycle)

@@ -14,8 +14,9 @@ __all__ = ["PivotRanks"]
 class PivotRanks(wiring.Component):
     """Ranks, in a sorted sample, of the two pivots around the k-th largest of ``size`` candidates.
 
-    Latency 4, initiation interval 1. Bit-exact with :func:`hdl.spec.select_policy.pivot_ranks`: the expected rank is
-    floor((k-1)(P+1)/size), found by a division of log2(P) bits in two stages, and a correction.
+    Latency 4 from the cycle in which rank or size is new; both stay while the ranks are used. Bit-exact with
+    :func:`hdl.spec.select_policy.pivot_ranks`: the expected rank is floor((k-1)(P+1)/size), found by a division of
+    log2(P) bits in two stages, and a correction.
 
     Members
     -------

@@ -233,17 +233,24 @@ def check_stream_reset(
     seed: int = 0,
     resets: int = 4,
     cycles: int = 50_000,
+    view: Callable[[Any], Any] = lambda item: item,
     **options: Any,
 ) -> None:
     """:func:`check_reset` for a block of streams: driven again, every item comes in the cycle of a fresh block's.
 
-    ``make()`` gives a fresh block, ``processes(dut)`` what runs beside it, made anew for each use; the others are as
-    in :func:`run_streams`.
+    ``make()`` gives a fresh block, ``processes(dut)`` what runs beside it, made anew for each use; ``view`` of an item
+    of an output is what is defined of it. The others are as in :func:`run_streams`.
     """
 
     def prepare(dut):
         bench = _Streams(dut, inputs, outputs, stall=stall, seed=seed, **options)
-        return bench.supervise, [*bench.processes(), *processes(dut)], bench.results
+
+        async def run(ctx):
+            await bench.supervise(ctx)
+            for name, items in bench.results.items():
+                bench.results[name] = [(cycle, view(item)) for cycle, item in items]
+
+        return run, [*bench.processes(), *processes(dut)], bench.results
 
     check_reset(make, prepare, cycles=cycles, resets=resets, seed=seed)
 

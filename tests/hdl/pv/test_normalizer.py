@@ -14,7 +14,7 @@ from hdl.pv.normalizer import Normalizer
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import output_beat
 from hdl.spec.widths import signed
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],
@@ -163,3 +163,19 @@ def test_any_sum_and_accumulator(cases, seed):
 def test_delay_is_checked(delay):
     with pytest.raises(ValueError, match=f"delay must be a positive integer, not {delay!r}"):
         Normalizer(PRESETS["tiny"], delay=delay)
+
+
+def test_reset_in_mid_stream():
+    """In the middle of a row of four beats, above all: none of its magnitudes is in the next row's sum."""
+    config = CONFIGS["tiny"]
+    rows = [make_row(config, random.Random(i), 3 << 16, config.dims[-1]) for i in range(3)]
+    count = sum(len(beats_of(config, **row)) for row in rows)
+    inputs = [{name: row[name] for name in ("row", "acc")} for row in rows]
+    check_stream_reset(
+        lambda: Bench(config),
+        {"i": inputs},
+        {"o": count},
+        stall=0.1,
+        resets=12,
+        view=lambda beat: {**beat, "abs_sum": beat["abs_sum"] if beat["last"] else None},
+    )

@@ -7,7 +7,7 @@ import torch
 
 from golden.datapath import integer
 from hdl.softmax.row_max import RowMax
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
 from tests.hdl.softmax.test_softmax import CONFIGS, score_lines
 
 
@@ -64,3 +64,10 @@ def test_line_per_cycle(name, length):
     config, rng = CONFIGS[name], random.Random(2)
     lines, last = check(config, random_scores(config, rng, [min(length, config.max_tokens)] * 30), rng, stall=0)
     assert last == len(lines) - 1 + RowMax(config).latency
+
+
+def test_reset_in_mid_stream():
+    config, rng = CONFIGS["eight_lanes"], random.Random(3)
+    scores = random_scores(config, rng, [20] * 6)
+    lines = score_lines(config, scores, rng, packing=True)
+    check_stream_reset(lambda: RowMax(config), {"i": lines}, {"o": 6})

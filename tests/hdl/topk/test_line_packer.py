@@ -3,7 +3,7 @@ import random
 import pytest
 
 from hdl.topk.line_packer import LinePacker
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
 
 
 def groups_of(row, counts, lanes):
@@ -90,3 +90,16 @@ def test_constructor_errors():
         LinePacker(8, lanes_in=0, lanes_out=4)
     with pytest.raises(ValueError, match="lanes_out must be a power of two, not 6"):
         LinePacker(8, lanes_in=2, lanes_out=6)
+
+
+@pytest.mark.parametrize(("lanes_in", "size"), [(1, 1), (4, 4), (8, 2)])
+def test_reset_in_mid_stream(lanes_in, size):
+    rows, groups = random_rows(lanes_in, 8, seed=4)
+    check_stream_reset(
+        lambda: LinePacker(8, lanes_in=lanes_in, lanes_out=4),
+        {"i": groups},
+        {"o": len(expected(rows, size))},
+        setup={"size": size},
+        resets=6,
+        view=lambda group: (group["items"][: group["count"]], group["last"]),
+    )

@@ -143,6 +143,13 @@ def test_extremes():
     check(TINY, rows)
 
 
+def test_a_poor_row_is_forgotten():
+    """The last pass of the first row leaves more than 3/4. The second row must not gather a sample."""
+    rows = [([9, 8, 7, 6] + [1] * 60, 30), (list(range(20, 0, -1)), 2)]
+    assert measured_cycles(TINY, rows) == [quick_select_cycles(row, k, TINY.topk_parallelism) for row, k in rows]
+    check(TINY, rows)
+
+
 def test_wider_scores():
     """Importances are wider than the scores of this configuration."""
     low, high = -(1 << 32), (1 << 32) - 1

@@ -9,7 +9,7 @@ from golden.datapath.integer import keep_mask
 from golden.datapath.topk import bench_rows, quick_select_cycles
 from hdl.spec.config import PRESETS
 from hdl.topk.topk import TopK
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
 from tests.hdl.topk.test_quick_select import CONFIGS, ODD, TINY, lines_of, random_rows
 
 
@@ -63,3 +63,14 @@ def test_filtering_overlaps_the_next_row():
 def test_full_size_row():
     row = bench_rows("scores", 1000, 1, seed=8)[0]
     check(PRESETS["paper"], [(row, 300)])
+
+
+def test_reset_in_mid_stream():
+    rows = random_rows(TINY, 6, seed=12)
+    groups = [group for row, k in rows for group in expected(TINY, row, k)]
+    check_stream_reset(
+        lambda: TopK(TINY),
+        {"i": [line for row, k in rows for line in lines_of(TINY, row, k)]},
+        {"o": len(groups)},
+        view=lambda group: (group["items"][: group["count"]], group["last"]),
+    )

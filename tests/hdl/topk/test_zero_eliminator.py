@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdl.topk.zero_eliminator import ZeroEliminator
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
 
 
 def compacted(results):
@@ -66,3 +66,9 @@ def test_a_group_a_cycle(lanes):
 def test_lanes_must_be_positive(lanes):
     with pytest.raises(ValueError, match=f"lanes must be a positive integer, not {lanes!r}"):
         ZeroEliminator(8, lanes=lanes)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+def test_reset_in_mid_stream(lanes):
+    groups = random_groups(lanes, 30, seed=3)
+    check_stream_reset(lambda: ZeroEliminator(8, lanes=lanes), {"i": groups}, {"o": len(groups)})
