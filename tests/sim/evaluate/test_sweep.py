@@ -19,7 +19,7 @@ from sim.common.errors import UserError
 from sim.evaluate import evaluate, sweep, units
 from sim.evaluate.perplexity import PerplexityTask
 from sim.evaluate.sweep import FIELDS, Curve, draw, on_cores, pareto, points_of, read_fields
-from sim.evaluate.units import WorkerError
+from sim.evaluate.units import WorkerError, compute_here
 from spatten import cli
 from tests.bench.tiny_models import save_tiny_causal
 
@@ -226,7 +226,7 @@ def test_processes_of_this_machine(folder, tmp_path):
     algorithms = [ALGORITHMS["dense"]]
     here, there = (
         dict(evaluate.evaluate(task, algorithms, run, folder=tmp_path / name))[0]
-        for name, run in (("here", units.compute_here), ("there", on_cores(1)))
+        for name, run in (("here", compute_here), ("there", on_cores(1)))
     )
     assert {**here, "seconds": 0} == {**there, "seconds": 0}
 
@@ -238,7 +238,7 @@ def test_all_cores_are_used(folder, monkeypatch, more, number):
     def cores(workers):
         def run(units):
             seen.append((workers, len(units)))
-            return units.compute_here(units)
+            return compute_here(units)
 
         return run
 

@@ -122,7 +122,9 @@ def test_selections():
 
 def test_wrong_survivors_are_told():
     layer, _, items = selection_items()
-    for wrong in (items[1:], [*items[:-1], items[0]], items[::-1]):
+    unmarked = [*items[:-1], dict(items[-1], last=0)]
+    twice = [dict(items[0], last=1), *items[1:]]
+    for wrong in (items[1:], [*items[:-1], items[0]], items[::-1], unmarked, twice):
         with pytest.raises(ResultError, match=r"layer 0: \d survivor items, expected 2 heads and 4 tokens"):
             selections([layer], [0], wrong)
     with pytest.raises(ResultError, match="layer 0 has 6 survivors, but no selection was to be made"):
