@@ -1,0 +1,57 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from golden.models import load
+from sim.engine.registry import BOARD
+from sim.engine.timing import MemoryTiming
+from sim.run import task as tasks
+from sim.run.request import METRICS, RunRequest
+from sim.run.task import GENERATE, task_of
+from spatten.engines import register_boards
+from tests.bench.tiny_models import save_tiny_bert, save_tiny_causal
+
+register_boards()  # as the command line does
+
+
+@pytest.fixture
+def request_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = str(save_tiny_bert(tmp_path))
+    return lambda **fields: RunRequest(**{"model": model, "text": "a b", "engine": "pysim", **fields})
+
+
+def test_what_a_request_leaves_open_is_chosen(request_of, tmp_path, monkeypatch):
+    task = task_of(request_of())
+    assert (task.metrics, task.page, task.layers, task.generate) == (METRICS, None, 2, 0)
+    assert task.engine_options == {"timing": MemoryTiming(), "trace": None} and task.simulated
+    monkeypatch.setattr(tasks, "best_simulator", lambda: "verilator")
+    assert task_of(request_of(engine="auto")).engine == "verilator"
+    llama = str(save_tiny_causal(tmp_path / "llama"))
+    assert task_of(request_of(model=llama)).generate == GENERATE
+
+
+def test_no_more_layers_run_than_the_model_has(request_of):
+    assert [task_of(request_of(layers=layers)).layers for layers in (1, 2, 9)] == [1, 2, 2]
+
+
+def test_options_of_the_engine(request_of):
+    task = task_of(request_of(memory_latency=9, max_cycles=100, trace=Path("a.vcd")))
+    assert task.engine_options == {"timing": MemoryTiming(latency=9), "trace": Path("a.vcd"), "max_cycles": 100}
+    board = task_of(request_of(engine=BOARD, port="tty"))
+    assert board.engine_options == {"port": "tty"} and not board.simulated
+    assert task_of(request_of(engine=BOARD, port="tty", baud=9600)).engine_options == {"port": "tty", "baud": 9600}
+
+
+def test_all_but_the_model_is_checked_before_it_is_loaded(request_of, monkeypatch):
+    """A wrong option is told in no time, however large the model is."""
+    monkeypatch.setattr(tasks, "load_model", lambda name: pytest.fail("the model is loaded"))
+    assert load.load_model is not tasks.load_model
+    for wrong in ({"seed": -1}, {"layers": 0}, {"text": ""}, {"split": "8-4"}, {"engine": "x"}, {"port": "x"}):
+        fields = {name: value for name, value in wrong.items() if name != "split"}
+        request = request_of(**fields)
+        if "split" in wrong:
+            request = dataclasses.replace(request, settings=dataclasses.replace(request.settings, **wrong))
+        with pytest.raises(ValueError, match=f"^--{next(iter(wrong))} "):
+            task_of(request)
