@@ -76,3 +76,16 @@ def test_layers_fit_into_80_columns():
     printed = stream.getvalue()
     assert all(len(line) <= 80 for line in printed.splitlines()) and "…" not in printed
     assert printed.count("12,345,678") == 2 and "9,765.6" in printed
+
+
+@pytest.mark.parametrize("width", [24, 40, 80])
+def test_every_column_is_told(width):
+    record = dict(
+        layer=1, tokens=20, heads=3, rows=40, flat_rows=10, cycles=5_000, qk_utilization=0.625,
+        bytes_read={"total": 7_168}, values_compared=1, mismatches=8, max_error=0.0123, relative_error=0.4567,
+    )  # fmt: skip
+    stream = io.StringIO()
+    print_layers(Console(file=stream, width=width), "Layers", [record])
+    cells = stream.getvalue().split()
+    for cell in ("20", "3", "40", "25.0%", "5,000", "62.5%", "7.0", "8", "0.0123", "45.67%"):
+        assert cell in cells
