@@ -9,7 +9,7 @@ import time
 
 import pytest
 import serial
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fpga.board.simulated_board import BoardServer
@@ -20,6 +20,7 @@ from fpga.host.host import Host, HostError, PortError
 from fpga.spec.protocol import ANSWER, Command, Error
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 from tests.bench.faulty_port import ANSWER_FAULTS, REQUEST_FAULTS, FaultyPort
 from tests.bench.link_twin import REFUSED, LinkTwin
 
@@ -369,7 +370,7 @@ OPERATIONS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(operations=st.lists(OPERATIONS, max_size=60), seed=st.integers(0, 2**32), slow=st.integers(0, 3))
 def test_every_fault_is_survived(operations, seed, slow):
     """Whatever happens on the line, each request is executed once, and needs at most one repetition."""

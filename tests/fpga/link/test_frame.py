@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fpga.host.codec import Frame, FrameDecoder, encode_frame, frame_crc, stuff
@@ -17,6 +17,7 @@ from fpga.link.push_command import item_layouts
 from fpga.link.result_queue import byte_count, result_layouts
 from fpga.spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Command
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 from tests.bench.harness import ProtocolError, give, run_streams, see, simulate
 
 DOC = Path(__file__).resolve().parents[3] / "docs" / "protocol.md"
@@ -259,7 +260,7 @@ def test_longest_answer_and_rate():
     assert cycles < 1100 + 8 * length
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(payloads, st.integers(0, 65535))
 def test_any_answer(payload, seq):
     transmit([(7, seq, payload)], stall=0.2)

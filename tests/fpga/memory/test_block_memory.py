@@ -3,12 +3,13 @@ import random
 
 import pytest
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fpga.memory.block_memory import BlockMemory
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 from tests.bench.memory_bench import MemoryBench
 
 
@@ -48,7 +49,7 @@ def test_core_and_host_at_once(channels, stall):
     st.sampled_from([0, 0.5]),
     st.integers(0, 99),
 )
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_a_read_sees_the_writes_before_it(steps, stall, seed):
     """Few addresses, so that reads and writes meet."""
     design = make_settings(1, words=4)

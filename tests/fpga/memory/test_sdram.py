@@ -6,7 +6,7 @@ import pytest
 from amaranth.hdl import Cat, Module
 from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fpga.memory.sdram import SdramMemory
@@ -17,6 +17,7 @@ from fpga.spec.sdram_pins import SdramCommand
 from fpga.spec.sdram_timing import SdramTiming, clock_phase
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 from tests.bench.memory_bench import MemoryBench
 
 CLOCKS = [25_000_000, 50_000_000, 90_000_000, 100_000_000, 133_000_000]
@@ -349,7 +350,7 @@ def test_words_and_delays(width, cas_latency, round_trip):
     st.sampled_from([0, 0.5]),
     st.integers(0, 99),
 )
-@settings(max_examples=10, deadline=None)
+@examples(10)
 def test_a_read_sees_the_writes_before_it(steps, stall, seed):
     """Words in one row, in another bank and in another row of the bank."""
     b = Bench(words=512, timing=dataclasses.replace(shrunk(90_000_000), power_up_us=0.1))
@@ -379,7 +380,7 @@ def timings(draw):
 
 
 @given(timings(), st.sampled_from([32, 64, 128]), st.sampled_from([0, 0.5]), st.integers(0, 99))
-@settings(max_examples=10, deadline=None)
+@examples(10)
 def test_rules_of_any_chip_are_kept(timing, width, stall, seed):
     rng = random.Random(seed)
     b = Bench(clock_hz=100_000_000, timing=shrunk(100_000_000, timing, width, factor=2), width=width, words=4096)

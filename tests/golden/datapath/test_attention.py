@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
 from golden.datapath.attention import attend
+from tests.bench.examples import examples
 
 
 def stages(query, key, value, mask, *, key_lsb_bits, value_bits, scale, shift, flat_limit, value_keep, operand_width):
@@ -31,7 +32,7 @@ def uniform(generator, bits, *shape):
     return torch.randint(-(2 ** (bits - 1)), 2 ** (bits - 1), shape, generator=generator)
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@examples(150)
 @given(
     seed=st.integers(0, 2**31),
     width=st.sampled_from([8, 12, 14, 16]),

@@ -5,13 +5,14 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
 from golden.layers.job import scale_of
 from hdl.spec import numerics as N
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 
 WIDTH = PRESETS["paper"].operand_width
 PROB_ERROR = 2**-11  # absolute
@@ -106,7 +107,7 @@ def test_local_value_pruning():
     check(query, key, uniform(generator, 8, 300, 64), 8, 1e-4, keep)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(25)
 @given(st.data())
 def test_any_attention(data):
     bits = data.draw(st.sampled_from([4, 6, 8, 10, 12]))
@@ -142,7 +143,7 @@ def test_reciprocal_error():
 
 
 @given(st.integers(-(2**50), 2**50), st.integers(0, 40))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60)
 def test_round_shift_rounds_half_up(value, shift):
     exact = math.floor(value / 2**shift + 0.5) if shift else value
     assert integer.round_shift(torch.tensor(value), shift).item() == exact
@@ -167,7 +168,7 @@ def test_merged_key_word():
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 50))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(60)
 def test_keep_mask_keeps_the_earliest_of_equals(values, k):
     score = torch.tensor([values])
     order = sorted(range(len(values)), key=lambda index: (-values[index], index))[:k]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.host.accounting import FACTORS, accounting, dram_reduction, factors, summed
@@ -17,6 +17,7 @@ from golden.layers.quantize import AttentionSettings
 from golden.layers.traffic import traffic
 from hdl.spec.config import PRESETS
 from hdl.spec.planes import PLANES
+from tests.bench.examples import examples
 
 TINY = PRESETS["tiny"]
 DIM = 16
@@ -106,7 +107,7 @@ def test_chunks_of_a_prompt_read_again():
     assert dram_reduction(totals) == totals.traffic.dense / totals.traffic.total == 4 * got["passes"]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.data())
 def test_factors_multiply_to_the_reduction(data):
     draw = data.draw

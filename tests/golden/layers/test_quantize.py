@@ -3,16 +3,16 @@ import math
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from golden.layers.quantize import AttentionSettings, keep_count, quantize, unit_of
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 
 TINY = PRESETS["tiny"]
 
 
-@hypothesis_settings(deadline=None, max_examples=100, derandomize=True)
+@examples(100)
 @given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=20), st.integers(2, 16))
 def test_quantize_is_within_half_a_step(values, bits):
     value = torch.tensor([values], dtype=torch.float64)

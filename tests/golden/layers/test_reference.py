@@ -2,12 +2,13 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.layers.job import Job, flat_limit_of, run_job, scale_of
 from golden.layers.reference import OUT_GOAL, PROB_GOAL, error_budget, reference, top_k_mask
 from hdl.spec.config import PRESETS
+from tests.bench.examples import examples
 
 TINY, PAPER = PRESETS["tiny"], PRESETS["paper"]
 
@@ -153,7 +154,7 @@ def test_saturated_scores_are_one_hot():
 
 
 @pytest.mark.parametrize("config", [TINY, PAPER], ids=["tiny", "paper"])
-@settings(deadline=None, max_examples=40, derandomize=True)
+@examples(40)
 @given(data=st.data())
 def test_any_job_meets_the_budget(config, data):
     """Longer rows than 48 keys of equal tiny exponentials would lose the rounding of each."""
@@ -162,7 +163,7 @@ def test_any_job_meets_the_budget(config, data):
     assert budget.prob <= PROB_GOAL and budget.out_scaled <= OUT_GOAL and budget.flat_wrong == 0, budget
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@examples(40)
 @given(jobs(TINY, 24))
 def test_keep_mask_equals_rank(job):
     """Threshold and ties of the integer model choose what ranking chooses; few distinct scores, many ties."""

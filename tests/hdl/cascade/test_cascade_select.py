@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import cascade
@@ -23,6 +23,7 @@ from hdl.spec.config import PRESETS
 from hdl.topk.line_packer import LinePacker
 from hdl.topk.zero_eliminator import ZeroEliminator
 from sim.common.packing import pack, unpack
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 
 TINY = PRESETS["tiny"]  # P = 4, 64 tokens, 32 heads
@@ -300,7 +301,7 @@ def any_selections(draw):
     return selections
 
 
-@settings(deadline=None, max_examples=5, derandomize=True)
+@examples(5)
 @given(selections=any_selections(), stall=st.sampled_from([0.0, 0.4]), seed=st.integers(0, 99))
 def test_any_selection(selections, stall, seed):
     check(TINY, selections, stall=stall, seed=seed)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from amaranth.hdl import ResetInserter, Signal, Value
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath.cascade import LIMIT, head_update
@@ -13,6 +13,7 @@ from hdl.cascade.head_importance import HeadImportance
 from hdl.cascade.token_importance import SumMemory
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
+from tests.bench.examples import examples
 
 
 def config_of(max_heads: int) -> Config:
@@ -168,7 +169,7 @@ def test_rows_of_a_rank_apart(cycles):
     bench.run(script)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@examples(8)
 @given(
     st.lists(
         st.tuples(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from amaranth.hdl import ResetInserter, Signal, Value
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath.cascade import LIMIT, accumulate
@@ -13,6 +13,7 @@ from hdl.cascade.token_importance import SumMemory, TokenImportance
 from hdl.spec import numerics
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
+from tests.bench.examples import examples
 from tests.bench.lines import make_lines
 
 ONE = 1 << 16
@@ -404,7 +405,7 @@ def any_lines(draw):
     return lines
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@examples(20)
 @given(any_lines(), st.lists(st.sampled_from([0, LIMIT - ONE, LIMIT]), min_size=10, max_size=10), st.integers(0, 15))
 def test_any_lines(lines, importance, mask):
     bench = Bench(config_of(4, 12), accumulate=mask)

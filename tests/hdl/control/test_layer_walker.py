@@ -7,7 +7,7 @@ import random
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.cascade.head_importance import head_slot
@@ -15,6 +15,7 @@ from hdl.control.layer_walker import LayerWalker
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
+from tests.bench.examples import examples
 from tests.bench.harness import ProtocolError, run_streams
 
 TINY = PRESETS["tiny"]  # 32 heads, groups of 8, 16 address bits, 64 tokens
@@ -380,7 +381,7 @@ def good_case(config, seed=0, **layer):
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(12)
 @given(data=st.data(), stall=st.sampled_from([0, 0.3, 0.7]), seed=st.integers(0, 2**32))
 def test_layers(config, data, stall, seed):
     """Any layers one behind the other, and a good one at the end: nothing is left of a bad one."""

@@ -1,11 +1,12 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.fetch.bitwidth_converter import BitwidthConverter
 from hdl.spec.config import PRESETS, Config
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 
 TINY = PRESETS["tiny"]
@@ -62,7 +63,7 @@ def test_all_widths_and_shifts(config, stall):
     assert stall or cycles <= len(items) + BitwidthConverter.LATENCY
 
 
-@settings(deadline=None, max_examples=5, derandomize=True)
+@examples(5)
 @given(st.data())
 def test_any_slices(data):
     item = st.tuples(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
@@ -16,6 +16,7 @@ from hdl.pruning.probability import Probability
 from hdl.pruning.value_pruner import ValuePruner
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack as pack_bits
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 from tests.bench.lines import make_lines, split_lines
 
@@ -445,7 +446,7 @@ def test_probability_corners(pe):
         assert result["probs"] == expected.tolist()
 
 
-@settings(deadline=None, max_examples=6, derandomize=True)
+@examples(6)
 @given(st.data())
 def test_line_filter(data):
     """Rows of few distinct scores, every line joined to the next row where possible."""

@@ -5,7 +5,7 @@ import torch
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
@@ -14,6 +14,7 @@ from hdl.pv.normalizer import Normalizer
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import output_beat
 from hdl.spec.widths import signed
+from tests.bench.examples import examples
 from tests.bench.harness import check_stream_reset, run_streams
 
 CONFIGS = {
@@ -148,7 +149,7 @@ def test_latency():
     assert last == DELAY + Normalizer(config, delay=DELAY).latency + 16 // config.norm_lanes - 1
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@examples(6)
 @given(
     st.lists(st.tuples(st.integers(1 << 16, 64 << 16), st.integers(-(1 << 35), 1 << 35)), min_size=4, max_size=8),
     st.integers(0, 1 << 30),

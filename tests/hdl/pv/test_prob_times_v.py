@@ -5,7 +5,7 @@ import pytest
 import torch
 from amaranth.hdl import ResetInserter, Signal, Value
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
@@ -13,6 +13,7 @@ from hdl.fetch.kv_buffer import KVBuffer
 from hdl.pv.prob_times_v import ProbTimesV
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 from tests.bench.lines import make_lines
 
@@ -280,7 +281,7 @@ def test_latency():
     assert last - (buffer.reads[0] - 1) == ProbTimesV(config).latency + 16 // config.norm_lanes - 1
 
 
-@settings(max_examples=3, deadline=None, derandomize=True)
+@examples(3)
 @given(
     st.lists(
         st.tuples(st.sampled_from(LANES4.dims), st.lists(st.integers(1, 14), min_size=1, max_size=5)),

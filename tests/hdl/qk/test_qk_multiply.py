@@ -5,7 +5,7 @@ import pytest
 import torch
 from amaranth.hdl import Elaboratable, ResetInserter, Signal, Value
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
@@ -13,6 +13,7 @@ from hdl.fetch.kv_buffer import KVBuffer
 from hdl.qk.qk_multiply import QKMultiply
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack, unpack
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 from tests.bench.lines import make_lines, split_lines
 
@@ -419,7 +420,7 @@ def test_reset_in_mid_stream(name):
     assert split_lines(lines, "scores") == case.rows[8:]
 
 
-@settings(deadline=None, max_examples=8, derandomize=True)
+@examples(8)
 @given(
     jobs=st.lists(
         st.tuples(st.sampled_from((16, 32, 64)), st.integers(1, 12), st.integers(1, 5), st.booleans()),

@@ -4,13 +4,14 @@ import pytest
 import torch
 from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
 from hdl.softmax.softmax import Softmax
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 from tests.bench.lines import make_lines, split_lines
 
@@ -116,7 +117,7 @@ def test_lines_that_use_a_part_of_the_lanes():
     check(config, scores, rows, score_lines(config, scores, rng, per_line=2, packing=True))
 
 
-@settings(max_examples=4, deadline=None, derandomize=True)
+@examples(4)
 @given(st.data())
 def test_any_mixture_of_packing(data):
     config = CONFIGS["four_lanes"]

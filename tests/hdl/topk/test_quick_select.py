@@ -5,7 +5,7 @@ import pytest
 import torch
 from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath.integer import kth_largest
@@ -14,6 +14,7 @@ from hdl.spec.config import PRESETS, Config
 from hdl.topk.part_store import PartStore
 from hdl.topk.quick_select import QuickSelect
 from sim.common.packing import pack, unpack
+from tests.bench.examples import examples
 from tests.bench.harness import run_streams
 
 TINY = PRESETS["tiny"]
@@ -165,7 +166,7 @@ def test_score_width_is_checked(score_width):
         QuickSelect(TINY, score_width=score_width)
 
 
-@settings(deadline=None, max_examples=5, derandomize=True)
+@examples(5)
 @given(
     rows=st.lists(
         st.tuples(st.lists(st.integers(-6, 6), min_size=1, max_size=64), st.integers(1, 64)), min_size=1, max_size=5

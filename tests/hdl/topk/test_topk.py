@@ -2,13 +2,14 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath.integer import keep_mask
 from golden.datapath.topk import bench_rows, quick_select_cycles
 from hdl.spec.config import PRESETS
 from hdl.topk.topk import TopK
+from tests.bench.examples import examples
 from tests.bench.harness import check_stream_reset, run_streams
 from tests.hdl.topk.test_quick_select import CONFIGS, ODD, TINY, lines_of, random_rows
 
@@ -41,7 +42,7 @@ def test_earliest_ties_survive():
     check(ODD, rows)
 
 
-@settings(deadline=None, max_examples=4, derandomize=True)
+@examples(4)
 @given(
     rows=st.lists(
         st.tuples(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 44)), min_size=1, max_size=4

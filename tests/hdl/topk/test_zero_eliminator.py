@@ -1,10 +1,11 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.topk.zero_eliminator import ZeroEliminator
+from tests.bench.examples import examples
 from tests.bench.harness import check_stream_reset, run_streams
 
 
@@ -47,7 +48,7 @@ def test_every_mask_of_four_lanes():
     assert compacted(result["o"]) == expected(groups)
 
 
-@settings(deadline=None, max_examples=6, derandomize=True)
+@examples(6)
 @given(keeps=st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=12))
 def test_any_mask_of_sixteen_lanes(keeps):
     groups = [{"items": list(range(16)), "keep": keep, "last": 0} for keep in keeps]

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.numerics import PLANE_WIDTHS
 from sim.transport.memory import ImageError, MemoryImage, pack_rows, unpack_rows
+from tests.bench.examples import examples
 
 TINY = PRESETS["tiny"]
 ONE_CHANNEL = Config(
@@ -20,7 +21,7 @@ def plane(rows, dim, width, seed, signed=True):
     return torch.randint(low, low + (1 << width), (rows, dim), generator=torch.Generator().manual_seed(seed))
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@examples(40)
 @given(
     config=st.sampled_from([TINY, ONE_CHANNEL, PRESETS["paper"]]),
     shapes=st.lists(

@@ -3,10 +3,11 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.control.regions.page_allocator import PageAllocator
+from tests.bench.examples import examples
 
 
 class Model:
@@ -125,7 +126,7 @@ def test_runs_never_overlap_and_are_found(pages, stall):
     assert len(granted) >= 15
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(25)
 @given(pages=st.integers(1, 40), hold=st.integers(1, 30), seed=st.integers(0, 1 << 16))
 def test_random_sizes(pages, hold, seed):
     random_run(pages, random.Random(seed), 120, hold=hold, stall=0.2)
