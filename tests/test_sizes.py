@@ -9,19 +9,6 @@ FILE, CLASS, FUNCTION, FOLDER = 400, 200, 40, 16
 EXCEPTIONS: dict[str, str] = {
     # fpga/build
     "fpga/build/bitstream.py:build_bitstream": "not split yet",
-    # hdl/cascade/cascade_select.py
-    "hdl/cascade/cascade_select.py:CascadeSelect": "not split yet",
-    "hdl/cascade/cascade_select.py:CascadeSelect._read": "not split yet",
-    # hdl/cascade/head_importance.py
-    "hdl/cascade/head_importance.py:HeadImportance.elaborate": "not split yet",
-    # hdl/control/job_checker.py
-    "hdl/control/job_checker.py": "not split yet",
-    "hdl/control/job_checker.py:JobChecker": "not split yet",
-    "hdl/control/job_checker.py:JobChecker._take_ids": "not split yet",
-    "hdl/control/job_checker.py:JobChecker.elaborate": "not split yet",
-    # hdl/control/layer_walker.py
-    "hdl/control/layer_walker.py:LayerWalker": "not split yet",
-    "hdl/control/layer_walker.py:LayerWalker.elaborate": "not split yet",
     # spatten/commands
     "spatten/commands/bitstream.py:bitstream": "not split yet",
 }

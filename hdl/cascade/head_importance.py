@@ -7,10 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hdl.cascade.serial_multiplier import SerialMultiplier
 from hdl.cascade.token_importance import SumMemory, saturated
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
-from hdl.spec.widths import bits_for_count
+from hdl.spec.widths import HEAD_FIELD_WIDTH, bits_for_count
 
 __all__ = ["HeadImportance", "head_slot", "head_sum"]
 
@@ -20,7 +21,7 @@ def head_slot(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "rank": config.head_width,  # place among the surviving heads of the layer
-            "head": 8,  # its number
+            "head": HEAD_FIELD_WIDTH,  # its number
             "weight": N.WEIGHT_WIDTH,  # unit of its outputs
             "importance": N.IMPORTANCE_WIDTH,  # so far
         }
@@ -37,7 +38,7 @@ class HeadImportance(wiring.Component):
 
     ``update`` makes ``importance = min(importance + (Σ * weight >> HEAD_SHIFT), 2**32 - 1)`` and Σ = 0 with a serial
     multiplier, ``CYCLES`` a rank; bit-exact with :func:`golden.datapath.cascade.head_update`. A row that comes
-    meanwhile counts whole in this update or in the next. After reset every Σ is 0; ranks hold rubbish until they are
+    meanwhile counts whole in this update or in the next. After reset every Σ is 0; ranks are undefined until they are
     set.
 
     Members
@@ -47,10 +48,10 @@ class HeadImportance(wiring.Component):
     update : In(1)                pulse: the ranks below ``count``; not while updating
     count : In(n)                 0…max_heads, read with ``update``
     clear : In(1)                 pulse: every Σ = 0; forgets rows before it, but none beside it (not while updating)
-    busy : Out(1)                 rows inside, or updating; from the cycle behind row or pulse on
-    read_en, read_rank : In       read a rank; not while updating, also in the cycle behind its entry
-    head : Out(8)                 of the rank, one enabled cycle later; holds until the next read or update
-    importance : Out(32)          in the host's units
+    busy : Out(1)                 rows inside, or updating; from the cycle after row or pulse on
+    read_en, read_rank : In       read a rank; not while updating, also in the cycle after its entry
+    head : Out(HEAD_FIELD_WIDTH)  of the rank, one enabled cycle later; holds until the next read or update
+    importance : Out(IMPORTANCE_WIDTH)    in the host's units
     """
 
     CYCLES = N.WEIGHT_WIDTH + 3
@@ -67,7 +68,7 @@ class HeadImportance(wiring.Component):
                 "busy": Out(1),
                 "read_en": In(1),
                 "read_rank": In(config.head_width),
-                "head": Out(8),
+                "head": Out(HEAD_FIELD_WIDTH),
                 "importance": Out(N.IMPORTANCE_WIDTH),
             }
         )
@@ -79,13 +80,11 @@ class HeadImportance(wiring.Component):
         due, ended = Signal(), Signal()  # in state READ; no rank is left
         last = Signal(reset_less=True)
         inside, total = self.sums(m, rank, reading)
-        factor, product = Signal.like(total, reset_less=True), Signal.like(total, reset_less=True)
-        weight, old = Signal(N.WEIGHT_WIDTH, reset_less=True), Signal.like(self.importance, reset_less=True)
-        left = Signal(range(N.WEIGHT_WIDTH), reset_less=True)
-        # WEIGHT_WIDTH bits of the whole product have been shifted out.
-        new = saturated(old + product[N.HEAD_SHIFT - N.WEIGHT_WIDTH :], N.IMPORTANCE_WIDTH)
-        slot_weight = self.table(m, rank, reading, writing, new)
-        m.d.comb += reading.eq(due & ~ended & ~inside)
+        m.submodules.multiplier = multiplier = SerialMultiplier(factor_width=len(total), weight_width=N.WEIGHT_WIDTH)
+        old = Signal.like(self.importance, reset_less=True)
+        new = saturated(old + multiplier.product[N.HEAD_SHIFT - N.WEIGHT_WIDTH :], N.IMPORTANCE_WIDTH)
+        weight = self.table(m, rank, reading, writing, new)
+        m.d.comb += [multiplier.factor.eq(total), multiplier.weight.eq(weight), reading.eq(due & ~ended & ~inside)]
         m.d.sync += last.eq(rank + 1 == count)
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -101,13 +100,12 @@ class HeadImportance(wiring.Component):
                     m.d.sync += due.eq(0)
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.sync += [factor.eq(total), weight.eq(slot_weight), old.eq(self.importance)]
-                m.d.sync += [product.eq(0), left.eq(N.WEIGHT_WIDTH - 1)]
+                m.d.comb += multiplier.load.eq(1)
+                m.d.sync += old.eq(self.importance)
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
-                m.d.sync += [product.eq((product + Mux(weight[0], factor, 0)) >> 1), weight.eq(weight >> 1)]
-                m.d.sync += left.eq(left - 1)
-                with m.If(left == 0):
+                m.d.comb += multiplier.step.eq(1)
+                with m.If(multiplier.last):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += writing.eq(1)
@@ -149,7 +147,7 @@ class HeadImportance(wiring.Component):
 
     def table(self, m: Module, rank: Signal, reading: Signal, writing: Signal, new: Value) -> Value:
         """Memories of what a rank holds beside its Σ, with the update's access; returns the weight that was read."""
-        fixed = data.StructLayout({"head": 8, "weight": N.WEIGHT_WIDTH})
+        fixed = data.StructLayout({"head": HEAD_FIELD_WIDTH, "weight": N.WEIGHT_WIDTH})
         m.submodules.slots = slots = Memory(shape=fixed, depth=1 << self.config.head_width, init=[])
         m.submodules.importances = importances = Memory(
             shape=N.IMPORTANCE_WIDTH, depth=1 << self.config.head_width, init=[]

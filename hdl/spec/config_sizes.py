@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hdl.spec.config_fields import ConfigFields
 from hdl.spec.numerics import LSB_BITS, PLANE_WIDTHS
 
-__all__ = ["ConfigSizes", "ceil_log2"]
+__all__ = ["ConfigSizes", "RowSizes", "ceil_log2"]
 
 
 def ceil_log2(value: int) -> int:
     """Bits of an index below ``value``: 0 for one."""
     return (value - 1).bit_length()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowSizes:
+    """What a top-k engine must know of its rows if they are not those of Q×K; names as in a configuration."""
+
+    topk_parallelism: int
+    max_tokens: int
+    """Most scores of a row."""
+    count_width: int
+    """Bits of a count of them."""
+    score_width: int
+    """Bits of a signed score."""
 
 
 class ConfigSizes(ConfigFields):

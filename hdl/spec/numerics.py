@@ -20,6 +20,8 @@ EXP_INDEX = 6
 RECIP_FRAC = 16
 """Fraction bits of the reciprocal mantissa: UQ1.16, in (0.5, 1]."""
 RECIP_WIDTH = RECIP_FRAC + 1
+RECIP_EXP_WIDTH = 4
+"""Bits of the exponent of a reciprocal."""
 RECIP_INDEX = 8
 RECIP_LOW = 10
 """Interpolated bits of the normalized sum; bits below are dropped."""

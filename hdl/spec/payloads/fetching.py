@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
-from hdl.spec.widths import lane_count, signed
+from hdl.spec.widths import DIM_WIDTH, ELEMENT_BITS_WIDTH, LOG_SLICES_WIDTH, PLANE_SHIFT_WIDTH, lane_count, signed
 
 __all__ = [
     "KEY",
@@ -73,9 +73,9 @@ def plane(config: Config) -> S:
     return S(
         {
             "base": config.address_width,  # word address of the plane in every channel
-            "width": 5,  # bits of an element
-            "dim": 8,  # D; 2·D of a pair
-            "log_slices": 3,  # of D elements
+            "width": ELEMENT_BITS_WIDTH,  # bits of an element
+            "dim": DIM_WIDTH,  # D; 2·D of a pair
+            "log_slices": LOG_SLICES_WIDTH,  # of D elements
             "skew": config.channel_bits,
         }
     )
@@ -94,7 +94,7 @@ def fetch_command(config: Config) -> S:
             "pair_offset": config.slot_width,  # which begins so many slots behind the first
             "listed": 1,  # row of position p: ids[p] of the list, else p itself
             "list": 1,  # which id list
-            "shift": 4,  # K: LSB bits below an MSB word; V: left-justification
+            "shift": PLANE_SHIFT_WIDTH,  # K: LSB bits below an MSB word; V: left-justification
         }
     )
 

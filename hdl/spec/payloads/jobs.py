@@ -6,7 +6,25 @@ from amaranth.lib import data
 
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
-from hdl.spec.widths import bits_for_count, lane_count, signed
+from hdl.spec.widths import (
+    CODE_WIDTH,
+    DECAY_WIDTH,
+    DIM_WIDTH,
+    ELEMENT_BITS_WIDTH,
+    FIELD_WIDTH,
+    GROUP_FIELD_WIDTH,
+    HEAD_FIELD_WIDTH,
+    ID_WIDTH,
+    JOB_ID_WIDTH,
+    LIST_WIDTH,
+    LOG_SLICES_WIDTH,
+    LSB_FIELD_WIDTH,
+    PAIR_WIDTH,
+    SKEW_FIELD_WIDTH,
+    bits_for_count,
+    lane_count,
+    signed,
+)
 
 __all__ = [
     "BAD_CAPACITY",
@@ -49,28 +67,28 @@ def job_descriptor(config: Config) -> S:
     """One head of one layer. Counts are 16 bits wide so that any wrong value can be told and refused."""
     return S(
         {
-            "job_id": 16,  # returned with every result
-            "dim": 8,  # D
-            "num_keys": 16,  # n, 1…max_tokens
-            "num_queries": 16,  # of each query head, 1…max_tokens; 1 in generation; at most n if causal
-            "group": 5,  # query heads of this K/V head, 1…max_group (1 in generation); at most max_tokens rows in all
-            "head": 8,  # rank of the first of them among the layer's heads; rank + group <= max_heads
+            "job_id": JOB_ID_WIDTH,  # returned with every result
+            "dim": DIM_WIDTH,  # D
+            "num_keys": FIELD_WIDTH,  # n, 1…max_tokens
+            "num_queries": FIELD_WIDTH,  # of each query head, 1…max_tokens; 1 in generation; at most n if causal
+            "group": GROUP_FIELD_WIDTH,  # query heads of this K/V head, 1…max_group (1 in generation); rows: max_tokens
+            "head": HEAD_FIELD_WIDTH,  # rank of the first of them among the layer's heads; rank + group <= max_heads
             "accumulate": 1,  # add to the importance of the keys' positions and of the heads
-            "num_rows": 16,  # rows of the K and V planes, n…max_tokens
+            "num_rows": FIELD_WIDTH,  # rows of the K and V planes, n…max_tokens
             "causal": 1,  # query q attends the first n - num_queries + q + 1 keys
             "generation": 1,  # one query; only the survivors' V rows are fetched
-            "list": 2,  # 0: key p is row p; 1: ids follow on the ids stream; 2: those of the last job with 1
-            "skew": 8,  # row r of each plane lies in channel (r + skew) mod C; below C. A layer adds its K/V head
-            "pair": 2,  # generation: K rows of this job (1) and of the next (2) lie together, 2·D elements a row
-            "value_keep": 16,  # V rows kept per query, 1…n
+            "list": LIST_WIDTH,  # 0: key p is row p; 1: ids follow on the ids stream; 2: those of the last job with 1
+            "skew": SKEW_FIELD_WIDTH,  # row r of each plane lies in channel (r + skew) mod C; a layer adds its K/V head
+            "pair": PAIR_WIDTH,  # generation: K rows of this job (1) and the next (2) lie together, 2·D elements
+            "value_keep": FIELD_WIDTH,  # V rows kept per query, 1…n
             "query_base": config.address_width,  # word address of the plane in every channel
             "key_base": config.address_width,
             "key_lsb_base": config.address_width,
             "value_base": config.address_width,
-            "query_bits": 5,
-            "key_bits": 5,  # of the MSB plane
-            "key_lsb_bits": 3,  # 0: static, 4: progressive
-            "value_bits": 5,
+            "query_bits": ELEMENT_BITS_WIDTH,
+            "key_bits": ELEMENT_BITS_WIDTH,  # of the MSB plane
+            "key_lsb_bits": LSB_FIELD_WIDTH,  # 0: static, 4: progressive
+            "value_bits": ELEMENT_BITS_WIDTH,
             "scale": N.SCALE_WIDTH,  # at least 1
             "shift": N.SHIFT_WIDTH,  # at least 1
             "flat_limit": config.sum_width,  # 2**16 / threshold; progressive jobs only
@@ -82,7 +100,7 @@ def job_id_entry(config: Config) -> S:
     """Ids of a job's list, strictly ascending, below num_rows, with their importance so far; lanes ids but the last."""
     return S(
         {
-            "ids": A(16, config.lanes),
+            "ids": A(ID_WIDTH, config.lanes),
             "importance": A(N.IMPORTANCE_WIDTH, config.lanes),
             "count": lane_count(config),  # 1…lanes; lanes unless last
             "last": 1,
@@ -108,17 +126,17 @@ def layer_descriptor(config: Config) -> S:
     return S(
         {
             "job": job_descriptor(config),  # of K/V head 0; group, head, scale and shift are not read
-            "num_heads": 8,  # entries on the heads stream; 0: selection of tokens only
+            "num_heads": HEAD_FIELD_WIDTH,  # entries on the heads stream; 0: selection of tokens only
             "query_stride": stride,  # words from the planes of a K/V head to those of the next
             "key_stride": stride,
             "key_lsb_stride": stride,
             "value_stride": stride,
             "select": 1,  # select tokens and heads when all jobs are done
-            "token_keep": 16,  # tokens that survive, 1…; n and more: all
-            "head_keep": 8,  # heads that survive, 1…; num_heads and more: all
-            "pin_first": 16,  # the first so many keys, and the last, survive before all others
-            "pin_last": 16,
-            "decay": 5,  # importance -= importance >> decay at the selection; 0: not
+            "token_keep": FIELD_WIDTH,  # tokens that survive, 1…; n and more: all
+            "head_keep": HEAD_FIELD_WIDTH,  # heads that survive, 1…; num_heads and more: all
+            "pin_first": FIELD_WIDTH,  # the first so many keys, and the last, survive before all others
+            "pin_last": FIELD_WIDTH,
+            "decay": DECAY_WIDTH,  # importance -= importance >> decay at the selection; 0: not
         }
     )
 
@@ -127,8 +145,8 @@ def head_entry(config: Config) -> S:
     """A surviving query head of a layer; K/V heads ascend. The Q plane of a K/V head has the survivors' rows only."""
     return S(
         {
-            "head": 8,  # its number, returned with the survivors
-            "kv_head": 8,
+            "head": HEAD_FIELD_WIDTH,  # its number, returned with the survivors
+            "kv_head": HEAD_FIELD_WIDTH,
             "scale": N.SCALE_WIDTH,  # of the K/V head, read with the first query head of the group
             "shift": N.SHIFT_WIDTH,
             "weight": N.WEIGHT_WIDTH,  # unit of its outputs, for head importance
@@ -142,9 +160,9 @@ def survivor(config: Config) -> S:
     """Answer of a selection: every head of the layer in order, then every token, kept or not."""
     return S(
         {
-            "job_id": 16,  # of the layer
+            "job_id": JOB_ID_WIDTH,  # of the layer
             "token": 1,  # 0: a head, 1: a token
-            "id": 16,  # number of the head, id of the token
+            "id": ID_WIDTH,  # number of the head, id of the token
             "importance": N.IMPORTANCE_WIDTH,  # after this layer (and decay)
             "keep": 1,
             "last": 1,  # the selection ends
@@ -156,14 +174,14 @@ def select_command(config: Config) -> S:
     """From the layer walker to the cascade selection."""
     return S(
         {
-            "job_id": 16,
+            "job_id": JOB_ID_WIDTH,
             "num_tokens": config.count_width,  # n, 1…max_tokens
             "num_heads": bits_for_count(config.max_heads),
             "token_keep": config.count_width,  # 1…n
             "head_keep": bits_for_count(config.max_heads),  # 1…num_heads, 0 if there are none
             "pin_first": config.count_width,
             "pin_last": config.count_width,
-            "decay": 5,
+            "decay": DECAY_WIDTH,
             "list": 1,  # id list to write
         }
     )
@@ -193,15 +211,15 @@ BAD_HEADS, BAD_SELECT, BAD_PAIR = range(9, 12)
 
 
 def job_status(config: Config) -> S:
-    return S({"job_id": 16, "code": 4})
+    return S({"job_id": JOB_ID_WIDTH, "code": CODE_WIDTH})
 
 
 def job_output(config: Config) -> S:
     """norm_lanes output elements of a query, in order; elements beyond D are 0."""
     return S(
         {
-            "job_id": 16,
-            "head": 8,  # of the job
+            "job_id": JOB_ID_WIDTH,
+            "head": HEAD_FIELD_WIDTH,  # of the job
             "query": config.position_width,  # row of the job
             "last": 1,  # last beat of the row
             "second": 1,  # computed with the LSB plane
@@ -215,8 +233,8 @@ def job_probs(config: Config) -> S:
     """Probabilities of a line of keys: lanes 0…a_count-1 of query a_query, the next b_count of b_query."""
     return S(
         {
-            "job_id": 16,
-            "head": 8,
+            "job_id": JOB_ID_WIDTH,
+            "head": HEAD_FIELD_WIDTH,
             "start": config.count_width,  # key position of lane 0; row B begins with its key 0
             "a_count": lane_count(config),
             "b_count": lane_count(config),
@@ -233,12 +251,12 @@ def job_record(config: Config) -> S:
     """A checked job with derived values, as the controller's context table keeps it."""
     return S(
         {
-            "job_id": 16,
+            "job_id": JOB_ID_WIDTH,
             "layer": 1,  # one of a layer's jobs: its completion is told to the layer walker, not to the host
-            "head": 8,
+            "head": HEAD_FIELD_WIDTH,
             "accumulate": 1,
-            "dim": 8,
-            "log_slices": 3,
+            "dim": DIM_WIDTH,
+            "log_slices": LOG_SLICES_WIDTH,
             "num_keys": config.count_width,
             "num_queries": config.count_width,  # of each query head
             "rows": config.count_width,  # group * num_queries
@@ -249,16 +267,16 @@ def job_record(config: Config) -> S:
             "listed": 1,
             "list": 1,  # which id list
             "skew": config.channel_bits,
-            "pair": 2,
+            "pair": PAIR_WIDTH,
             "value_keep": config.count_width,
             "query_base": config.address_width,
             "key_base": config.address_width,
             "key_lsb_base": config.address_width,
             "value_base": config.address_width,
-            "query_bits": 5,
-            "key_bits": 5,
+            "query_bits": ELEMENT_BITS_WIDTH,
+            "key_bits": ELEMENT_BITS_WIDTH,
             "progressive": 1,  # K has an LSB plane
-            "value_bits": 5,
+            "value_bits": ELEMENT_BITS_WIDTH,
             "scale": N.SCALE_WIDTH,
             "shift": N.SHIFT_WIDTH,
             "flat_limit": config.sum_width,

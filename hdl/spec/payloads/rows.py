@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
-from hdl.spec.widths import lane_count, signed
+from hdl.spec.widths import LOG_SLICES_WIDTH, lane_count, signed
 
 __all__ = [
     "exp_line",
@@ -59,7 +59,7 @@ def query_row(config: Config) -> S:
         {
             "tag": row_tag(config),
             "length": config.count_width,  # keys that this query attends, 1…max_tokens (causal: fewer than n)
-            "log_slices": 3,  # log2 slices per key row
+            "log_slices": LOG_SLICES_WIDTH,  # log2 slices per key row
             "pack": 1,  # lines may hold the end of one row and the start of the next (same job)
             "slot": config.slot_width,  # first slot of the job's region of the K buffer, a multiple of lanes
             "seq": config.seq_width,  # sequence number of its first row
@@ -108,7 +108,7 @@ def row_sum(config: Config) -> S:
             "tag": row_tag(config),
             "exp_sum": config.sum_width,  # UQ.16
             "recip": N.RECIP_WIDTH,  # R of 1/sum = R * 2**-16 * 2**-pe, UQ1.16
-            "pe": 4,  # its exponent
+            "pe": N.RECIP_EXP_WIDTH,  # its exponent
             "flat": 1,  # drop the row: it is recomputed with LSBs
         }
     )

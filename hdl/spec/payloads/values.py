@@ -7,7 +7,7 @@ from amaranth.lib import data
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
 from hdl.spec.payloads.rows import line_shape, row_tag
-from hdl.spec.widths import signed
+from hdl.spec.widths import DIM_WIDTH, LOG_SLICES_WIDTH, signed
 
 __all__ = [
     "output_beat",
@@ -38,10 +38,10 @@ def value_row(config: Config) -> S:
         {
             "tag": row_tag(config),
             "recip": N.RECIP_WIDTH,
-            "pe": 4,
+            "pe": N.RECIP_EXP_WIDTH,
             "drop": 1,  # flat: no output
-            "log_slices": 3,
-            "dim": 8,  # D
+            "log_slices": LOG_SLICES_WIDTH,
+            "dim": DIM_WIDTH,  # D
         }
     )
 
@@ -91,7 +91,7 @@ def prune_row(config: Config) -> S:
             "prune": 1,  # 0: keep all (k >= length)
             "k": config.count_width,  # V rows to keep, 1…length-1, if prune
             "gather": 1,  # generation: fetch the survivors' V rows; else V is on chip
-            "log_slices": 3,
-            "dim": 8,
+            "log_slices": LOG_SLICES_WIDTH,
+            "dim": DIM_WIDTH,
         }
     )
