@@ -38,6 +38,7 @@ class PartStore(wiring.Component):
         self.lanes = lanes
         self.depth = depth
         self.levels = lanes.bit_length() - 1
+        self.index_width = max(1, self.levels)  # bits of a lane
         self.stages = select_policy.store_latency(lanes)
         self.line = data.ArrayLayout(signed(score_width), lanes)
         address = max(1, (depth - 1).bit_length())
@@ -60,9 +61,9 @@ class PartStore(wiring.Component):
         m = Module()
         lanes = range(self.lanes)
         before = prefix_counts([self.mask[lane] for lane in lanes])
-        valid, last, offset = Signal(), Signal(), Signal(self.levels)
+        valid, last, offset = Signal(), Signal(), Signal(self.index_width)
         keep = Signal(self.lanes, reset_less=True)
-        targets = [Signal(self.levels, name=f"before{lane}", reset_less=True) for lane in lanes]
+        targets = [Signal(self.index_width, name=f"before{lane}", reset_less=True) for lane in lanes]
         total = Signal(self.levels + 1)
         m.d.sync += [valid.eq(self.en), last.eq(self.en & self.last), keep.eq(self.mask), self.count.eq(before[-1])]
         m.d.sync += [targets[lane].eq(before[lane]) for lane in lanes]
@@ -102,13 +103,13 @@ class PartStore(wiring.Component):
         held_items = Signal(self.line, name=f"items_{stage}", reset_less=True)
         held_keep = Signal(self.lanes, name=f"keep_{stage}")
         held_targets = [
-            Signal(self.levels, name=f"target{lane}_{stage}", reset_less=True) for lane in range(self.lanes)
+            Signal(self.index_width, name=f"target{lane}_{stage}", reset_less=True) for lane in range(self.lanes)
         ]
         full, last, offset = control[:3]
         held = (
             Signal(name=f"full_{stage}"),
             Signal(name=f"last_{stage}"),
-            Signal(self.levels, name=f"offset_{stage}", reset_less=True),
+            Signal(self.index_width, name=f"offset_{stage}", reset_less=True),
             Signal(name=f"valid_{stage}"),
         )
         m.d.sync += [target.eq(value) for target, value in zip(held_targets, targets, strict=True)]

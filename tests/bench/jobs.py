@@ -27,7 +27,8 @@ def random_job(config: Config, rng: random.Random, *, max_keys: int | None = Non
     listed = choose("listed", (False, True))
     num_rows = min(config.max_tokens, num_keys + (rng.randint(0, num_keys) if listed else 0))
     num_queries = choose("queries", range(1, min(12, config.max_tokens) + 1))
-    group = 1 if kind == "generation" else choose("group", (1, 1, 2, min(3, config.max_group)))
+    groups = [number for number in (1, 1, 2, min(3, config.max_group)) if number <= config.max_group]
+    group = 1 if kind == "generation" else choose("group", groups)
     if kind == "generation":
         num_queries = 1
     elif kind == "causal":
@@ -152,7 +153,7 @@ def _head_layer(config: Config, rng: random.Random, state: CascadeState, rows: i
     number = len(state.ids)
     dense = rng.random() < 0.3
     load = not dense and rng.random() < 0.2
-    group = rng.choice((1, 1, 2, 3, 8))
+    group = rng.choice([number for number in (1, 1, 2, 3, 8) if number <= config.max_group])
     limit = min(number, config.max_tokens // group, 6)
     kind = rng.choice(("summarization", "causal", "generation" if group == 1 else "summarization"))
     selection = _random_selection(rng, number, 1)
@@ -169,7 +170,8 @@ def _head_layer(config: Config, rng: random.Random, state: CascadeState, rows: i
     )
     counts = {"key": rows, "value": rows}
     accumulate = rng.random() < 0.8
-    jobs, kv_heads, head_ids = [], sorted(rng.sample(range(6), rng.randint(1, 3))), []
+    most = min(3, max(1, config.max_heads // group))
+    jobs, kv_heads, head_ids = [], sorted(rng.sample(range(6), rng.randint(1, most))), []
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
     for kv in kv_heads:
         alive = sorted(rng.sample(range(group), rng.randint(1, group)))

@@ -75,7 +75,7 @@ class PageAllocator(wiring.Component):
         searching, complete = Signal(), Signal(reset_less=True)  # the length is ``count``
         starts = Signal(pages, reset_less=True)
         behind = Signal(pages, reset_less=True)  # those of them that are preferred
-        length, step = Signal.like(count), Signal(range(pages // 2 + 1))
+        length, step = Signal.like(count), Signal(bits_for_count(pages // 2))
         left = Signal.like(count)  # from the length to ``count``
         found = Signal()
         m.d.comb += [
