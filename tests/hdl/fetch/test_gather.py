@@ -3,13 +3,12 @@ import random
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 
-from hdl.fetch.gather import Gather
+from hdl.fetch.gather import ChannelPick, Gather, LineRanker, LineSpread
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import VALUE
 from sim.common.packing import pack, unpack
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, clocked, run_streams, simulate
 from tests.hdl.fetch.test_id_list import beats_of
 
 WIDE = Config(
@@ -182,8 +181,6 @@ def test_reset_in_a_row():
     """After a reset a new row begins with rank 0 and nothing of the old one comes."""
     config, reset = PRESETS["tiny"], Signal()
     dut = Gather(config)
-    sim = Simulator(ResetInserter(reset)(dut))
-    sim.add_clock(1e-6)
 
     async def start_row(ctx, lines):
         ctx.set(dut.start.payload, VALUE << config.load_width)
@@ -216,5 +213,148 @@ def test_reset_in_a_row():
         assert seen == [[(load, 0, 0, 0), (load, 1, 1, 0), (load, None, None, 1)], [(load, None, None, 1)]]
         assert not ctx.get(dut.busy)
 
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(ResetInserter(reset)(dut), bench, cycles=200)
+
+
+@pytest.mark.parametrize("stall", [0, 0.4])
+def test_reset_in_mid_stream(stall):
+    config = ONE_CHANNEL if stall else WIDE
+    rng = random.Random(3)
+    lists = random_lists(config, rng, 30)
+    rows = [Row(config, i, rng, lists, num_keys=20, num_kept=12, listed=i % 2) for i in range(5)]
+    lines = [line for row in rows for line in lines_of(row.keep, config.lanes)]
+    outputs = {f"rows.{c}": sum(len(row.expected(config, c)) for row in rows) for c in range(config.num_channels)}
+
+    def processes(dut):
+        ended = [0] * config.num_channels
+        feeder = feed(config, rows, lists, random.Random(4), stall, ended)
+
+        async def feed_dut(ctx):
+            await feeder(ctx, dut)
+
+        async def count(ctx):
+            ends = [port.valid & port.ready & port.payload.end for port in dut.rows]
+            while True:
+                _, _, *now = await ctx.tick().sample(*ends)
+                ended[:] = [a + b for a, b in zip(ended, now, strict=True)]
+
+        return [feed_dut, count]
+
+    check_stream_reset(lambda: Gather(config), {"line": lines}, outputs, processes=processes, stall=stall, resets=4)
+
+
+def ranked(config, rng, row, number):
+    """A line of ``number`` rows at most, ranked from 0 on: (item for LineSpread, rows by channel)."""
+    lanes = sorted(rng.sample(range(config.lanes), min(config.lanes, number)))
+    rows, by_channel = [], [[] for _ in range(config.num_channels)]
+    for lane in range(config.lanes):
+        channel, index = rng.randrange(config.num_channels), rng.randrange(4)
+        rows.append({"channel": channel, "index": index, "position": lane})
+        if lane in lanes:
+            by_channel[channel].append((row, index, lane, 0))
+    mask = sum(1 << lane for lane in lanes)
+    return {"load": row, "mask": mask, "last": 0, "rows": rows}, by_channel
+
+
+@pytest.mark.parametrize("config", [PRESETS["tiny"], WIDE], ids=["tiny", "wide"])
+@pytest.mark.parametrize("stall", [0, 0.5])
+def test_spread(config, stall):
+    """LineSpread alone: every channel gets its rows of each line in order, and after the last line its end mark."""
+    rng = random.Random(f"{config.name} {stall}")
+    lines, expected = [], [[] for _ in range(config.num_channels)]
+    for row in range(12):
+        load = row % config.loads | VALUE << config.load_width
+        count = rng.randint(1, 3)
+        for number in range(count):
+            line, by_channel = ranked(config, rng, load, rng.randint(0 if number == count - 1 else 1, config.lanes))
+            line["last"] = int(number == count - 1)
+            lines.append(line)
+            for items, new in zip(expected, by_channel, strict=True):
+                items += new
+        for items in expected:
+            items.append((load, None, None, 1))
+    outputs = {f"rows.{c}": len(items) for c, items in enumerate(expected)}
+    results, _ = run_streams(LineSpread(config), {"i": lines}, outputs, stall=stall)
+    for c, items in enumerate(expected):
+        assert [item(entry) for entry in results[f"rows.{c}"]] == items
+    check_stream_reset(lambda: LineSpread(config), {"i": lines}, outputs, stall=stall, resets=4)
+
+
+def test_ranker():
+    """LineRanker alone: ranks over the lines of a row, from 0 on for the next row; a line a cycle."""
+    config = WIDE
+    rng = random.Random(2)
+    lists = random_lists(config, rng, 60)
+    rows = [Row(config, i, rng, lists, num_keys=50, num_kept=20, listed=True) for i in range(4)]
+    lines = [line for row in rows for line in lines_of(row.keep, config.lanes)]
+    starts = [row.load for row in rows]
+
+    def processes(dut):
+        async def run(ctx):
+            for row in rows:
+                info = dut.info[row.index % config.loads]
+                ctx.set(info.listed, 1)
+                ctx.set(info.list, row.which)
+                ctx.set(info.skew, row.skew)
+            for which, ids in enumerate(lists):
+                for beat in beats_of(config, which, ids):
+                    ctx.set(Value.cast(dut.ids.payload), pack(dut.ids.payload.shape(), beat))
+                    ctx.set(dut.ids.valid, 1)
+                    await ctx.tick()
+            ctx.set(dut.ids.valid, 0)
+            for load in starts:
+                ctx.set(dut.start.payload, load)
+                ctx.set(dut.start.valid, 1)
+                ready = 0
+                while not ready:
+                    _, _, ready = await ctx.tick().sample(dut.start.ready)
+                ctx.set(dut.start.valid, 0)
+
+        return [run]
+
+    for stall in (0, 0.4):
+        dut = LineRanker(config)
+        results, _ = run_streams(dut, {"line": lines}, {"o": len(lines)}, stall=stall, processes=processes(dut))
+        found = {row.load: [] for row in rows}
+        for line in results["o"]:
+            chosen = [entry for i, entry in enumerate(line["rows"]) if line["mask"] >> i & 1]
+            found[line["load"]] += [(entry["channel"], entry["index"], entry["position"]) for entry in chosen]
+        n = config.num_channels
+        for row in rows:
+            places = [((r + row.skew) % n, r // n, p) for p, r in enumerate(row.rows)]
+            assert found[row.load] == places
+        check_stream_reset(
+            lambda: LineRanker(config), {"line": lines}, {"o": len(lines)}, processes=processes, stall=stall
+        )
+
+
+def test_channel_pick():
+    """The lowest pending row of the channel; its end mark before them, or after them if it is of the same row."""
+    config = WIDE
+    dut = ChannelPick(config, channel=3)
+
+    async def bench(ctx):
+        rng = random.Random(1)
+        for _ in range(200):
+            line, _ = ranked(config, rng, 1, config.lanes)
+            pending, end, same, ready = rng.getrandbits(config.lanes), *(rng.randrange(2) for _ in range(3))
+            ctx.set(Value.cast(dut.rows), pack(dut.rows.shape(), line["rows"]))
+            for name, value in {"pending": pending, "end": end, "same": same, "load": 1, "end_load": 2}.items():
+                ctx.set(getattr(dut, name), value)
+            ctx.set(dut.o.ready, ready)
+            lanes = [i for i, row in enumerate(line["rows"]) if pending >> i & 1 and row["channel"] == 3]
+            marks = end and not (same and lanes)
+            assert ctx.get(dut.o.valid) == bool(marks or lanes)
+            goes = bool(ready and lanes and not marks)
+            assert ctx.get(dut.gone) == (1 << lanes[0] if goes else 0)
+            assert ctx.get(dut.left) == (len(lanes) > goes)
+            assert ctx.get(dut.end_left) == (end and not (ready and marks))
+            if marks:
+                assert ctx.get(dut.o.payload.end) and ctx.get(dut.o.payload.load) == 2
+            elif lanes:
+                row = line["rows"][lanes[0]]
+                assert (ctx.get(dut.o.payload.index), ctx.get(dut.o.payload.position)) == (row["index"], lanes[0])
+                assert ctx.get(dut.o.payload.load) == 1
+            await ctx.tick()
+
+    simulate(clocked(dut), bench, cycles=300)

@@ -4,11 +4,12 @@ import pytest
 from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
-from amaranth.sim import Simulator
 
-from hdl.fetch.id_list import ChannelList, IdSpread, PositionList
+from hdl.fetch.id_list import ChannelList, ClassPick, IdSpread, PositionList
 from hdl.spec.config import PRESETS, Config
-from sim.common.packing import pack
+from sim.common.packing import pack, unpack
+from tests.bench import harness
+from tests.bench.harness import check_reset, clocked
 
 WIDE = Config(
     num_multipliers=128,
@@ -102,10 +103,7 @@ async def check_list(ctx, dut, which, ids):
 
 
 def simulate(dut, bench, top=None):
-    sim = Simulator(top or dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
+    harness.simulate(top or dut, bench, cycles=5000)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
@@ -190,6 +188,118 @@ def test_reset_in_a_beat():
         await check_list(ctx, dut, 0, [1, 17])
 
     simulate(dut, bench, ResetInserter(reset)(dut))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
+@pytest.mark.parametrize("stall", [0, 0.5])
+def test_a_list_is_busy_until_all_its_ids_are_there(config, stall):
+    """In every cycle, also while its beat waits for the beat of the other list before it."""
+    rng = random.Random(f"{config.name} {stall} busy")
+    dut = SortedLists(config)
+    size = 2 * config.lanes
+    # Ids of one class, as many as there are, take longest; the next beat waits meanwhile.
+    same = list(range(0, config.max_tokens, config.num_channels))[:size]
+    lists = [(i % 2, same if i % 4 == 0 else sorted(rng.sample(range(config.max_tokens), size))) for i in range(8)]
+    beats = [beat for which, ids in lists for beat in beats_of(config, which, ids)]
+    taken = [0, 0]  # ids of the list in beats that were taken
+    waits = [0, 0]
+
+    async def watch(ctx):
+        spread = dut.spread
+        while True:
+            busy = ctx.get(spread.busy)
+            for which in range(2):
+                there = sum(ctx.get(channel_list.count[which]) for channel_list in dut.lists)
+                assert busy >> which & 1 or there == taken[which], f"list {which}"
+                waits[which] += busy == 3
+            signals = (spread.i.valid & spread.i.ready, Value.cast(spread.i.payload))
+            _, _, went, word = await ctx.tick().sample(*signals)
+            if went:
+                beat = unpack(spread.i.payload.shape(), word)
+                taken[beat["list"]] = bin(beat["mask"]).count("1") + (0 if beat["first"] else taken[beat["list"]])
+
+    async def bench(ctx):
+        await send(ctx, dut.spread, beats, rng, stall)
+        while ctx.get(dut.spread.busy):
+            await ctx.tick()
+        await ctx.tick().repeat(3)
+
+    harness.simulate(dut, bench, watch, cycles=2000)
+    assert stall or all(waits), "both lists were busy at once"
+
+
+def test_busy_tells_of_the_beat_that_waits():
+    """A beat of list 1 waits, while four ids of one class of list 0 are handed out."""
+    dut = SortedLists(WIDE)
+
+    async def bench(ctx):
+        rng = random.Random(0)
+        await send(ctx, dut.spread, beats_of(WIDE, 0, [0, 16, 32, 48]), rng, 0)
+        assert ctx.get(dut.spread.busy) == 0b01
+        await send(ctx, dut.spread, beats_of(WIDE, 1, [5]), rng, 0)
+        for _ in range(3):
+            assert ctx.get(dut.spread.busy) == 0b11
+            await ctx.tick()
+        assert ctx.get(dut.spread.busy) == 0b10
+        await ctx.tick()
+        assert ctx.get(dut.spread.busy) == 0
+        await check_list(ctx, dut, 0, [0, 16, 32, 48])
+        await check_list(ctx, dut, 1, [5])
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=NAMES)
+def test_reset(config):
+    """Of the beats before a reset nothing is handed out: lists are those of a fresh block."""
+    size = min(config.max_tokens, 3 * config.lanes)
+
+    def prepare(dut):
+        seen = []
+
+        async def bench(ctx):
+            rng = random.Random(8)
+            ctx.set(dut.spread.i.valid, 0)
+            for which in (0, 1, 0):
+                ids = sorted(rng.sample(range(config.max_tokens), size))
+                await send(ctx, dut.spread, beats_of(config, which, ids), rng, 0.2)
+            while ctx.get(dut.spread.busy):
+                await ctx.tick()
+
+        async def watch(ctx):
+            while True:
+                seen.append((ctx.get(dut.spread.busy), [ctx.get(part.count.as_value()) for part in dut.lists]))
+                await ctx.tick()
+
+        return bench, [watch], seen
+
+    check_reset(lambda: SortedLists(config), prepare, cycles=1000, resets=6)
+
+
+def test_class_pick():
+    """The lowest pending id of the class, and its lane."""
+    for config in CONFIGS:
+        for channel in range(0, config.num_channels, 3):
+            dut = ClassPick(config, channel=channel)
+
+            async def bench(ctx, dut=dut, config=config, channel=channel):
+                rng = random.Random(channel)
+                for _ in range(40):
+                    ids = sorted(rng.sample(range(config.max_tokens), config.lanes))
+                    pending = rng.getrandbits(config.lanes)
+                    ctx.set(Value.cast(dut.ids), pack(dut.ids.shape(), ids))
+                    ctx.set(dut.pending, pending)
+                    lanes = [
+                        i for i, row in enumerate(ids) if pending >> i & 1 and row % config.num_channels == channel
+                    ]
+                    assert ctx.get(dut.mine) == bool(lanes)
+                    assert ctx.get(dut.chosen) == (1 << lanes[0] if lanes else 0)
+                    if lanes:
+                        assert ctx.get(dut.lane) == lanes[0]
+                        assert ctx.get(dut.index) == ids[lanes[0]] // config.num_channels
+                    await ctx.tick()
+
+            simulate(clocked(dut), bench)
 
 
 @pytest.mark.parametrize("channel", [-1, 16])

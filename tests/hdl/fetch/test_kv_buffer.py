@@ -2,11 +2,11 @@ import random
 
 import pytest
 from amaranth.hdl import Value
-from amaranth.sim import Simulator
 
 from hdl.fetch.kv_buffer import KVBuffer
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack, unpack
+from tests.bench.harness import check_reset, simulate
 
 ODD = Config(
     num_multipliers=32,
@@ -36,12 +36,17 @@ SIZES = [
 @pytest.mark.parametrize("idle", [0, 0.5])
 def test_writes_and_windows(config, slots, banks_per_lane, idle):
     """Random partial writes on all banks, random windows at the same time."""
-    rng = random.Random(1)
     dut = KVBuffer(config, slots=slots, banks_per_lane=banks_per_lane)
+    simulate(dut, random_accesses(dut, [[0] * config.lane_width for _ in range(slots)], idle, 400), cycles=500)
+
+
+def random_accesses(dut, model, idle, cycles, *, seed=1, windows=None):
+    """Writes and windows, compared with ``model``, the slots' words. windows: those that were read."""
+    rng = random.Random(seed)
+    config, slots, banks_per_lane = dut.config, dut.slots, dut.banks_per_lane
     lanes, size = config.lanes, config.operand_width
     banks = lanes * banks_per_lane
     assert len(dut.write) == banks
-    model = [[0] * config.lane_width for _ in range(slots)]
     low, high = -(1 << size >> 1), (1 << size >> 1) - 1
 
     def write(ctx, bank, port, later):
@@ -58,7 +63,7 @@ def test_writes_and_windows(config, slots, banks_per_lane, idle):
 
     async def run(ctx):
         window = expected = None  # read in the cycle before, in the one before that
-        for cycle in range(400):
+        for cycle in range(cycles):
             later = []
             for bank, port in enumerate(dut.write):
                 write(ctx, bank, port, later)
@@ -74,11 +79,34 @@ def test_writes_and_windows(config, slots, banks_per_lane, idle):
             if expected is not None:
                 data = unpack(dut.read.data.shape(), ctx.get(Value.cast(dut.read.data)))
                 assert data == expected, cycle
+                if windows is not None:
+                    windows.append((cycle, data))
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(run)
-    sim.run()
+    return run
+
+
+@pytest.mark.parametrize("banks_per_lane", [1, 2])
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_reset(banks_per_lane, idle):
+    """A reset leaves the words in place; a read of before is not answered, and the next one comes as ever."""
+    config, slots = PRESETS["tiny"], 32
+
+    def prepare(dut):
+        windows = []
+        access = random_accesses(dut, [[0] * config.lane_width for _ in range(slots)], idle, 60, windows=windows)
+
+        async def run(ctx):
+            for address in range(slots // len(dut.write)):
+                for port in dut.write:
+                    for name, value in {"en": 1, "addr": address, "high": 1, "low": 1}.items():
+                        ctx.set(getattr(port, name), value)
+                    ctx.set(Value.cast(port.data), 0)
+                await ctx.tick()
+            await access(ctx)
+
+        return run, [], windows
+
+    check_reset(lambda: KVBuffer(config, slots=slots, banks_per_lane=banks_per_lane), prepare, cycles=200, resets=5)
 
 
 def test_a_window_may_hang_over_the_end():
@@ -100,10 +128,7 @@ def test_a_window_may_hang_over_the_end():
         data = unpack(dut.read.data.shape(), ctx.get(Value.cast(dut.read.data)))
         assert data[(slots - 1) % config.lanes] == words
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(run)
-    sim.run()
+    simulate(dut, run, cycles=20)
 
 
 def by_lane(first, lanes):

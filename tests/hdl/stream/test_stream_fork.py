@@ -1,16 +1,23 @@
 import pytest
 
 from hdl.stream.stream_fork import StreamFork
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
+
+ITEMS = [i * 7 % 256 for i in range(100)]
+OUTPUTS = {f"o.{i}": 100 for i in range(3)}
 
 
 @pytest.mark.parametrize("stall", [0, 0.5])
 def test_every_output_gets_every_item(stall):
-    items = [i * 7 % 256 for i in range(100)]
-    outputs = {f"o.{i}": 100 for i in range(3)}
-    result, last = run_streams(StreamFork(8, num_outputs=3), {"i": items}, outputs, stall=stall)
-    assert all(result[name] == items for name in outputs)
+    result, last = run_streams(StreamFork(8, num_outputs=3), {"i": ITEMS}, OUTPUTS, stall=stall)
+    assert all(result[name] == ITEMS for name in OUTPUTS)
     assert stall or last <= 101
+
+
+@pytest.mark.parametrize("stall", [0, 0.5])
+def test_reset(stall):
+    """No output counts as having taken an item that it took before the reset."""
+    check_stream_reset(lambda: StreamFork(8, num_outputs=3), {"i": ITEMS}, OUTPUTS, stall=stall, resets=10)
 
 
 def test_needs_two_outputs():

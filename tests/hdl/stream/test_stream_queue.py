@@ -1,7 +1,9 @@
 import pytest
 
 from hdl.stream.stream_queue import StreamQueue
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_reset, check_stream_reset, run_streams, simulate
+
+DEPTHS = [*range(3, 10), 15, 16, 17, 63, 64, 65, 66, 100, 128]
 
 
 @pytest.mark.parametrize("depth", [3, 4, 8, 64, 65, 100])
@@ -11,35 +13,78 @@ def test_order_and_rate(depth, stall):
     queue = StreamQueue(8, depth=depth)
     result, last = run_streams(queue, {"i": items}, {"o": len(items)}, stall=stall)
     assert result["o"] == items
-    assert stall or last <= len(items) + 2 + queue.deep, "one item a cycle"
+    assert stall or last <= len(items) + StreamQueue.LATENCY + queue.deep, "one item a cycle"
 
 
-@pytest.mark.parametrize("depth", [3, 64, 65])
+def fill(queue, levels=None):
+    """Fill the queue, which takes ``depth`` items, not one less or more; then empty it. Twice, so round about."""
+    depth = queue.depth
+
+    async def bench(ctx):
+        for start in (0, 100):
+            taken = 0
+            ctx.set(queue.o.ready, 0)
+            ctx.set(queue.i.valid, 1)
+            for _ in range(2 * depth + 8):
+                ctx.set(queue.i.payload, (start + taken) % 256)
+                taken += ctx.get(queue.i.ready)
+                await ctx.tick()
+                assert ctx.get(queue.level) == taken
+                if levels is not None:
+                    levels.append(taken)
+            assert taken == depth
+            ctx.set(queue.i.valid, 0)
+            ctx.set(queue.o.ready, 1)
+            for left in range(depth, 0, -1):
+                assert ctx.get(queue.level) == left
+                assert ctx.get(queue.o.valid) and ctx.get(queue.o.payload) == (start + depth - left) % 256
+                await ctx.tick()
+            assert not ctx.get(queue.o.valid) and ctx.get(queue.level) == 0
+
+    return bench
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
 def test_takes_as_many_as_it_is_deep(depth):
-    from amaranth.sim import Simulator
+    queue = StreamQueue(8, depth=depth)
+    simulate(queue, fill(queue), cycles=10 * depth + 100)
 
+
+@pytest.mark.parametrize("depth", [3, 4, 65])
+def test_stays_full(depth):
+    """An item comes for each that goes, while the queue is full but for the cycle that its ``ready`` takes to rise."""
     queue = StreamQueue(8, depth=depth)
 
     async def bench(ctx):
-        taken = 0
         ctx.set(queue.i.valid, 1)
-        for _ in range(2 * depth + 8):
-            taken += ctx.get(queue.i.ready)
-            await ctx.tick()
-            assert ctx.get(queue.level) == taken
-        assert taken == depth
-        ctx.set(queue.i.valid, 0)
+        await ctx.tick().repeat(2 * depth + 8)
         ctx.set(queue.o.ready, 1)
-        for left in range(depth, 0, -1):
-            assert ctx.get(queue.level) == left
-            assert ctx.get(queue.o.valid)
+        taken = 0
+        for _ in range(40):
+            taken += ctx.get(queue.i.ready)
+            assert ctx.get(queue.o.valid) and ctx.get(queue.level) >= depth - 1 - queue.deep
             await ctx.tick()
-        assert not ctx.get(queue.o.valid) and ctx.get(queue.level) == 0
+        assert taken >= 38 - queue.deep
 
-    simulator = Simulator(queue)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(queue, bench, cycles=10 * depth + 100)
+
+
+@pytest.mark.parametrize("depth", [3, 5, 64, 65])
+@pytest.mark.parametrize("stall", [0, 0.5])
+def test_reset(depth, stall):
+    items = [(7 * i) % 251 for i in range(60)]
+    check_stream_reset(lambda: StreamQueue(8, depth=depth), {"i": items}, {"o": len(items)}, stall=stall, resets=6)
+
+
+@pytest.mark.parametrize("depth", [3, 8, 65])
+def test_reset_when_full(depth):
+    """It takes ``depth`` items again."""
+
+    def prepare(queue):
+        levels = []
+        return fill(queue, levels), [], levels
+
+    check_reset(lambda: StreamQueue(8, depth=depth), prepare, cycles=10 * depth + 100, resets=6)
 
 
 def test_depth_must_be_three():

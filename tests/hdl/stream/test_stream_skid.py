@@ -1,10 +1,9 @@
 """StreamSkid: order, no cycle lost, ready from a flip-flop."""
 
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.stream.stream_skid import StreamSkid
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams, simulate
 
 
 @pytest.mark.parametrize("stall", [0, 0.3, 0.7])
@@ -18,8 +17,6 @@ def test_items_pass_in_order(stall):
 def test_ready_does_not_follow_the_neighbour():
     """An item passes in its cycle or is held; ``i.ready`` tells that only in the next cycle."""
     dut = StreamSkid(8)
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
 
     async def bench(ctx):
         ctx.set(dut.i.valid, 1)
@@ -35,5 +32,11 @@ def test_ready_does_not_follow_the_neighbour():
         await ctx.tick()
         assert (ctx.get(dut.i.ready), ctx.get(dut.held_valid), ctx.get(dut.o.payload)) == (1, 0, 6)
 
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(dut, bench, cycles=20)
+
+
+@pytest.mark.parametrize("stall", [0, 0.5])
+def test_reset(stall):
+    """The item in the register is gone."""
+    items = [i * 37 % 256 for i in range(60)]
+    check_stream_reset(lambda: StreamSkid(8), {"i": items}, {"o": len(items)}, stall=stall, resets=10)
