@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from amaranth.hdl import Const, ResetInserter, Signal, Value
+from amaranth.hdl import ClockDomain, Const, Module, ResetInserter, Signal, Value
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
@@ -18,8 +18,10 @@ from sim.common.packing import pack, unpack
 
 __all__ = [
     "ProtocolError",
+    "Simulation",
     "check_reset",
     "check_stream_reset",
+    "clocked",
     "give",
     "run_streams",
     "see",
@@ -73,24 +75,42 @@ async def take(ctx, stream):
 # Simulations -----------------------------------------------------------------------------------------------------
 
 
+class Simulation(Simulator):
+    """Amaranth's simulator with a watchdog: a run that is not over after ``cycles`` of its clock fails."""
+
+    def __init__(self, toplevel: Any, *, cycles: int = 200_000):
+        super().__init__(toplevel)
+        self.cycles, self.count = cycles, 0
+        self.add_testbench(self._watch, background=True)
+
+    async def _watch(self, ctx):
+        try:
+            tick = ctx.tick()
+        except NameError:  # a combinational block has no clock, and its bench does not wait
+            return
+        while self.count < self.cycles:
+            await tick
+            self.count += 1
+        raise AssertionError(f"watchdog: not over after {self.cycles} cycles")
+
+
 def simulate(dut: Any, bench: Process, *background: Process, cycles: int, clock_hz: float = 1e6) -> int:
     """Run ``bench`` beside the ``background``; fails if it is not over after ``cycles``. Returns the cycles it took."""
-    count = 0
+    simulation = Simulation(dut, cycles=cycles)
+    simulation.add_clock(1 / clock_hz)
+    for process in background:
+        simulation.add_testbench(process, background=True)
+    simulation.add_testbench(bench)
+    simulation.run()
+    return simulation.count
 
-    async def watch(ctx):
-        nonlocal count
-        while count < cycles:
-            await ctx.tick()
-            count += 1
-        raise AssertionError(f"watchdog: not over after {cycles} cycles")
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1 / clock_hz)
-    for process in (watch, *background):
-        simulator.add_testbench(process, background=True)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return count
+def clocked(dut: Any) -> Module:
+    """A combinational block beside a clock, for benches that wait by ticks."""
+    m = Module()
+    m.domains.sync = ClockDomain()
+    m.submodules.dut = dut
+    return m
 
 
 def check_reset(
@@ -207,17 +227,18 @@ def run_streams(
     stall: chance that a side is not willing in a cycle (0 for full speed). watchdog: most cycles without any transfer.
     processes: further simulator test benches, run in the background (memories, buffers); they take (ctx).
     settle: cycles watched after the last expected item, so that a surplus item is seen.
-    shy: chance that an item's consumer is not ready before it has seen ``valid``, which must not wait for it.
+    shy: chance that an item's consumer is not ready before it has seen ``valid``, which must not wait for it; if not
+    given it is 0 at full speed, else for some outputs 1 and for the others 0.3.
     """
     bench = _Streams(
         dut, inputs, outputs, stall=stall, seed=seed, watchdog=watchdog, setup=setup, settle=settle, shy=shy
     )
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
+    simulation = Simulation(dut)
+    simulation.add_clock(1e-6)
     for process in (*bench.processes(), *processes):
-        simulator.add_testbench(process, background=True)
-    simulator.add_testbench(bench.supervise)
-    simulator.run()
+        simulation.add_testbench(process, background=True)
+    simulation.add_testbench(bench.supervise)
+    simulation.run()
     for name, count in outputs.items():
         assert len(bench.results[name]) == count, f"{name}: {len(bench.results[name])} items, expected {count}"
     return {name: [item for _, item in items] for name, items in bench.results.items()}, bench.last_item
@@ -304,14 +325,18 @@ class _Streams:
         rng = random.Random(f"{self.seed} {name}")
         chance = self.shy
         if chance is None:
+            chance = 0 if self.stall == 0 else rng.choice([1, 0.3, 0.3])
+        always = isinstance(Value.cast(stream.ready), Const)
+        if always:
             chance = 0
 
         async def run(ctx):
             held, shy = None, rng.random() < chance
             while True:
                 (self.waiting.add if shy else self.waiting.discard)(name)
-                ready = (self.willing() and not shy) or self.forced
-                ctx.set(stream.ready, ready)
+                ready = always or (self.willing() and not shy) or self.forced
+                if not always:
+                    ctx.set(stream.ready, ready)
                 _, _, valid, word = await ctx.tick().sample(stream.valid, Value.cast(stream.payload))
                 if held is not None and not valid:
                     raise ProtocolError(f"{name}: valid fell before ready")

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from amaranth.hdl import Value
-from amaranth.sim import Simulator
+
+from tests.bench.harness import Simulation
 
 WATCHDOG = 3000
 
@@ -149,7 +150,7 @@ class MemoryBench:
                 assert read >> (48 * number) & ((1 << 48) - 1) == taken[number], f"words_read of channel {number}"
             result["cycles"] = last - first
 
-        simulator = Simulator(top)
+        simulator = Simulation(top)
         simulator.add_clock(1 / clock_hz)
         simulator.add_testbench(bench)
         simulator.run()

@@ -1,5 +1,8 @@
 """The harness itself: what it must find in a block that breaks a rule (tests/bench/harness.py)."""
 
+import re
+from pathlib import Path
+
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
@@ -39,6 +42,15 @@ class Register(wiring.Component):
 
 ITEMS = [5, 7, 9, 11, 13, 15, 17, 19]
 SUMS = [item + i for i, item in enumerate(ITEMS)]
+
+
+def test_every_simulation_has_a_watchdog():
+    """Tests simulate with ``Simulation``, ``simulate`` or ``run_streams``, not with Amaranth's simulator itself."""
+    root = Path(__file__).parents[1]
+    bare = [
+        path for path in root.rglob("*.py") if re.search(r"^\s*(from|import) amaranth\.sim\b", path.read_text(), re.M)
+    ]
+    assert [str(path.relative_to(root)) for path in bare] == ["bench/harness.py"]
 
 
 async def idle(ctx):

@@ -3,13 +3,12 @@
 import struct
 from pathlib import Path
 
-from amaranth.sim import Simulator
-
 from fpga.board.system import System
 from fpga.host.codec import FrameDecoder, encode_frame
 from fpga.spec.protocol import ANSWER, Command, Error, Identity
 from fpga.spec.settings import SystemSettings, config_digest
 from hdl.spec.config import Config
+from tests.bench.harness import Simulation
 
 SMALL = Config.load(str(Path(__file__).parents[2] / "bench" / "small.json"))
 """A core as small as it gets; CI builds its bitstream, too."""
@@ -89,7 +88,7 @@ def test_commands_through_the_pins():
         await ctx.tick().repeat(20 * CYCLES_PER_BIT)
         leds["end"] = (ctx.get(dut.idle), ctx.get(dut.busy), ctx.get(dut.error))
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(line.listen, background=True)
     sim.add_testbench(bench)

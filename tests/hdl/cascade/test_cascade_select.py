@@ -8,7 +8,6 @@ import torch
 from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +23,7 @@ from hdl.topk.line_packer import LinePacker
 from hdl.topk.zero_eliminator import ZeroEliminator
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import run_streams
+from tests.bench.harness import Simulation, run_streams
 
 TINY = PRESETS["tiny"]  # P = 4, 64 tokens, 32 heads
 # More heads than tokens, neither a power of two.
@@ -377,7 +376,7 @@ def measured_cycles(config, importance, keep):
         survivors, cycles = await one_selection(ctx, dut, item)
         assert survivors == item.survivors
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.add_testbench(static_table(dut, item), background=True)
@@ -426,7 +425,7 @@ def test_reset_in_mid_selection():
             survivors, _ = await one_selection(ctx, dut, item)
             assert survivors == item.survivors
 
-    sim = Simulator(top)
+    sim = Simulation(top)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.add_testbench(static_table(dut, item), background=True)
@@ -462,7 +461,7 @@ def test_done_waits_for_the_list_and_not_for_the_report():
             await ctx.tick()
             assert not ctx.get(dut.o.valid)
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(tables.run, background=True)
     sim.add_testbench(bench)
@@ -497,7 +496,7 @@ def test_report_may_be_full():
             await ctx.tick().until(dut.command.ready)
             ctx.set(dut.command.valid, 0)
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(tables.run, background=True)
     sim.add_testbench(commands, background=True)

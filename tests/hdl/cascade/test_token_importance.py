@@ -4,7 +4,6 @@ import random
 import pytest
 import torch
 from amaranth.hdl import ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from hdl.spec import numerics
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.examples import examples
+from tests.bench.harness import Simulation
 from tests.bench.lines import make_lines
 
 ONE = 1 << 16
@@ -89,7 +89,7 @@ class Bench:
             ctx.set(self.dut.accumulate, self.accumulate)
             await script()
 
-        sim = Simulator(self.dut if self.reset is None else ResetInserter(self.reset)(self.dut))
+        sim = Simulation(self.dut if self.reset is None else ResetInserter(self.reset)(self.dut))
         sim.add_clock(1e-6)
         sim.add_testbench(bench)
         sim.run()

@@ -6,7 +6,6 @@ from collections import deque
 
 import pytest
 from amaranth.hdl import Value
-from amaranth.sim import Simulator
 
 import hdl.spatten
 from golden.layers.job import run_job
@@ -18,6 +17,7 @@ from sim.engine.timing import MemoryTiming
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import pack_jobs
 from sim.transport.words import Unpacker
+from tests.bench.harness import Simulation
 from tests.bench.jobs import random_jobs, random_layers
 
 TINY = PRESETS["tiny"]
@@ -29,7 +29,7 @@ PLANES = ("query", "key", "key_lsb", "value")
 
 def test_counts_and_clears():
     dut = Counters(PRESETS["paper"])
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
 
     async def bench(ctx):

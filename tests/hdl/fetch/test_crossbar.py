@@ -3,13 +3,13 @@ from itertools import pairwise
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 
 from hdl.fetch.crossbar import RoundRobin, SliceCrossbar
 from hdl.fetch.fetch_layouts import slice_elements, slice_tag, word_slice
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import pack, unpack
+from tests.bench.harness import Simulation
 
 SIZES = {"max_dim": 16, "dims": (16,), "buffer_dim": 16, "norm_lanes": 4}
 MANY = Config(
@@ -56,7 +56,7 @@ def run_crossbar(config, items, stall, rng, watch=None, rate=1.0):
     targets = [*dut.keys, *dut.values, dut.query]
     results = [[] for _ in targets]
     first_through = []
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     running = [len(items)]
 
@@ -271,7 +271,7 @@ def test_random_keys_at_the_rate_of_memory(pair):
 def test_reset_with_slices_inside():
     """Nothing that was inside comes out after a reset."""
     dut, reset = SliceCrossbar(MANY), Signal()
-    sim = Simulator(ResetInserter(reset)(dut))
+    sim = Simulation(ResetInserter(reset)(dut))
     sim.add_clock(1e-6)
 
     async def bench(ctx):
@@ -314,7 +314,7 @@ def test_round_robin_is_fair(count):
             assert max(waits) < count
             await ctx.tick()
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(run)
     sim.run()

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 from amaranth.hdl import Cat, ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 
 from hdl.fetch.fetcher import Fetcher
 from hdl.spec.config import PRESETS, Config
@@ -12,6 +11,7 @@ from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import pack, unpack
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
 from tests.bench.fetch_model import Planes, words_read
+from tests.bench.harness import Simulation
 from tests.bench.memory_model import SimMemory
 from tests.hdl.fetch.test_id_list import beats_of
 
@@ -114,7 +114,7 @@ class Bench:
         self.lines = deque()  # of gathered rows, not sent yet
 
     def run(self, *scripts, count_words=True):
-        sim = Simulator(self.dut if self.reset is None else ResetInserter(self.reset)(self.dut))
+        sim = Simulation(self.dut if self.reset is None else ResetInserter(self.reset)(self.dut))
         sim.add_clock(1e-6)
         left = [len(scripts)]
 

@@ -1,10 +1,10 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.pv.lane_reducer import LaneReducer
 from hdl.spec.config import PRESETS, Config
+from tests.bench.harness import Simulation
 
 
 def make(lanes, width, norm_lanes, **kwargs):
@@ -52,7 +52,7 @@ def check(config, beats):
             lanes = [lane[j % dut.width] for b, lane in enumerate(terms) if gates[j // dut.group] >> b & 1]
             assert ctx.get(out) == sum(lanes)
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6, if_exists=True)
     sim.add_testbench(bench)
     sim.run()

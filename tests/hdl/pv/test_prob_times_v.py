@@ -4,7 +4,6 @@ import random
 import pytest
 import torch
 from amaranth.hdl import ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from hdl.pv.prob_times_v import ProbTimesV
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.examples import examples
-from tests.bench.harness import run_streams
+from tests.bench.harness import Simulation, run_streams
 from tests.bench.lines import make_lines
 
 LANES8 = Config(
@@ -301,7 +300,7 @@ def test_reset_forgets_a_half_done_row_and_busy_falls():
     config = PRESETS["tiny"]
     dut, reset = ProbTimesV(config), Signal()
     before, after = (make_job(config, random.Random(i), 32, [7], drop=0) for i in range(2))
-    sim = Simulator(ResetInserter(reset)(dut))
+    sim = Simulation(ResetInserter(reset)(dut))
     sim.add_clock(1e-6)
     beats = []
 

@@ -4,7 +4,6 @@ import random
 import pytest
 import torch
 from amaranth.hdl import Elaboratable, ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from hdl.qk.qk_multiply import QKMultiply
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import run_streams
+from tests.bench.harness import Simulation, run_streams
 from tests.bench.lines import make_lines, split_lines
 
 
@@ -411,7 +410,7 @@ def test_reset_in_mid_stream(name):
             if taken:
                 lines.append(unpack(shape, word))
 
-    sim = Simulator(top)
+    sim = Simulation(top)
     sim.add_clock(1e-6)
     sim.add_testbench(drive)
     sim.add_testbench(collect, background=True)

@@ -2,12 +2,12 @@ import random
 
 import pytest
 import torch
-from amaranth.sim import Simulator
 
 from golden.datapath import integer
 from hdl.softmax.exponential import Exponent, Exponential
 from hdl.spec import numerics as N
 from hdl.spec.config import PRESETS, Config
+from tests.bench.harness import Simulation
 
 WIDE = Config(operand_width=16, topk_parallelism=8)  # score_width 39: three partial products
 
@@ -28,7 +28,7 @@ def run_pipeline(dut, items, outputs, *, stall=0.0, seed=0):
             await ctx.tick()
             results.append([ctx.get(getattr(dut, name)) for name in outputs])
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()

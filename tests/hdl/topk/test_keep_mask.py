@@ -1,9 +1,9 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from hdl.topk.keep_mask import KeepMask
+from tests.bench.harness import Simulation
 
 
 def reference(greater, equal, ties, lanes):
@@ -33,7 +33,7 @@ def test_keeps_the_earliest_ties(lanes, count_width):
             await ctx.delay(1e-9)
             assert (ctx.get(dut.keep), ctx.get(dut.used)) == reference(greater, equal, ties, lanes)
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_testbench(bench)
     sim.run()
 

@@ -4,7 +4,6 @@ import random
 import pytest
 import torch
 from amaranth.hdl import Module, ResetInserter, Signal, Value
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +14,7 @@ from hdl.topk.part_store import PartStore
 from hdl.topk.quick_select import QuickSelect
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import run_streams
+from tests.bench.harness import Simulation, run_streams
 
 TINY = PRESETS["tiny"]
 ODD = dataclasses.replace(TINY, name="odd", max_tokens=52, buffer_dim=32, max_dim=16, dims=(16,), operand_width=8)
@@ -90,7 +89,7 @@ def measured_cycles(config, rows):
             results.append(unpack(dut.o.payload.shape(), word))
             await ctx.tick().repeat(3)
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
@@ -202,7 +201,7 @@ def test_reset_in_mid_row():
     reset = Signal()
     top = Module()
     top.submodules.dut = ResetInserter(reset)(dut)
-    sim = Simulator(top)
+    sim = Simulation(top)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
@@ -240,7 +239,7 @@ def test_part_store_packs_lines(lanes):
                 line = stored[at : at + lanes]
                 assert [ctx.get(dut.read_data[lane]) for lane in range(len(line))] == line
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
@@ -267,7 +266,7 @@ def test_results_wait_for_a_slow_consumer():
             ctx.set(dut.o.ready, 0)
             results.append({"threshold": payload.threshold, "ties": payload.ties})
 
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(produce, background=True)
     sim.add_testbench(consume)

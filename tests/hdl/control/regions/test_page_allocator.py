@@ -2,12 +2,12 @@ import random
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hdl.control.regions.page_allocator import PageAllocator
 from tests.bench.examples import examples
+from tests.bench.harness import Simulation
 
 
 class Model:
@@ -33,7 +33,7 @@ class Model:
 
 def simulate(pages, bench):
     dut = PageAllocator(pages)
-    sim = Simulator(dut)
+    sim = Simulation(dut)
     sim.add_clock(1e-6)
 
     async def run(ctx):
@@ -182,7 +182,7 @@ def test_fragments_join():
 def test_reset_in_a_search():
     dut = PageAllocator(8)
     reset = Signal()
-    sim = Simulator(ResetInserter(reset)(dut))
+    sim = Simulation(ResetInserter(reset)(dut))
     sim.add_clock(1e-6)
 
     async def bench(ctx):
