@@ -11,7 +11,7 @@ from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import pack, unpack
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
 from tests.bench.fetch_model import Planes, words_read
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, simulate
 from tests.bench.memory_model import SimMemory
 from tests.hdl.fetch.test_id_list import beats_of
 
@@ -612,6 +612,35 @@ def test_more_planes_of_queries_than_entries():
         lambda ctx: query_script(bench, ctx, requests),
         lambda ctx: query_check(bench, ctx, requests),
     )
+
+
+@pytest.mark.parametrize(
+    ("port", "latency"), [("key", Fetcher.COMMAND_LATENCY), ("query_request", Fetcher.QUERY_LATENCY)]
+)
+def test_latencies(port, latency):
+    """From a command or a request of a Q row to the first word request, in an idle Fetcher."""
+    planes = Planes(TINY)
+    plane = planes.add(4, TINY.dims[0], 12)
+    names = ("slot", "seq", "repeat", "pair", "pair_offset", "listed", "list", "shift")
+    item = {"plane": plane.fields, "row": 0}
+    if port == "key":
+        item = {"plane": plane.fields, "count": 4, **dict.fromkeys(names, 0)}
+    dut, cycles = Fetcher(TINY), []
+
+    async def bench(ctx):
+        stream = getattr(dut, port)
+        ctx.set(Value.cast(stream.payload), pack(stream.payload.shape(), item))
+        await ctx.tick().repeat(3)
+        ctx.set(stream.valid, 1)
+        assert ctx.get(stream.ready)
+        for cycle in range(latency + 5):
+            if any(ctx.get(channel.request.valid) for channel in dut.memory):
+                cycles.append(cycle)
+            await ctx.tick()
+            ctx.set(stream.valid, 0)
+
+    simulate(dut, bench, cycles=100)
+    assert cycles[0] == latency
 
 
 def test_constructor_errors():
