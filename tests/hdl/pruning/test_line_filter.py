@@ -4,11 +4,12 @@ import random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golden.datapath import integer
 from hdl.pruning.line_filter import LineFilter
+from tests.bench.examples import examples
 from tests.bench.harness import check_stream_reset, run_streams
 from tests.bench.lines import make_lines, split_lines
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY, line_fields
@@ -80,7 +81,7 @@ def test_a_line_a_cycle(length):
     assert last == len(make_lines([row[0] for row in rows], EIGHT.lanes, length > 1)) - 1 + LineFilter.LATENCY
 
 
-@settings(deadline=None, max_examples=6, derandomize=True)
+@examples(6)
 @given(st.data())
 def test_ties_anywhere(data):
     """Rows of few distinct scores, every line joined to the next row where possible."""

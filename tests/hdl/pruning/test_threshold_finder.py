@@ -59,7 +59,7 @@ def test_equals_golden(name, length, stall):
 @pytest.mark.parametrize("engines", [1, 2, 3])
 def test_all_engines_are_at_work(engines):
     config = dataclasses.replace(EIGHT, num_topk_engines=engines)
-    inputs, selections = make_items(config, random.Random(1), 9, length=40, prune=True)
+    inputs, _ = make_items(config, random.Random(1), 9, length=40, prune=True)
     dut, busy, done = ThresholdFinder(config), [], []
     run_streams(dut, inputs, {"o": 9}, stall=0, processes=[watcher(dut, busy, done)])
     assert max(busy) == engines

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hdl.pruning.value_compactor import ValueCompactor
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, run_streams
 from tests.bench.lines import make_lines
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY, line_fields
 
@@ -97,3 +97,9 @@ def test_another_line_size_waits():
         expected.append({**geometry, "a_count": len(kept), "exps": kept + [0] * (8 - len(kept))})
     results, _ = run_streams(ValueCompactor(EIGHT), {"i": lines * 3}, {"o": len(lines) * 3}, stall=0)
     assert results["o"] == expected * 3
+
+
+def test_reset_in_mid_stream():
+    """Rows of several line sizes: the size, the rows that are counted and the survivors are forgotten."""
+    lines, expected = make_rows(EIGHT, random.Random(4), [(2, 9), (0, 20), (1, 5), (1, 12), (0, 3)])
+    check_stream_reset(lambda: ValueCompactor(EIGHT), {"i": lines}, {"o": len(expected)}, resets=6)

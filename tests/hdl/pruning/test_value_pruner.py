@@ -7,18 +7,13 @@ import pytest
 import torch
 from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from hypothesis import given
-from hypothesis import strategies as st
 
 from golden.datapath import integer
-from hdl.pruning.line_filter import LineFilter
-from hdl.pruning.probability import Probability
 from hdl.pruning.value_pruner import ValuePruner
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack as pack_bits
-from tests.bench.examples import examples
 from tests.bench.harness import run_streams
-from tests.bench.lines import make_lines, split_lines
+from tests.bench.lines import make_lines
 
 EIGHT = Config(
     num_multipliers=128,
@@ -420,54 +415,3 @@ def test_reset_in_mid_stream(cycles):
     rng = random.Random(cycles)
     jobs = [make_job(TINY, rng, rows=3) for _ in range(3)]
     run(TINY, jobs, dut=Restarted(ValuePruner(TINY), cycles))
-
-
-@pytest.mark.parametrize("pe", [0, 15])
-def test_probability_corners(pe):
-    values = [0, 1, 2, 32767, 32768, 32769, 65535, 65536]
-    row = {
-        "tag": {"context": 0, "query": 0, "group": 0, "second": 0},
-        "pe": pe,
-        "flat": 0,
-        "gather": 0,
-        "log_slices": 0,
-        "resized": 0,
-    }
-    lines = [
-        {"start": 0, "a_count": 4, "b_count": 4, "a_last": 1, "keep": 0, "exps": exps}
-        | {"a": {**row, "recip": recip}, "b": {**row, "recip": 98304 - recip}}
-        for recip in (32768, 32769, 49151, 65535, 65536)
-        for exps in (values, values[::-1])
-    ]
-    results, _ = run_streams(Probability(EIGHT), {"i": lines}, {"o": len(lines)}, stall=0)
-    for line, result in zip(lines, results["o"], strict=True):
-        recips = torch.tensor([line["a"]["recip"]] * 4 + [line["b"]["recip"]] * 4)
-        expected = integer.probs(torch.tensor(line["exps"]), recips, torch.tensor(pe))
-        assert result["probs"] == expected.tolist()
-
-
-@examples(6)
-@given(st.data())
-def test_line_filter(data):
-    """Rows of few distinct scores, every line joined to the next row where possible."""
-    rows = data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=9, max_size=30), min_size=1, max_size=4))
-    ks = [data.draw(st.integers(1, len(row))) for row in rows]
-    tag = {"context": 0, "query": 0, "group": 0, "second": 0}
-    facts = {"tag": tag, "recip": 0, "pe": 0, "flat": 0, "gather": 0, "log_slices": 0, "resized": 0}
-    keeps, rules = [], []
-    for row, k in zip(rows, ks, strict=True):
-        scores = torch.tensor(row)
-        mask = torch.ones_like(scores, dtype=torch.bool)
-        threshold, ties = integer.kth_largest(scores, mask, k)
-        keeps.append(integer.keep_mask(scores, mask, k).int().tolist())
-        selection = {"threshold": int(threshold), "ties": int(ties)}
-        rules.append({"facts": facts, "prune": 1, "selection": selection})
-    lines, row = [], 0
-    for line in make_lines(rows, 8, True):
-        entry = line_fields(line, scores=line["lanes"], exps=[0] * 8)
-        lines.append({"line": entry, "a": rules[row], "b": rules[min(row + 1, len(rows) - 1)]})
-        row += line["a_last"]
-    results, _ = run_streams(LineFilter(EIGHT), {"i": lines}, {"o": len(lines)}, stall=0.3)
-    for line in results["o"]:
-        line["lanes"] = [line["keep"] >> lane & 1 for lane in range(8)]
-    assert split_lines(results["o"]) == keeps

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from golden.datapath.integer import kth_largest
 from golden.datapath.topk import bench_rows, quick_select_cycles
 from hdl.spec.config import PRESETS, Config
-from hdl.topk.part_store import PartStore
 from hdl.topk.quick_select import QuickSelect
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
@@ -206,43 +205,6 @@ def test_reset_in_mid_row():
     sim.add_testbench(bench)
     sim.run()
     assert results == [expected(row, k)] * 4
-
-
-@pytest.mark.parametrize("lanes", [1, 2, 4, 8])
-def test_part_store_packs_lines(lanes):
-    dut = PartStore(score_width=8, lanes=lanes, depth=16)
-    rng = random.Random(lanes)
-
-    async def bench(ctx):
-        for _ in range(6):
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            stored, count, behind = [], rng.randint(1, 12), [0] * lanes
-            for number in range(count):
-                items = [rng.randrange(-128, 128) for _ in range(lanes)]
-                mask = rng.getrandbits(lanes)
-                stored += [item for lane, item in enumerate(items) if mask >> lane & 1]
-                ctx.set(dut.en, 1)
-                ctx.set(dut.last, number == count - 1)
-                ctx.set(dut.mask, mask)
-                ctx.set(dut.items, behind)
-                behind = items
-                await ctx.tick()
-            ctx.set(dut.en, 0)
-            ctx.set(dut.items, behind)
-            await ctx.tick().repeat(8)
-            for at in range(0, len(stored), lanes):
-                ctx.set(dut.read_en, 1)
-                ctx.set(dut.read_addr, (ctx.get(dut.base) + at // lanes) % 16)
-                await ctx.tick()
-                line = stored[at : at + lanes]
-                assert [ctx.get(dut.read_data[lane]) for lane in range(len(line))] == line
-
-    sim = Simulation(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
 
 
 def test_results_wait_for_a_slow_consumer():
