@@ -12,7 +12,7 @@ __all__ = ["PageAllocator"]
 
 
 class PageAllocator(wiring.Component):
-    """Give runs of consecutive free pages, next fit: the first run behind the one given last, else the first of all.
+    """Give runs of consecutive free pages, next fit: the first run after the one given last, else the first of all.
 
     One request at a time, in order; a run never goes beyond the last page. A search takes 2 + ceil(log2(count)) cycles
     from the request to the grant and starts anew until it succeeds. Pages released in a cycle are seen by searches that
@@ -46,7 +46,7 @@ class PageAllocator(wiring.Component):
         preferred = Signal(self.pages)  # pages from the end of the last run on
         count = Signal(bits_for_count(self.pages), reset_less=True)
         found = self.search(m, empty, preferred, count)
-        given = Signal()  # the run is taken one cycle behind the search, before the next search can begin
+        given = Signal()  # the run is taken one cycle after the search, before the next search can begin
         release, page = self.release.payload, self.grant.payload.page
         end, first, last = (
             Signal(range(2 * self.pages), name=name, reset_less=True) for name in ("end", "first", "last")
