@@ -34,3 +34,12 @@ def test_lsbs_come_ahead_after_a_flat_row_only():
     assert rows[2].lsb_last > 30, "the row before was decided flat at 30, before this one is decided"
     made.load_ahead(rows[3], read=45.0, decided=60.0)
     assert not rows[3].lsb_last, "since it was read the last one decided was not flat"
+
+
+def test_the_last_decision_before_a_row_is_read_counts_for_it():
+    """What is decided afterwards comes too late to hold the load back."""
+    made, flat, plain, row = lsbs(), job(1), job(0), job(0)
+    made.load_ahead(flat, read=5.0, decided=20.0)
+    made.load_ahead(plain, read=6.0, decided=28.0)
+    made.load_ahead(row, read=25.0, decided=40.0)
+    assert row.lsb_last > 25
