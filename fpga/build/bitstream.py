@@ -272,29 +272,42 @@ def build_bitstream(
                 timings = _route(routing[1:], seeds, work, patience, progress)
             best = max(timings, key=lambda seed: _slack(timings[seed]))
             with _step("bitstream", seconds, progress):
-                _run(
-                    *TOOLS["ecppack"], [_of_seed(part, best) if part in _ROUTED else part for part in packing[1:]], work
-                )
+                files = [_of_seed(part, best) if part in _ROUTED else part for part in packing[1:]]
+                _run(*TOOLS["ecppack"], files, work)
         except BuildError as error:
             error.usage = usage
             raise
         finally:
             _keep_logs(work, folder, seeds)
-        clocks = {
-            seed: {net: clock["achieved_mhz"] for net, clock in timings[seed]["clocks"].items()} for seed in seeds
-        }
-        timing = {"seed": best, "achieved_mhz_by_seed": clocks, **timings[best]}
-        reports = {
-            "settings": _describe(board, settings, best),
-            "utilization": {resource: {"used": used, "limit": LIMITS[resource]} for resource, used in usage.items()},
-            "timing": timing,
-            "seconds": seconds,
-        }
-        for report, content in reports.items():
-            write_text(folder / f"{report}.json", json.dumps(content, indent=2) + "\n")
+        timing = _timing(timings, best)
+        report = BuildReport(
+            bitstream=folder / f"{name}.bit", usage=usage, limits=LIMITS, timing=timing, seconds=seconds
+        )
+        _write_reports(report, _describe(board, settings, best), folder)
         for ending in ("svf", "bit"):
             os.replace(work / f"{_NAME}.{ending}", folder / f"{name}.{ending}")
-    return BuildReport(bitstream=folder / f"{name}.bit", usage=usage, limits=LIMITS, timing=timing, seconds=seconds)
+    return report
+
+
+def _timing(timings: dict[int, dict[str, Any]], best: int) -> dict[str, Any]:
+    """The timing of the best seed, and what each reached."""
+    clocks = {
+        seed: {net: clock["achieved_mhz"] for net, clock in timing["clocks"].items()}
+        for seed, timing in timings.items()
+    }
+    return {"seed": best, "achieved_mhz_by_seed": clocks, **timings[best]}
+
+
+def _write_reports(report: BuildReport, description: dict[str, Any], folder: Path) -> None:
+    usage = {resource: {"used": used, "limit": LIMITS[resource]} for resource, used in report.usage.items()}
+    reports = {
+        "settings": description,
+        "utilization": usage,
+        "timing": report.timing,
+        "seconds": report.seconds,
+    }
+    for name, content in reports.items():
+        write_text(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager

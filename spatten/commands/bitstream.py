@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from fpga.build.bitstream import BuildReport
 
 __all__ = ["bitstream", "fpga_app"]
 
@@ -64,14 +67,13 @@ def bitstream(
     ] = None,
 ) -> None:
     """Build the bitstream of a board; exit status 1 if it misses its clock (the bitstream is made all the same)."""
-    from fpga.build.bitstream import BuildError, build_bitstream, build_name, seed_lines, timing_lines
+    from fpga.build.bitstream import BuildError, build_bitstream, build_name
     from sim.common.errors import UserError
 
     chosen, settings = _settings(board, preset, freq, memory, baud)
     folder = output or Path("build") / "fpga" / build_name(chosen, settings)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output must be a folder, not the file {str(folder)!r}")
-    console = Console()
     try:
         with Console(stderr=True).status("") as status:
             report = build_bitstream(
@@ -86,17 +88,23 @@ def bitstream(
         raise typer.Exit(1) from None
     except OSError as error:
         raise UserError(f"--output must be a writable folder, not {str(folder)!r}: {error.strerror}") from None
-    table = Table("Resource", "Used", chosen.device, "%", title=build_name(chosen, settings))
+    _print_report(report, chosen.device, build_name(chosen, settings))
+    if not report.met:
+        raise typer.Exit(1)
+
+
+def _print_report(report: BuildReport, device: str, title: str) -> None:
+    from fpga.build.bitstream import seed_lines, timing_lines
+
+    table = Table("Resource", "Used", device, "%", title=title)
     for name, used in report.usage.items():
         limit = report.limits[name]
         table.add_row(name, f"{used:,}", f"{limit:,}", f"{100 * used / limit:.1f}")
-    console.print(table)
+    Console().print(table)
     typer.echo("seconds: " + ", ".join(f"{step} {seconds:g}" for step, seconds in report.seconds.items()))
     typer.echo(f"{report.bitstream}")
     for line in [*seed_lines(report.timing), *timing_lines(report.timing)]:
         typer.echo(line)
-    if not report.met:
-        raise typer.Exit(1)
 
 
 @fpga_app.command("boards")
