@@ -24,6 +24,7 @@ from hdl.qk.qk_multiply import QKMultiply
 from hdl.softmax.softmax import Softmax
 from hdl.spec import payloads
 from hdl.spec.config import Config
+from hdl.spec.planes import PLANES
 from hdl.stream.stream_fork import StreamFork
 
 __all__ = ["SpAtten"]
@@ -298,5 +299,5 @@ def _connect_counters(m):
         ("pv", blocks.pv, ("stall_line", "stall_value", "stall_out")),
     ):
         m.d.comb += [events[f"{prefix}_{name}"].eq(getattr(block, name)) for name in names]
-    for plane in ("query", "key", "key_lsb", "value"):
+    for plane in PLANES:
         m.d.comb += events[f"{plane}_words"].eq(fetcher.read_words[getattr(payloads, plane.upper())])
