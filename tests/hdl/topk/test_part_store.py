@@ -2,9 +2,9 @@ import random
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 
 from hdl.topk.part_store import PartStore
+from tests.bench.harness import Simulation
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8])
@@ -46,7 +46,7 @@ def test_packs_lines(lanes):
                 line = stored[at : at + lanes]
                 assert [ctx.get(dut.read_data[lane]) for lane in range(len(line))] == line
 
-    sim = Simulator(ResetInserter(reset)(dut))
+    sim = Simulation(ResetInserter(reset)(dut))
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
