@@ -59,7 +59,12 @@ def parse(arguments: list[str]) -> None:
 
 
 SPATTEN = commands("spatten")
-MAKE = commands("make")
+MAKE = commands("make") + [
+    (f"{name}:{number}", text)
+    for name in (".ci/run", ".github/workflows/ci.yml")
+    for number, line in enumerate((ROOT / name).read_text().split("\n"), 1)
+    if (text := re.sub(r"^\s*(- run: )?", "", line)).startswith("make ")
+]
 
 
 @pytest.mark.parametrize(("place", "text"), SPATTEN, ids=[f"{place} {text}" for place, text in SPATTEN])
