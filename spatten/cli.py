@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -117,5 +118,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         typer.echo(f"error: {message}", err=True)
         return 2
+    warnings.simplefilter("ignore")  # a design half made has parts that nothing uses, which Amaranth tells at exit
     typer.echo(f"interrupted: {message}", err=True)
     return 130
