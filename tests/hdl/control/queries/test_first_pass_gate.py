@@ -92,11 +92,12 @@ class Rows:
 
 
 @pytest.mark.parametrize("decide", [0.2, 0.9], ids=["slow", "fast"])
+@pytest.mark.parametrize("rows", [1, 200])
 @pytest.mark.parametrize("seed", range(3))
-def test_safe_and_alive(seed, decide):
-    """Rows that are decided slowly fill the queue of second passes."""
+def test_safe_and_alive(seed, rows, decide):
+    """Rows that are decided slowly fill the queue of second passes; jobs of one row are opened just before the next."""
     dut = FirstPassGate(TINY)
-    simulate(dut, Rows(dut, seed, rows=200, decide=decide).bench, cycles=8000)
+    simulate(dut, Rows(dut, seed, rows=rows, decide=decide).bench, cycles=8000)
 
 
 def test_full_queue_closes_the_gate():
