@@ -36,8 +36,8 @@ RANGES = {
     "line_queue": (1, 2**16),
     "adder_levels": (1, 8),
 }
-"""Field -> least and largest value. The largest are what the generator has been seen to build, several times what the
-paper's machine has; rules below narrow some of them further, by other fields."""
+"""Field -> least and largest value. The largest are several times what the paper's machine has: an extra zero or three
+are told at once, before they fill the memory. Other fields narrow some of them further."""
 
 POWERS_OF_TWO = (
     "num_multipliers",

@@ -1,0 +1,75 @@
+"""Whatever ``Config`` accepts is generated, linted, and runs jobs and layers equal to golden: random configurations."""
+
+import random
+
+import pytest
+
+from golden.layers.job import Job
+from hdl.spec.config import Config
+from hdl.verilog import to_verilog
+from sim.engine.lint import lint_verilog
+from sim.engine.registry import make_engine
+from sim.engine.timing import MemoryTiming
+from sim.engine.verilator import available
+from sim.transport.memory import ImageError, MemoryImage
+from sim.transport.pack import pack_jobs
+from tests.bench.configs import random_config
+from tests.bench.jobs import random_job, random_layers
+from tests.hdl.test_cascade import assert_layers_equal
+from tests.hdl.test_spatten import assert_equal
+
+SEEDS, LONG_SEEDS = range(20), range(20, 220)
+
+
+def fitting_jobs(config: Config, rng: random.Random) -> list[Job]:
+    """Three random jobs that fit the memory, with as many keys as do; at least one of one key."""
+    for keys in (12, 4, 1):
+        jobs = [random_job(config, rng, max_keys=keys, queries=rng.randint(1, 2)) for _ in range(3)]
+        try:
+            pack_jobs(jobs, config, MemoryImage(config))
+        except ImageError:
+            continue
+        return jobs
+    small = {"split": (4, 0), "query_bits": 4, "value_bits": 4, "keys": 1, "queries": 1, "group": 1}
+    return [random_job(config, rng, **small, listed=False)]
+
+
+def check_runs(config: Config) -> None:
+    """Jobs, and layers with their selection, with stalls."""
+    rng = random.Random(config.name)
+    jobs = fitting_jobs(config, rng)
+    tokens = min(config.max_tokens, config.buffer_slots // config.slices(config.dims[0]), 10)
+    layers, results, selections = random_layers(config, rng, 2, tokens=tokens, dim=config.dims[0])
+    timing = MemoryTiming(latency=3, stall=0.2, skew=2, host_stall=0.2, seed=rng.randrange(100))
+    with make_engine("pysim", config, timing=timing) as engine:
+        assert_equal(jobs, engine.run(jobs).results, config)
+        try:
+            run = engine.run_layers(layers)
+        except ImageError:
+            return  # the memory is too small for the layers' planes
+        assert_layers_equal(layers, run, results, selections)
+
+
+def check_verilog(config: Config, folder) -> None:
+    """Generated without a vector of no bits; Verilator, if it is there, finds nothing."""
+    if available():
+        assert lint_verilog(config, folder=folder) == []
+    else:
+        assert "[-1:0]" not in to_verilog(config)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_configurations_run(seed):
+    check_runs(random_config(seed))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_verilog_of_random_configurations(seed, tmp_path):
+    check_verilog(random_config(seed), tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_many_random_configurations(seed, tmp_path):
+    check_verilog(random_config(seed), tmp_path)
+    check_runs(random_config(seed))
