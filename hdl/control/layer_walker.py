@@ -158,7 +158,7 @@ class LayerWalker(wiring.Component):
             request.valid.eq(asks | group.valid),
             group.ready.eq(request.ready),
             request.payload.job.eq(layer.job),
-            request.payload.layer.eq(1),
+            request.payload.layer.eq(request.valid),  # 1; a constant bit of a vector would have no driver in Verilog
             request.payload.list_only.eq(asks),
             request.payload.match.eq(asks & layer.select),
         ]

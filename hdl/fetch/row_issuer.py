@@ -131,7 +131,7 @@ class WordCredit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        count = Signal(bits_for_count(self.limit), name="credit", init=self.limit)
+        count = Signal(bits_for_count(self.limit), name="level", init=self.limit)
         m.d.comb += self.some.eq(count != self.limit)
         with m.If(self.returned != self.asked):
             m.d.sync += count.eq(count + Mux(self.returned, 1, -1))
