@@ -18,7 +18,7 @@ from tests.bench.jobs import random_job, random_layers
 from tests.hdl.test_cascade import assert_layers_equal
 from tests.hdl.test_spatten import assert_equal
 
-SEEDS, LONG_SEEDS = range(20), range(20, 220)
+SEEDS, LONG_SEEDS = range(3), range(3, 223)
 
 
 def fitting_jobs(config: Config, rng: random.Random) -> list[Job]:
