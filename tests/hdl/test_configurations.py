@@ -18,7 +18,7 @@ from tests.bench.jobs import random_job, random_layers
 from tests.hdl.test_cascade import assert_layers_equal
 from tests.hdl.test_spatten import assert_equal
 
-SEEDS, LONG_SEEDS = range(3), range(3, 223)
+SEEDS, LONG_SEEDS = range(1), range(220)
 
 
 def fitting_jobs(config: Config, rng: random.Random) -> list[Job]:
@@ -61,11 +61,6 @@ def check_verilog(config: Config, folder) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_configurations_run(seed):
     check_runs(random_config(seed))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_verilog_of_random_configurations(seed, tmp_path):
-    check_verilog(random_config(seed), tmp_path)
 
 
 @pytest.mark.long
