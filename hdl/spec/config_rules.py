@@ -13,7 +13,7 @@ __all__ = ["RANGES", "ConfigError", "check"]
 
 RANGES = {
     "num_multipliers": (1, 4096),
-    "lanes": (1, 64),
+    "lanes": (1, 256),
     "max_tokens": (8, 4096),
     "buffer_dim": (1, 1024),
     "key_rows": (8, 2**16),
@@ -21,10 +21,10 @@ RANGES = {
     "key_pages": (1, 256),
     "value_pages": (1, 256),
     "banks_per_lane": (1, 8),
-    "num_channels": (1, 64),
-    "channel_width": (32, 1024),
+    "num_channels": (1, 128),
+    "channel_width": (32, 8192),
     "address_width": (4, 32),
-    "topk_parallelism": (1, 64),
+    "topk_parallelism": (1, 256),
     "num_topk_engines": (1, 16),
     "outstanding": (1, 1024),
     "slice_queue": (1, 1024),
