@@ -83,6 +83,9 @@ class Use:
             now = ctx.get(loader.released) & ~released & ~clear
             for c in range(self.config.contexts):
                 if now >> c & 1:
+                    if self.records[jobs.job_of[c]]["pair"] == 1:
+                        partner = (c + 1) % self.config.contexts
+                        assert ctx.get(loader.final) >> partner & 1, "the second of the pair still reads the region"
                     jobs.held.pop(jobs.job_of[c], None)
                     self.done.add(jobs.job_of[c])
             if fired:
@@ -107,4 +110,4 @@ def test_reset():
         use = Use(config, table, 7, 16)
         return use.bench, [], use.commands
 
-    check_reset(lambda: Table(KeyLoader(config), config), prepare, cycles=5000)
+    check_reset(lambda: Table(KeyLoader(config), config), prepare, cycles=5000, resets=12)

@@ -108,4 +108,4 @@ def test_reset():
         use = Use(table, 7, 16)
         return use.bench, [], use.order
 
-    check_reset(lambda: Table(ValueLoader(CONFIG), CONFIG), prepare, cycles=5000)
+    check_reset(lambda: Table(ValueLoader(CONFIG), CONFIG), prepare, cycles=5000, resets=12)
