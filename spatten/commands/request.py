@@ -47,10 +47,15 @@ def _fields(kind: type) -> Iterator[tuple[dataclasses.Field[Any], Any, Told]]:
         yield field, annotation, told
 
 
+def _nested(annotation: Any) -> bool:
+    """Whether a field holds fields of its own."""
+    return dataclasses.is_dataclass(annotation)
+
+
 def _parameters(kind: type) -> Iterator[inspect.Parameter]:
     for field, annotation, told in _fields(kind):
-        if dataclasses.is_dataclass(annotation):
-            yield from _parameters(annotation)  # type: ignore[arg-type]
+        if _nested(annotation):
+            yield from _parameters(annotation)
             continue
         text = told.help or None
         place = typer.Argument(help=text, metavar=told.metavar or None) if told.argument else None
@@ -63,7 +68,7 @@ def _parameters(kind: type) -> Iterator[inspect.Parameter]:
 def _made(kind: type, given: dict[str, Any]) -> Any:
     """``kind`` of the values of its options."""
     values = {
-        field.name: _made(annotation, given) if dataclasses.is_dataclass(annotation) else given[field.name]
+        field.name: _made(annotation, given) if _nested(annotation) else given[field.name]
         for field, annotation, _ in _fields(kind)
     }
     return kind(**values)
