@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -54,13 +55,16 @@ class FpgaEngine(Engine):
         super().__init__(config)
         self.patience = patience
         self._clock = clock
-        self.host = Host(port, baud=baud, timeout=timeout, retries=retries, clock=clock)
         try:
-            self.identity = self.host.connect(config)
+            self.host = Host(port, baud=baud, timeout=timeout, retries=retries, clock=clock)
+            with contextlib.ExitStack() as stack:
+                stack.callback(self.host.close)
+                self.identity = self.host.connect(config)
+                stack.pop_all()
+        except PortError as error:
+            raise SetupError(str(error)) from error
         except HostError as error:
-            self.host.close()
-            kind = SetupError if isinstance(error, PortError) else EngineError
-            raise kind(str(error)) from error
+            raise EngineError(str(error)) from error
 
     def close(self) -> None:
         self.host.close()

@@ -103,7 +103,8 @@ class AttentionSettings:
 def unit_of(value: Tensor, bits: int, *, clip: float = 1.0) -> Tensor:
     """Float value (..., 1, 1) of the integer 1 for matrices (..., n, D): the largest magnitude is 2**(bits-1) - 1.
 
-    clip: quantile of the magnitudes in the place of the largest one. Zeros only have unit 1.
+    clip: quantile of the magnitudes in the place of the largest one. Zeros only have unit 1. A unit is at least the
+    least normal number of its type, which has all bits of precision: values far below it are 0.
     """
     if bits < 2:
         raise ValueError(f"bits must be at least 2, not {bits!r}")
@@ -115,7 +116,8 @@ def unit_of(value: Tensor, bits: int, *, clip: float = 1.0) -> Tensor:
         # A matrix with few values other than 0 is not clipped to nothing.
         largest = torch.where(largest > 0, largest, size.amax(-1))
     unit = largest / (2 ** (bits - 1) - 1)
-    return torch.where(unit > 0, unit, 1.0)[..., None, None]
+    unit = torch.where(largest > 0, unit.clamp(min=torch.finfo(unit.dtype).tiny), 1.0)
+    return unit[..., None, None]
 
 
 def quantize(value: Tensor, unit: Tensor, bits: int) -> Tensor:

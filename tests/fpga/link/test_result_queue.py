@@ -5,8 +5,9 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga.link import result_queue
 from fpga.link.result_queue import CycleStamp, ResultQueue, byte_count, record_sizes, result_layouts
-from fpga.spec.protocol import RESULT_STREAM
+from fpga.spec.protocol import MAX_PAYLOAD, RESULT_STREAM
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.harness import Simulation, run_streams, simulate, wait
@@ -205,7 +206,9 @@ def test_record_sizes():
     assert pack(shapes["status"], {"job_id": 0x1234, "code": 5}) == 0x51234
 
 
-def test_constructor_error():
-    config = Config(num_multipliers=2048, lanes=512, max_dim=128, topk_parallelism=512, line_queue=300)
-    with pytest.raises(ValueError, match=r"a record of prob must be at most 1024 bytes for the link, not 1\d\d\d"):
-        ResultQueue(config)
+def test_constructor_error(monkeypatch):
+    """The largest record of any configuration fits today's frames; a link of shorter ones tells what does not."""
+    assert max(record_sizes(Config(num_multipliers=4096, lanes=256, topk_parallelism=256))) <= MAX_PAYLOAD
+    monkeypatch.setattr(result_queue, "MAX_PAYLOAD", 16)
+    with pytest.raises(ValueError, match=r"a record of out must be at most 16 bytes for the link, not \d\d"):
+        ResultQueue(TINY)
