@@ -66,7 +66,7 @@ class Board:
         return ("block", "sdram") if self.sdram else ("block",)
 
     def pll(self, clock_hz: int, *, sdram: bool) -> PllSettings:
-        """System clock, and for an SDRAM its clock behind it."""
+        """System clock, and for an SDRAM its clock, which lags."""
         try:
             if sdram:
                 SdramTiming().cycles(clock_hz)  # says if the clock is too fast

@@ -77,7 +77,7 @@ def _snake(half: str, count: int) -> list[Site]:
 
 
 def _products(module: dict[str, Any], pattern: str) -> list[str]:
-    """Multipliers of an array, by element and lane: their products, or the registers behind, are called so."""
+    """Multipliers of an array, by element and lane: their products, or the registers after them, are called so."""
     named = {}
     for name, net in module["netnames"].items():
         found = re.search(rf"(?:^|\.){pattern}$", name)

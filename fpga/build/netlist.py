@@ -183,7 +183,7 @@ class _Netlist:
             return self._net(connections[which][0]) if connections.get(which) else ""
 
         if kind in self._small:
-            # Yosys puts a space behind text that looks like a number.
+            # Yosys puts a space after text that looks like a number.
             parameters = {key: value.rstrip() for key, value in cell["parameters"].items()}
             return self._small[kind](name, pin, parameters, self._random_state)
         if kind not in (*_MODELLED, *SMALL_CELLS):

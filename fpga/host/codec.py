@@ -53,7 +53,7 @@ def encode_frame(type: int, seq: int, payload: bytes = b"") -> bytes:
 class FrameDecoder:
     """Finds the frames in a stream of bytes; ``dropped`` counts those that were damaged.
 
-    Every flag ends what came before it and begins anew, so that garbage never costs the frame after it.
+    Every flag ends what came before it and begins anew, so that noise on the line never costs the frame after it.
     """
 
     def __init__(self) -> None:

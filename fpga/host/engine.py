@@ -161,7 +161,7 @@ class _Results:
 
     @property
     def complete(self) -> bool:
-        """Every status is here, and the survivors of each selection: the last of them may come behind the status."""
+        """Every status is here, and the survivors of each selection: the last of them may come after the status."""
         if len(self.stamps) < self.expected:
             return False
         status, survivors = self._fields("status"), self._fields("survivor")

@@ -26,7 +26,7 @@ def CommandPort() -> wiring.Signature:
             "start": Out(1),  # pulse
             "type": Out(8),
             "length": Out(LENGTH_BITS),  # bytes of the request's payload
-            "body": Out(stream.Signature(8)),  # the payload; goes on with rubbish behind it
+            "body": Out(stream.Signature(8)),  # the payload; goes on with bytes of no meaning after it
             "answer": In(stream.Signature(8, always_ready=True)),  # payload of the answer
             "done": In(1),  # pulse
             "error": In(8),  # fpga.spec.protocol.Error, or 0; with done

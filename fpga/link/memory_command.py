@@ -67,20 +67,20 @@ class MemoryCommand(wiring.Component):
     def _measure(self, m):
         """Type and length are there long before the start."""
         command = self.command
-        behind = Signal(LENGTH_BITS + 1)  # bytes behind the header of a WRITE, or less than 0
+        rest = Signal(LENGTH_BITS + 1)  # bytes after the header of a WRITE, or less than 0
         part = self.word_bytes.bit_length() - 1
         m.d.sync += [
             self._write.eq(command.type == Command.WRITE),
-            behind.eq(command.length - _WRITE_BYTES),
+            rest.eq(command.length - _WRITE_BYTES),
             self._bad_length.eq(
                 Mux(
                     self._write,
-                    behind[-1] | behind[:part].any() | (behind == 0),
+                    rest[-1] | rest[:part].any() | (rest == 0),
                     command.length != _READ_BYTES,
                 )
             ),
         ]
-        self._written = behind[part:-1]
+        self._written = rest[part:-1]
 
     def _take_header(self, m):
         command = self.command

@@ -33,7 +33,7 @@ class PushCommand(wiring.Component):
     Members
     -------
     command : In(CommandPort())
-    job, layer, heads, ids : Out(stream.Signature(…))    to the core, each behind a queue of two items
+    job, layer, heads, ids : Out(stream.Signature(…))    to the core, each after a queue of two items
     opened : Out(1)                                      pulse: a job or layer went to its queue
     """
 

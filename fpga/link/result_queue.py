@@ -69,7 +69,7 @@ class ResultQueue(wiring.Component):
 
     A record is the stream's number, the item in whole bytes and, of a status, the cycle in which the core gave it. A
     record is offered only when all of it is here. Each stream has a register; records go in at a byte a cycle, a
-    status behind everything that was taken before it. A stream whose bit in ``keep`` is 0 is taken and dropped at
+    status after everything that was taken before it. A stream whose bit in ``keep`` is 0 is taken and dropped at
     full speed; a status is always kept.
 
     Members

@@ -70,6 +70,6 @@ class SystemSettings:
 
     @property
     def window_limit(self) -> int:
-        """First word behind the window."""
+        """First word after the window."""
         size = self.memory_words - self.window_base if self.window_words is None else self.window_words
         return self.window_base + size

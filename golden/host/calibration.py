@@ -44,7 +44,7 @@ class Grid:
     offset: float
     """0: the integers are symmetric about 0; 1/2: they have one more value, and 0 lies between two of them"""
     feedback: Tensor | None = None
-    """(B, K, D, D) unit lower triangular: channel j takes up the errors of the channels behind it"""
+    """(B, K, D, D) unit lower triangular: channel j takes up the errors of the channels after it"""
 
     def integers(self, rows: Tensor) -> Tensor:
         """(B, K, n, D) int64."""
@@ -57,8 +57,8 @@ class Grid:
         codes, errors = torch.empty(columns.shape, dtype=torch.int64), torch.empty_like(columns)
         unit = self.unit[..., 0]
         for j in reversed(range(columns.shape[2])):
-            behind = self.feedback[:, :, None, j + 1 :, j] @ errors[:, :, j + 1 :]
-            code = self._floor(columns[:, :, j] + behind[:, :, 0], unit)
+            later = self.feedback[:, :, None, j + 1 :, j] @ errors[:, :, j + 1 :]
+            code = self._floor(columns[:, :, j] + later[:, :, 0], unit)
             codes[:, :, j] = code
             errors[:, :, j] = columns[:, :, j] - (code + self.offset) * unit
         return codes.transpose(-1, -2).contiguous()

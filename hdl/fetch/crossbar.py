@@ -30,15 +30,15 @@ class RoundRobin(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        behind = Signal(self.count)  # those after the last granted one
+        later = Signal(self.count)  # those after the last granted one
         first = Signal(self.count)
         m.d.comb += [
-            first.eq(Mux((self.requests & behind).any(), self.requests & behind, self.requests)),
+            first.eq(Mux((self.requests & later).any(), self.requests & later, self.requests)),
             self.grant.eq(first & (~first + 1)),
         ]
         with m.If(self.grant.any()):
             # All bits above the granted one.
-            m.d.sync += behind.eq(~(self.grant | (self.grant - 1)))
+            m.d.sync += later.eq(~(self.grant | (self.grant - 1)))
         for i in range(len(self.index)):
             m.d.comb += self.index[i].eq(Cat(self.grant[k] for k in range(self.count) if k >> i & 1).any())
         return m

@@ -19,7 +19,7 @@ def kept_row(config: Config) -> data.StructLayout:
         {
             "tag": payloads.row_tag(config),
             "recip": numerics.RECIP_WIDTH,
-            "pe": 4,
+            "pe": numerics.RECIP_EXP_WIDTH,
             "flat": 1,
             "gather": 1,
             "log_slices": 3,

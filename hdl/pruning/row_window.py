@@ -10,7 +10,7 @@ __all__ = ["RowWindow"]
 
 
 class RowWindow(wiring.Component):
-    """Shows facts of row A, the oldest, and of row B behind it, until ``advance`` makes B the new A.
+    """Shows facts of row A, the oldest, and of row B after it, until ``advance`` makes B the new A.
 
     A line may belong to two rows (docs/architecture.md), so whoever works on lines needs the facts of both. One row a
     cycle goes in and out; ``i.ready`` is a register. Latency 1.

@@ -159,7 +159,7 @@ class ValuePruner(wiring.Component):
         return waiting
 
     def hand_out_rows(self, m: Module, fact, row_sum, step: Signal) -> Signal:
-        """Rows to the blocks behind, a few cycles before their first lines; returns that there is room for one."""
+        """Rows to the blocks that follow, a few cycles before their first lines; returns that there is room for one."""
         m.submodules.value_rows = value_rows = StreamQueue(self.value_row.payload.shape(), depth=self._ROW_QUEUE)
         m.submodules.gather_rows = gather_rows = StreamQueue(self.gather_row.payload.shape(), depth=self._ROW_QUEUE)
         wiring.connect(m, value_rows.o, wiring.flipped(self.value_row))

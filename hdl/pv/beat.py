@@ -44,7 +44,7 @@ def finished_row(config: Config) -> data.StructLayout:
         {
             "tag": row_tag(config),
             "recip": N.RECIP_WIDTH,  # R of 1/sum = R * 2**-16 * 2**-pe, UQ1.16
-            "pe": 4,
+            "pe": N.RECIP_EXP_WIDTH,
             "log_slices": 3,
             "dim": 8,  # D, a multiple of 16
         }

@@ -39,10 +39,10 @@ def adder_tree_latency(config: Config) -> int:
 class AdderTree(wiring.Component):
     """Sum the products of each lane, then of groups of ``g = min(lanes, 2**log_slices)`` neighbouring lanes.
 
-    ``sums[j]`` is the sum of lanes ``j*g … j*g+g-1`` for ``j < lanes/g``; the groups repeat behind that, so
+    ``sums[j]`` is the sum of lanes ``j*g … j*g+g-1`` for ``j < lanes/g``; the groups repeat after that, so
     ``sums[j] = sums[j + lanes/g]``. Sums are exact if at most ``max_dim`` products of a group are not zero.
 
-    Initiation interval 1, latency :func:`adder_tree_latency`: a register behind every ``adder_levels`` levels, one
+    Initiation interval 1, latency :func:`adder_tree_latency`: a register after every ``adder_levels`` levels, one
     enable for all of them. Paper section IV-D, "reconfigurable adder tree".
 
     Members

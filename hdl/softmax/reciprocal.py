@@ -74,7 +74,7 @@ class Reciprocal(wiring.Component):
         return fraction
 
     def _look_up(self, m: Module, index: Value) -> data.View:
-        """Stages 3 and 4: table, and a register behind it because block RAM is slow."""
+        """Stages 3 and 4: table, and a register after it because block RAM is slow."""
         entry = data.StructLayout({"base": N.RECIP_WIDTH, "slope": max(N.RECIP_SLOPE).bit_length()})
         init = [{"base": base, "slope": slope} for base, slope in zip(N.RECIP_BASE, N.RECIP_SLOPE, strict=True)]
         m.submodules.table = table = Memory(shape=entry, depth=len(init), init=init)

@@ -87,7 +87,7 @@ class ConfigSizes(ConfigFields):
     def packs(self, dim: int, n: int) -> bool:
         """Whether lines of this job may hold the end of one query's row and the start of the next.
 
-        Only for rows of equal length (not causal, not generation); needs S-1 repeated keys behind the n-th.
+        Only for rows of equal length (not causal, not generation); needs S-1 repeated keys after the n-th.
         """
         per_line = self.scores_per_line(dim)
         return (

@@ -21,8 +21,8 @@ class LinePacker(wiring.Component):
     inside until the next item, or the row's end, says whether it is the last. One group in per cycle while groups hold
     at most ``size`` items; a larger one is cut into parts of ``size`` items, one a cycle.
 
-    Groups are repeated with period ``size`` over all lanes, rotated behind the items that wait, and merged: a stage for
-    the cut, one for every two levels of the rotation, one for the line being filled and one for the output.
+    Groups are repeated with period ``size`` over all lanes, rotated to follow the items that wait, and merged: a stage
+    for the cut, one for every two levels of the rotation, one for the line being filled and one for the output.
 
     Members
     -------
@@ -135,7 +135,7 @@ class LinePacker(wiring.Component):
         return out, out_valid
 
     def _merge(self, m: Module, enable: Value, part):
-        """Fill the line; hand it on when an item is left over, or one cycle behind the row's end."""
+        """Fill the line; hand it on when an item is left over, or one cycle after the row's end."""
         group, valid = part
         line = [Signal(self.width, name=f"line_item{lane}", reset_less=True) for lane in range(self.lanes_out)]
         fill = Signal(bits_for_count(self.lanes_out))

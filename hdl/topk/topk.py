@@ -73,7 +73,7 @@ class TopK(wiring.Component):
         return m
 
     def _filter(self, m: Module, row, selection, target):
-        """Compare the lines of a row with its threshold, then mask them; a register behind either."""
+        """Compare the lines of a row with its threshold, then mask them; a register after either."""
         enable, taken = Signal(), Signal()
         m.d.comb += [
             enable.eq(~target.valid | target.ready),

@@ -32,7 +32,7 @@ class ZeroEliminator(wiring.Component):
     """Compact the kept items of each group to the lowest lanes, in order.
 
     As in the paper: a prefix sum of the zeros says how far each kept item moves, then a shifter of log2(lanes) levels
-    moves it, lowest bit of the distance first (so no two items ever meet). A register behind the prefix sum and behind
+    moves it, lowest bit of the distance first (so no two items ever meet). A register after the prefix sum and after
     every second level of the shifter. A group without kept items gives a group with ``count`` 0; there is one group out
     for each group in. ``latency`` cycles, initiation interval 1; all stages move together while the output is free or
     taken.

@@ -137,7 +137,7 @@ def _check_length(model: Model, tokens: int, generate: int, config: Config) -> N
         raise UserError(f"--text has {tokens} tokens, but the limit is {limit} ({why})")
     if generate and tokens + generate - 1 > limit:
         raise UserError(
-            f"--generate must be at most {limit - tokens + 1} behind {tokens} tokens (limit {limit}: {why}), "
+            f"--generate must be at most {limit - tokens + 1} after {tokens} tokens (limit {limit}: {why}), "
             f"not {generate}"
         )
 

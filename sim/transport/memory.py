@@ -58,7 +58,7 @@ class MemoryImage:
 
     @property
     def limit(self) -> int:
-        """First word address behind the permitted window."""
+        """First word address after the permitted window."""
         return self._next
 
     def add(self, rows: Tensor, width: int, *, signed: bool = True, skew: int = 0) -> int:

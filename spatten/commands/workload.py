@@ -208,7 +208,7 @@ def _notes(facts: dict[str, Any]) -> list[str]:
         also = f"; K of {both:,} heads also lies alone, for other rows" if both else ""
         notes.append(f"{facts['paired_rows']:,} rows in pairs of heads whose K lies together in memory{also}")
     if facts.get("topk_rows"):
-        notes.append(f"survivors are those of the file: the selections behind {facts['topk_rows']:,} rows do not run")
+        notes.append(f"survivors are those of the file: the selections after {facts['topk_rows']:,} rows do not run")
     if "lengths" in facts:
         lengths, heads = facts["lengths"], f"{facts['layers']} layers of {facts['heads']} heads, D = {facts['dim']}"
         notes.append(f"{len(lengths)} sequences of {min(lengths)} to {max(lengths)} tokens, {heads}")

@@ -74,7 +74,7 @@ class PageAllocator(wiring.Component):
         pages = self.pages
         searching, complete = Signal(), Signal(reset_less=True)  # the length is ``count``
         starts = Signal(pages, reset_less=True)
-        behind = Signal(pages, reset_less=True)  # those of them that are preferred
+        favored = Signal(pages, reset_less=True)  # those of them that are preferred
         length, step = Signal.like(count), Signal(bits_for_count(pages // 2))
         left = Signal.like(count)  # from the length to ``count``
         found = Signal()
@@ -84,13 +84,13 @@ class PageAllocator(wiring.Component):
         ]
         wanted = Mux(searching, count, self.request.payload.count)
         with m.If(~searching | complete):
-            m.d.sync += [starts.eq(empty), behind.eq(empty & preferred), length.eq(1), left.eq(wanted - 1)]
+            m.d.sync += [starts.eq(empty), favored.eq(empty & preferred), length.eq(1), left.eq(wanted - 1)]
             m.d.sync += [step.eq(wanted != 1), complete.eq(wanted == 1)]
         with m.Else():
             # Beside the shift the next one is prepared; ``step`` is ``left`` if that is less than ``length``.
             after = Signal.like(count)
             m.d.comb += after.eq(left - length)
-            m.d.sync += [starts.eq(starts & (starts >> step)), behind.eq(behind & (starts >> step))]
+            m.d.sync += [starts.eq(starts & (starts >> step)), favored.eq(favored & (starts >> step))]
             m.d.sync += [length.eq(length << 1), left.eq(after)]
             m.d.sync += complete.eq(left <= length)
             m.d.sync += step.eq(Mux(length << 1 < after, length << 1, after))
@@ -99,8 +99,8 @@ class PageAllocator(wiring.Component):
         with m.If(found):
             m.d.sync += searching.eq(0)
         with m.If(searching):  # then no grant waits
-            any_behind, page = self.lowest(list(behind))
-            m.d.sync += self.grant.payload.page.eq(Mux(any_behind, page, self.lowest(list(starts))[1]))
+            any_favored, page = self.lowest(list(favored))
+            m.d.sync += self.grant.payload.page.eq(Mux(any_favored, page, self.lowest(list(starts))[1]))
         return found
 
     def lowest(self, bits):

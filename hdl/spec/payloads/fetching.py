@@ -82,7 +82,7 @@ def plane(config: Config) -> S:
 
 
 def fetch_command(config: Config) -> S:
-    """Load the rows of a plane into a region, at positions 0…n-1 (and repeat the first ``repeat`` behind them)."""
+    """Load the rows of a plane into a region, at positions 0…n-1 (and repeat the first ``repeat`` after them)."""
     return S(
         {
             "plane": plane(config),
@@ -91,7 +91,7 @@ def fetch_command(config: Config) -> S:
             "count": config.count_width,  # n rows, 1…max_tokens; of a gathered row: survivors
             "repeat": lane_count(config),  # keys repeated at positions n, n+1, … for packed lines
             "pair": 1,  # rows of 2·D elements: the last D go to a second region,
-            "pair_offset": config.slot_width,  # which begins so many slots behind the first
+            "pair_offset": config.slot_width,  # which begins so many slots after the first
             "listed": 1,  # row of position p: ids[p] of the list, else p itself
             "list": 1,  # which id list
             "shift": PLANE_SHIFT_WIDTH,  # K: LSB bits below an MSB word; V: left-justification

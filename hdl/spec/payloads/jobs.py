@@ -263,7 +263,7 @@ def job_record(config: Config) -> S:
             "causal": 1,
             "generation": 1,
             "pack": 1,  # lines may cross from one query to the next
-            "repeat": lane_count(config),  # keys stored again behind the last (pack)
+            "repeat": lane_count(config),  # keys stored again after the last (pack)
             "listed": 1,
             "list": 1,  # which id list
             "skew": config.channel_bits,

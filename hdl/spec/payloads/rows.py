@@ -43,7 +43,7 @@ def line_shape(config: Config) -> dict:
     return {
         "start": config.count_width,  # key position of lane 0
         "a_count": lane_count(config),  # valid lanes of row A, 1…S
-        "b_count": lane_count(config),  # valid lanes of row B behind them, 0…S-1
+        "b_count": lane_count(config),  # valid lanes of row B after them, 0…S-1
         "a_last": 1,  # row A ends in this line
     }
 

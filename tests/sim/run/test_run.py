@@ -362,7 +362,7 @@ def test_user_errors(run, arguments, message):
 def test_generate_is_limited(run, llama):
     status, printed, _, engines = run(text=PROMPT, model=llama, generate=53)
     assert status == 2 and not engines
-    message = "--generate must be at most 52 behind 13 tokens (limit 64: preset tiny, heads of dimension 16), not 53"
+    message = "--generate must be at most 52 after 13 tokens (limit 64: preset tiny, heads of dimension 16), not 53"
     assert printed == f"error: {message}\n"
 
 
