@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from golden.layers.layer import Layer
     from golden.layers.quantize import AttentionSettings
     from golden.layers.run_layer import run_layer
-    from golden.models.backend import ModelError, replaced, spatten_attention
+    from golden.models.attention import spatten_attention
+    from golden.models.backend import ModelError, replaced
     from golden.models.load import CausalModel, SentenceModel, load_model
     from hdl.spatten import SpAtten
     from hdl.spec.config import PRESETS, Config, ConfigError
@@ -105,7 +106,8 @@ _HOMES = {
     "golden.layers.layer": ("Layer",),
     "golden.layers.quantize": ("AttentionSettings",),
     "golden.layers.run_layer": ("run_layer",),
-    "golden.models.backend": ("ModelError", "replaced", "spatten_attention"),
+    "golden.models.attention": ("spatten_attention",),
+    "golden.models.backend": ("ModelError", "replaced"),
     "golden.models.load": ("CausalModel", "SentenceModel", "load_model"),
     "hdl.spatten": ("SpAtten",),
     "hdl.spec.config": ("PRESETS", "Config", "ConfigError"),

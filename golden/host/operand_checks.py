@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from golden.host.state import SessionState
 from hdl.spec.config import Config
 
-__all__ = ["check_continues", "check_heads", "check_shapes", "finite"]
+__all__ = ["check_continues", "check_heads", "check_scaling", "check_shapes", "finite"]
 
 
 def check_heads(config: Config, heads: int, kv_heads: int, dim: int) -> None:
@@ -29,6 +31,12 @@ def check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
     if not fits or key.shape[::3] != query.shape[::3] or query.shape[1] % key.shape[1] or not query.numel():
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, key, value))
         raise ValueError(f"query, key, value must be (batch, heads, tokens, D) that fit, not {shapes}")
+
+
+def check_scaling(scaling: float) -> None:
+    """ValueError unless it is a finite number from 0 on: the machine's scale has no sign."""
+    if not 0 <= scaling < math.inf:
+        raise ValueError(f"scaling must be a finite number of at least 0, not {scaling!r}")
 
 
 def check_continues(state: SessionState, layer: int, query: Tensor, key: Tensor, causal: bool) -> None:

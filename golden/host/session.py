@@ -14,7 +14,7 @@ from torch import Tensor
 from golden.host.algorithm import Algorithm
 from golden.host.calibration import Calibration
 from golden.host.layer_step import Execute, LayerStep, step_settings
-from golden.host.operand_checks import check_continues, check_heads, check_shapes, finite
+from golden.host.operand_checks import check_continues, check_heads, check_scaling, check_shapes, finite
 from golden.host.scopes import run_scope, tables_of
 from golden.host.state import LayerMemory, Operands, SessionState
 from golden.host.tables import Plane
@@ -121,13 +121,14 @@ class Session:
         names what does not fit the model, the hardware or what came before.
         """
         self._check(layer, query, key, value, causal)
+        scaling = float(query.shape[-1] ** -0.5) if scaling is None else scaling
+        check_scaling(scaling)
         query = finite(query, f"layer {layer} head", "query")
         key = finite(key, f"layer {layer} K/V head", "key")
         value = finite(value, f"layer {layer} K/V head", "value")
         if layer == 0:
             self._begin(query, key, causal)
         state = self._known
-        scaling = float(query.shape[-1] ** -0.5) if scaling is None else scaling
         memory = self._remember(layer, query, key, value)
         operands = self._operands(layer, memory, query, scaling)
         step = self._step(layer, operands)

@@ -105,7 +105,14 @@ class LayerMemory:
         """Integers of query (B, H, q, D) with all K and V; ValueError if scores are too far apart for a scale."""
         words, unit = self.calibration.query(query.unflatten(1, (self.key.rows.shape[1], -1)))
         scale = unit * self.calibration.key_unit * (scaling * math.log2(math.e))
-        pairs = torch.tensor([scale_of(max(value, _SMALLEST_SCALE)) for value in scale.flatten().tolist()])
+        try:
+            pairs = torch.tensor([scale_of(max(value, _SMALLEST_SCALE)) for value in scale.flatten().tolist()])
+        except ValueError:
+            step, sizes = float(scale.max()), self.key.rows.abs().amax((-2, -1)) * self.calibration.key_unit
+            raise ValueError(
+                f"query (up to {float(query.abs().max()):.3g}) and key (up to {float(sizes.max()):.3g}) are too large: "
+                f"a step of their scores is {step:.3g} octaves and must be below 8: make one, or scaling, smaller"
+            ) from None
         return Operands(
             query=words,
             key=self.key.rows,

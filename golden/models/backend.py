@@ -1,4 +1,4 @@
-"""The attention named ``spatten`` of transformers, and an attention function like PyTorch's own.
+"""The attention named ``spatten`` of transformers.
 
 Models keep their code: their attention is replaced through the attention interface of transformers, and the fully
 connected layers stay in PyTorch (they are the host's in the paper, too).
@@ -13,13 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from golden.host.algorithm import ALGORITHMS, Algorithm
-from golden.host.layer_step import Execute
 from golden.host.session import Session
-from golden.layers.run_layer import run_layer
-from hdl.spec.config import PRESETS, Config
+from hdl.spec.config import Config
 
-__all__ = ["NAME", "ModelError", "check_model", "register", "replaced", "spatten_attention"]
+__all__ = ["NAME", "ModelError", "check_model", "register", "replaced"]
 
 NAME = "spatten"
 """Of the attention implementation, for transformers."""
@@ -213,43 +210,3 @@ def _plain(mask: Tensor, queries: int, causal: bool) -> bool:
         return bool(shown.all())
     want = torch.ones(queries, shown.shape[-1], dtype=torch.bool).tril(shown.shape[-1] - queries)
     return bool((shown == want).all())
-
-
-# As PyTorch's function -----------------------------------------------------------------------------------------
-
-
-def spatten_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    *,
-    config: Config = PRESETS["paper"],
-    algorithm: Algorithm = ALGORITHMS["dense"],
-    execute: Execute = run_layer,
-) -> Tensor:
-    """As ``torch.nn.functional.scaled_dot_product_attention``: query (B, H, q, D), key and value (B, K, n, D).
-
-    Of the algorithm, one layer knows its ``attention`` only: quantization and local value pruning.
-    """
-    if attn_mask is not None:
-        raise ValueError("attn_mask must be None: only is_causal hides keys")
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if tensor.dim() != 4:
-            raise ValueError(f"{name} must be (batch, heads, tokens, D), not {tuple(tensor.shape)}")
-    if key.shape != value.shape:
-        raise ValueError(f"value must have the shape of key, {tuple(key.shape)}, not {tuple(value.shape)}")
-    if key.shape[0] != query.shape[0] or key.shape[3] != query.shape[3]:
-        raise ValueError(f"key must have batch and D of query, {tuple(query.shape)}, not {tuple(key.shape)}")
-    if key.shape[1] != query.shape[1] and not enable_gqa:
-        raise ValueError(f"key must have {query.shape[1]} heads as query (or set enable_gqa), not {key.shape[1]}")
-    if query.shape[1] % key.shape[1]:
-        raise ValueError(f"heads of key must divide the {query.shape[1]} of query, not be {key.shape[1]}")
-    if is_causal and key.shape[2] != query.shape[2]:
-        raise ValueError(f"key must have {query.shape[2]} tokens as query with is_causal, not {key.shape[2]}")
-    only = Algorithm(attention=algorithm.attention)
-    session = Session(only, config, num_layers=1, execute=execute)
-    return session.attention(0, query, key, value, scaling=scale, causal=is_causal).to(query.dtype)

@@ -562,8 +562,16 @@ def test_not_a_number_is_told(which, name):
 
 
 def test_scores_too_far_apart_are_told():
-    with pytest.raises(ValueError, match=r"layer 0: scale must be below 8\.0"):
+    with pytest.raises(ValueError, match=r"layer 0: query \(up to \S+e\+06\) and key \(up to \S+e\+06\) are too large: a step of their scores"):
         traced(DECODERS["layer"])[0].attention(0, *(tensor * 1e6 for tensor in inputs(1, 3)), causal=True)
+
+
+@pytest.mark.parametrize("scaling", [-0.25, math.nan, math.inf])
+def test_scaling_must_be_a_number_from_0_on(scaling):
+    session = traced(DECODERS["layer"])[0]
+    with pytest.raises(ValueError, match=f"scaling must be a finite number of at least 0, not {scaling}"):
+        session.attention(0, *inputs(1, 3), scaling=scaling, causal=True)
+    assert session.num_tokens == 0
 
 
 def test_encoder_errors():

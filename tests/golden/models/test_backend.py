@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.nn import functional
 from transformers import (
     AlbertConfig,
     AlbertModel,
@@ -36,7 +35,7 @@ from transformers import (
 from golden.host.algorithm import ALGORITHMS, Algorithm
 from golden.host.session import Session
 from golden.layers.run_layer import run_layer
-from golden.models.backend import ModelError, register, replaced, spatten_attention
+from golden.models.backend import ModelError, register, replaced
 from hdl.spec.config import PRESETS
 from tests.bench.tiny_models import GPT2, IDS, LLAMA, SIZES, tiny_causal, tiny_model
 
@@ -291,65 +290,3 @@ def test_attention_needs_a_session():
     model.model.set_attn_implementation("spatten")
     with pytest.raises(ModelError, match="attention 'spatten' needs a session"):
         model.embed(TEXT)
-
-
-# As PyTorch's function -----------------------------------------------------------------------------------------
-
-
-def tensors(batch=2, heads=4, kv_heads=2, q=9, n=9, dim=32, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(0)
-    shapes = ((batch, heads, q, dim), (batch, kv_heads, n, dim), (batch, kv_heads, n, dim))
-    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
-
-
-@pytest.mark.parametrize(
-    ("shape", "options"),
-    [
-        ({"kv_heads": 4}, {}),
-        ({"kv_heads": 4}, {"is_causal": True}),
-        ({}, {"enable_gqa": True, "scale": 0.3}),
-        ({"q": 1}, {"enable_gqa": True}),
-        ({"q": 40, "kv_heads": 4}, {}),
-        ({"dtype": torch.bfloat16, "kv_heads": 4}, {}),
-    ],
-)
-def test_as_scaled_dot_product_attention(shape, options):
-    data = tensors(**shape)
-    got = spatten_attention(*data, **options)
-    want = functional.scaled_dot_product_attention(*data, **options)
-    assert got.dtype == want.dtype and got.shape == want.shape
-    assert (got - want).norm() / want.norm() < (0.002 if want.dtype == torch.float32 else 0.01)
-
-
-def test_algorithm_of_the_function():
-    """Of the algorithm it takes quantization and local value pruning."""
-    narrow = Algorithm(scope="layer", token_keep=(0.5,), attention=ALGORITHMS["paper-bert"].attention)
-    data = tensors(kv_heads=4)
-    got = spatten_attention(*data, algorithm=narrow, config=TINY)
-    want = spatten_attention(*data, algorithm=Algorithm(attention=narrow.attention), config=PAPER)
-    assert torch.equal(got, want) and not torch.equal(got, spatten_attention(*data))
-
-
-@pytest.mark.parametrize(
-    ("change", "options", "message"),
-    [
-        ({}, {"attn_mask": torch.ones(9, 9)}, "attn_mask must be None: only is_causal hides keys"),
-        ({}, {}, r"key must have 4 heads as query \(or set enable_gqa\), not 2"),
-        ({"kv_heads": 3}, {"enable_gqa": True}, "heads of key must divide the 4 of query, not be 3"),
-        ({"q": 3, "kv_heads": 4}, {"is_causal": True}, "key must have 3 tokens as query with is_causal, not 9"),
-        ({"dim": 24, "kv_heads": 4}, {}, "head dimension must be one of"),
-    ],
-)
-def test_errors_of_the_function(change, options, message):
-    with pytest.raises(ValueError, match=message):
-        spatten_attention(*tensors(**change), **options)
-
-
-def test_shape_errors_of_the_function():
-    query, key, value = tensors(kv_heads=4)
-    with pytest.raises(ValueError, match=r"query must be \(batch, heads, tokens, D\), not \(4, 9, 32\)"):
-        spatten_attention(query[0], key, value)
-    with pytest.raises(ValueError, match=r"value must have the shape of key, \(2, 4, 9, 32\), not \(2, 4, 8, 32\)"):
-        spatten_attention(query, key, value[:, :, :8])
-    with pytest.raises(ValueError, match=r"key must have batch and D of query, \(2, 4, 9, 32\), not \(1, 4, 9, 32\)"):
-        spatten_attention(query, key[:1], value[:1])
