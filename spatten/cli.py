@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from golden.host.cache import cache_folder
 from hdl.spec.version import VERSION
 from sim.common.errors import Interrupted, UserError
 from sim.common.extras import without
@@ -66,7 +68,7 @@ KEPT = {
     "baselines": "baselines that were recorded are kept",
     "bench": "the records so far are in build/bench",
     "bitstream": "the logs so far are in the folder of --output, an older bitstream is as it was",
-    "eval": "finished batches are in build/eval; the same command goes on from there",
+    "eval": "finished batches are kept; the same command goes on from there",
     "models": "models that are complete are kept",
     "netlist": "no metrics were written; the simulator is kept if it was complete",
     "reproduce": "the figures so far are in the folder of --out",
@@ -88,10 +90,19 @@ def _one_line(error: Any, arguments: list[str]) -> str:
     return message
 
 
+def _file_error(error: OSError) -> str:
+    """A file, folder or program that the machine does not let us have."""
+    name, folder = str(error.filename), cache_folder()
+    other = "; SPATTEN_CACHE may name another folder" if Path(name).is_relative_to(folder) else ""
+    return f"{name!r} cannot be used: {error.strerror}{other}"
+
+
 def _user_error(error: Exception, arguments: list[str]) -> str | None:
     """The line that tells what the user can put right; None if that is nothing."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _file_error(error)
     if isinstance(error, ModuleNotFoundError):
         missing = without(error.name or "")
         return None if missing is None else str(missing)

@@ -147,20 +147,21 @@ class Algorithm:
 
     @classmethod
     def from_json(cls, text: str) -> Algorithm:
-        """Read what :meth:`to_json` wrote; what is left out has its default. ValueError that names the field."""
+        """Read what :meth:`to_json` wrote; what is left out has its default. ValueError that names the field.
+
+        A number in the place of the ratios of all layers is the ratio of each.
+        """
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"algorithm is not JSON: {error}") from None
         fields = _fields("algorithm", cls, data)
         for name in ("attention", "prompt"):
-            if fields.get(name) is not None:
+            if name in fields and (name, fields[name]) != ("prompt", None):
                 fields[name] = AttentionSettings(**_fields(name, AttentionSettings, fields[name]))
         for name in ("token_keep", "head_keep"):
-            if isinstance(fields.get(name), dict):
-                fields[name] = Schedule(**_fields(name, Schedule, fields[name]))
-            elif isinstance(fields.get(name), list):
-                fields[name] = tuple(tuple(row) if isinstance(row, list) else row for row in fields[name])
+            if name in fields:
+                fields[name] = _ratios(name, fields[name])
         return cls(**fields)
 
     @classmethod
@@ -171,7 +172,7 @@ class Algorithm:
         path = Path(name)
         if path.suffix == ".json":
             try:
-                return cls.from_json(path.read_text(encoding="utf-8"))
+                return cls.from_json(path.read_text(encoding="utf-8-sig"))
             except OSError as error:
                 raise ValueError(f"algorithm file {name!r} cannot be read: {error.strerror}") from None
             except UnicodeDecodeError:
@@ -182,7 +183,7 @@ class Algorithm:
 def _fields(what: str, kind: type, data: Any) -> dict[str, Any]:
     """Keyword arguments of a dataclass from a JSON object."""
     if not isinstance(data, dict):
-        raise ValueError(f"{what} must be a JSON object, not {data!r}")
+        raise ValueError(f"{what} must be a JSON object, not {json.dumps(data)}")
     fields = dataclasses.fields(kind)
     known = [field.name for field in fields]
     for name in data:
@@ -193,6 +194,19 @@ def _fields(what: str, kind: type, data: Any) -> dict[str, Any]:
         if required and field.name not in data:
             raise ValueError(f"{what} must have the field {field.name!r}")
     return dict(data)
+
+
+def _ratios(name: str, data: Any) -> Ratios:
+    """Keep-ratios from their JSON."""
+    if isinstance(data, dict):
+        return Schedule(**_fields(name, Schedule, data))
+    if isinstance(data, list) and data:
+        return tuple(tuple(row) if isinstance(row, list) else row for row in data)
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        forms = '0.5, an object such as {"start": 0.8, "end": 0.4}, or a list with a ratio for each layer'
+        raise ValueError(f"{name} must be a ratio such as {forms}, not {json.dumps(data)}")
+    check_number(name, data, positive=True)
+    return Schedule(start=data, end=data, front=0.0)
 
 
 def _check_count(name: str, value: Any, limit: int) -> None:

@@ -112,7 +112,10 @@ class _Shortener:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         if not self.session.next_layer:
             return None
-        rows = self.session.survivors(self.session.next_layer - 1)
+        try:
+            rows = self.session.survivors(self.session.next_layer - 1)
+        except IndexError:  # CLIP's text model: later tokens are hidden, as in a prompt, which is not shortened
+            raise ModelError("attention must not be causal for tokens of an encoder to be pruned: keep all") from None
         if args:
             args = (_rows_of(args[0], rows), *args[1:])
         else:

@@ -17,6 +17,7 @@ from golden.host.cache import cache_folder
 from golden.host.operand_checks import check_heads
 from golden.host.session import Session
 from golden.models.backend import ModelError, check_model, is_causal, replaced
+from golden.models.gguf import correct_head_dim
 from hdl.spec.config import Config
 
 __all__ = ["MODELS", "CausalModel", "ModelError", "SentenceModel", "convert_gguf", "find_model", "load_model"]
@@ -48,6 +49,10 @@ def find_model(name: str, models: Path = MODELS) -> str:
                 if "model_type" in _read_json(path):
                     return str(path.parent)
             raise ModelError(f"model folder {name!r} has no config.json with a model_type")
+    if Path(name).is_file():
+        raise ModelError(f"model {name!r} must be a folder, a .gguf file or a name, not another file")
+    if name.count("/") > 1 or name.startswith((".", "/", "~")) or name.endswith("/"):  # no name of the hub
+        raise ModelError(f"model folder {name!r} does not exist")
     if name in SHORT_NAMES:
         raise ModelError(f"model {name!r} is not there: run `spatten models` first")
     return name
@@ -66,14 +71,26 @@ def load_model(name: str, models: Path = MODELS) -> SentenceModel | CausalModel:
     source = find_model(name, models)
     with _loading(name) as transformers:
         config = transformers.AutoConfig.from_pretrained(**_where(source))
+        if source.endswith(".gguf"):
+            correct_head_dim(config, Path(source))
+    _check_reads_text(config)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{config.model_type} is not supported: encoder-decoder models have cross attention")
     kind = CausalModel if is_causal(config) else SentenceModel
     with _loading(name) as transformers:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(source))
         auto = getattr(transformers, kind.AUTO)
-        model = auto.from_pretrained(**_where(source), dtype=torch.float32)
+        model = auto.from_pretrained(**_where(source), config=config, dtype=torch.float32)
     return kind(model, tokenizer, name=name)
+
+
+def _check_reads_text(config: Any) -> None:
+    from transformers import MODEL_MAPPING
+
+    if type(config) in MODEL_MAPPING:
+        inputs = getattr(MODEL_MAPPING[type(config)], "main_input_name", "input_ids")
+        if inputs != "input_ids":
+            raise ModelError(f"{config.model_type} is not supported: it reads {inputs}, not text")
 
 
 def _where(source: str) -> dict[str, str]:
@@ -154,7 +171,8 @@ class _Model:
         """Most tokens of a sequence: what the hardware and the model's own position embeddings allow."""
         capacity = config.buffer_slots // config.slices(self.dim)
         positions = getattr(self.model.config, "max_position_embeddings", config.max_tokens)
-        return min(config.max_tokens, capacity, positions, getattr(self.tokenizer, "model_max_length", positions))
+        limits = config.max_tokens, capacity, positions, getattr(self.tokenizer, "model_max_length", positions)
+        return min(*limits, *_position_rows(self.model))
 
     def check(self, config: Config) -> None:
         """ModelError if ``config`` cannot run this model's heads."""
@@ -184,6 +202,14 @@ class _Model:
             session.clear()
             with replaced(self.model, session):
                 yield
+
+
+def _position_rows(model: nn.Module) -> Iterator[int]:
+    """Positions of each table of position embeddings that begins after a row for padding (RoBERTa and its like)."""
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if padding is not None and name.rpartition(".")[2].endswith(("position_embeddings", "embed_positions")):
+            yield module.weight.shape[0] - padding - 1
 
 
 class SentenceModel(_Model):
@@ -240,6 +266,8 @@ class CausalModel(_Model):
 
     def generate(self, ids: Tensor, count: int, session: Session | None = None) -> Tensor:
         """The ``count`` most likely next tokens (B, count) after the prompts ids (B, n), one by one."""
+        if count < 1:
+            raise ModelError(f"count must be at least 1, not {count}: logits() runs a prompt alone")
         with self._with(session, ids.shape[1] + count - 1):
             step, new = self._stepper(), ids
             chosen = []

@@ -128,6 +128,8 @@ class Engine(abc.ABC):
         self.watchdog = watchdog
         self.max_cycles = max_cycles
         self.trace = trace
+        if trace is not None:
+            trace.parent.mkdir(parents=True, exist_ok=True)
 
     @abc.abstractmethod
     def _simulate(

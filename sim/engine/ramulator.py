@@ -22,6 +22,7 @@ def export_ramulator(addresses: Sequence[np.ndarray], path: Path, config: Config
     """
     burst_bytes, word_bytes = HBM2.burst_bytes, config.channel_width // 8
     HBM2.check_word(config.channel_width)
+    path.parent.mkdir(parents=True, exist_ok=True)
     turns, channels, lines = [], [], []
     for channel, words in enumerate(addresses):
         bursts = np.asarray(words, dtype=np.int64) * word_bytes // burst_bytes

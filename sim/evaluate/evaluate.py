@@ -13,6 +13,7 @@ from typing import Any
 
 from golden.host.accounting import accounting, summed
 from golden.host.algorithm import Algorithm
+from golden.host.cache import cache_folder
 from golden.host.traces import Totals
 from golden.layers.traffic import Traffic
 from sim.evaluate.journal import Journal
@@ -21,12 +22,14 @@ from sim.evaluate.task import Task, Value, digest_of
 from sim.evaluate.units import Answer, Run, Unit
 
 __all__ = [
-    "EVAL_DIR",
+    "eval_folder",
     "evaluate",
 ]
 
-EVAL_DIR = Path("build/eval")
-"""Folder of what is finished."""
+
+def eval_folder() -> Path:
+    """Folder of the journals of what is finished."""
+    return cache_folder() / "eval"
 
 
 class _Point:
@@ -112,13 +115,15 @@ def evaluate(
     algorithms: Sequence[Algorithm],
     run: Run,
     *,
-    folder: Path = EVAL_DIR,
+    folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Generator[tuple[int, dict[str, Any]]]:
     """(index, result) of algorithms that are all different, each as soon as it is finished.
 
-    Batches that a journal in ``folder`` has are not computed again. progress: items done, and all of them.
+    Batches that a journal in ``folder`` (None: :func:`eval_folder`) has are not computed again. progress: items done,
+    and all of them.
     """
+    folder = folder or eval_folder()
     dense = _Point(task, None, folder)
     points = [_Point(task, algorithm, folder) for algorithm in algorithms]
     everything = [dense, *points]

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 
 from sim.common.errors import UserError
-from sim.evaluate.reading import bounds, read_file
+from sim.common.files import read_text
+from sim.evaluate.reading import bounds
 
 __all__ = [
     "Row",
@@ -20,7 +21,7 @@ Row = tuple[int, float, str, str]
 def read_pairs(path: Path, part: str) -> tuple[list[Row], int]:
     """Rows of the part, and how many pairs of the whole file have no score: data sets have pairs nobody judged."""
     rows, unscored = [], 0
-    for number, line in enumerate(read_file(path, "--pairs").removesuffix("\n").split("\n"), 1):
+    for number, line in enumerate(read_text(path, "--pairs file").removesuffix("\n").split("\n"), 1):
         where = f"--pairs {path}:{number}:"
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 3:

@@ -15,7 +15,8 @@ from golden.host.session import Session
 from golden.models.load import CausalModel
 from hdl.spec.config import Config
 from sim.common.errors import UserError
-from sim.evaluate.reading import bounds, check_count, check_part, read_file
+from sim.common.files import read_text
+from sim.evaluate.reading import bounds, check_count, check_part
 from sim.evaluate.task import Item, Task, Value
 from sim.evaluate.units import load_model
 
@@ -54,7 +55,7 @@ class PerplexityTask(Task):
         for name, number in (("context", context), ("generate", generate), ("windows", windows), ("batch", batch)):
             check_count(name, number)
         check_part(part)
-        content = read_file(text, "--text")
+        content = read_text(text, "--text file")
         loaded, digest = load_model(cls, model)
         loaded.check(config)
         length = context + generate

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sim.common.errors import UserError
 
 __all__ = [
@@ -11,7 +9,6 @@ __all__ = [
     "bounds",
     "check_count",
     "check_part",
-    "read_file",
 ]
 
 PARTS = ("all", "first", "second")
@@ -33,12 +30,3 @@ def check_part(part: str) -> None:
 def bounds(number: int, part: str) -> tuple[int, int]:
     """First and end of the part of so many tokens or lines."""
     return {"all": (0, number), "first": (0, number // 2), "second": (number // 2, number)}[part]
-
-
-def read_file(path: Path, option: str) -> str:
-    """Text of a UTF-8 file; UserError that names the option."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"{option} file {str(path)!r} cannot be read: {reason}") from None

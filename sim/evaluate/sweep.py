@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from golden.host.algorithm import Algorithm
 from golden.layers.quantize import AttentionSettings
 from sim.common.errors import UserError
+from sim.common.files import read_text
 from sim.common.options import parse_ratios, parse_split
 from sim.evaluate.units import Answer, Run, Unit, WorkerError, compute, forget_model
 
@@ -32,6 +33,7 @@ __all__ = [
     "on_cluster",
     "on_cores",
     "pareto",
+    "plot_paths",
     "points_of",
     "read_fields",
     "threads_of",
@@ -89,10 +91,9 @@ def read_fields(file: Path | None, vary: Sequence[str]) -> dict[str, list[Any]]:
     fields: dict[str, list[Any]] = {}
     if file is not None:
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or f"it is not JSON: {error}"
-            raise UserError(f"--sweep file {str(file)!r} cannot be read: {reason}") from None
+            data = json.loads(read_text(file, "--sweep file"))
+        except json.JSONDecodeError as error:
+            raise UserError(f"--sweep file {str(file)!r} is not JSON: {error}") from None
         if not isinstance(data, dict) or not all(isinstance(values, list) for values in data.values()):
             raise UserError(f"--sweep file {str(file)!r} must have an object {{field: [value, …], …}}")
         fields |= data
@@ -274,10 +275,15 @@ _COLOURS = ("#7a8594", "#0067a5")
 """Of points, and of the front; told apart by shape, too."""
 
 
+def plot_paths(stem: Path) -> list[Path]:
+    """Files that :func:`draw` makes."""
+    return [stem.with_name(stem.name + suffix) for suffix in (".png", ".html")]
+
+
 def draw(curve: Curve, stem: Path) -> list[Path]:
     """The trade-off (paper's Figure 21) as ``stem``.png and ``stem``.html, which needs no network."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".html")]
+    paths = plot_paths(stem)
     _draw_png(curve, paths[0])
     _draw_html(curve, paths[1])
     return paths

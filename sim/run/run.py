@@ -52,7 +52,7 @@ def run_command(
     console, errors = console or console_of(), errors or console_of(stderr=True)
     try:
         task = task_of(request)
-    except ValueError as error:  # UserError, TextError
+    except ValueError as error:
         return _fail(errors, str(error), 2)
     try:
         with contextlib.ExitStack() as stack:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from golden.host.algorithm import Algorithm
 from golden.models.load import CausalModel, ModelError, SentenceModel, load_model
 from hdl.spec.config import Config
 from sim.common.errors import UserError
+from sim.common.files import check_distinct, check_writable
 from sim.common.options import algorithm_of, naming
 from sim.common.settings import Settings, option_of
 from sim.engine.registry import AUTO, BOARD, GOLDEN, SIMULATORS, best_simulator, engine_names
@@ -70,8 +70,8 @@ def task_of(request: RunRequest) -> Task:
         config = Config.load(request.preset)
     algorithm = algorithm_of(request.algorithm, request.settings, config)
     timing = _timing(request, config)
-    metrics = _writable("--json", METRICS if request.json_path is None else request.json_path)
-    page = None if request.html_path is None else _writable("--html", request.html_path)
+    metrics = METRICS if request.json_path is None else request.json_path
+    _check_files(request, metrics)
     text = read_text(request.text)
     engine = _engine_name(request.engine, request.trace)
     for name, least in (("layers", 1), ("max_cycles", 1), ("generate", 0)):
@@ -80,6 +80,8 @@ def task_of(request: RunRequest) -> Task:
             raise UserError(f"{option_of(name)} must be at least {least}, not {value}")
     _check_board(request, engine, timing)
     model = _load(request.model, config)
+    if request.layers is not None and request.layers > model.num_layers:
+        raise UserError(f"--layers must be at most {model.num_layers}, those of {model.name!r}, not {request.layers}")
     _check_algorithm(model, algorithm, config, request.settings)
     generate = _check_generate(model, request.generate)
     _check_length(model, len(model.encode(text)), generate, config)
@@ -92,9 +94,9 @@ def task_of(request: RunRequest) -> Task:
         config=config,
         timing=timing,
         engine=engine,
-        layers=min(request.layers or model.num_layers, model.num_layers),
+        layers=request.layers or model.num_layers,
         metrics=metrics,
-        page=page,
+        page=request.html_path,
     )
 
 
@@ -180,15 +182,15 @@ def _check_board(request: RunRequest, engine: str, timing: MemoryTiming) -> None
             )
 
 
-def _writable(option: str, path: Path) -> Path:
-    """The path, if a file can be put there; checked before the run, so that no run is in vain."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{option} cannot be written to {str(path)!r}: {error.strerror}") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"{option} cannot be written to {str(path)!r}")
-    return path
+def _check_files(request: RunRequest, metrics: Path) -> None:
+    """Can what is to be written be written? Told before the run, so that no run is in vain."""
+    outputs = {"--json": metrics, "--html": request.html_path, "--trace": request.trace}
+    for option, path in outputs.items():
+        if path is not None:
+            check_writable(option, path)
+    text = request.text.removeprefix("@") if request.text else None
+    inputs = {"MODEL": request.model, "--text": text, "--algorithm": request.algorithm, "--preset": request.preset}
+    check_distinct(outputs, inputs)
 
 
 def _load(name: str, config: Config) -> Model:

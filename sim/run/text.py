@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sim.common import files
+from sim.common.errors import UserError
 from sim.common.mismatch import Report
 from sim.run.record import LayerView, RunRecord, Word, words_of
 
 __all__ = [
     "DEFAULT_SENTENCE",
-    "TextError",
     "layer_lines",
     "print_header",
     "print_layers",
@@ -40,10 +41,6 @@ MOST_REPORTS = 10
 """Reports of mismatches that are told one by one."""
 
 
-class TextError(ValueError):
-    """The text of a run is empty or cannot be read."""
-
-
 # Reading -------------------------------------------------------------------------------------------------------
 
 
@@ -59,18 +56,14 @@ def read_text(text: str | None = None) -> str:
     if text.startswith("@"):
         return _read_file(text[1:])
     if not text.strip():
-        raise TextError("--text must not be empty")
+        raise UserError("--text must not be empty")
     return text.strip()
 
 
 def _read_file(name: str) -> str:
-    try:
-        content = Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise TextError(f"--text file {name!r} cannot be read: {reason}") from None
+    content = files.read_text(Path(name), "--text file").strip()
     if not content:
-        raise TextError(f"--text file {name!r} is empty")
+        raise UserError(f"--text file {name!r} is empty")
     return content
 
 

@@ -7,11 +7,13 @@ import dataclasses
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hdl.spec.config import Config
 from hdl.spec.numerics import LSB_BITS, PLANE_WIDTHS
+from sim.common.errors import UserError
+from sim.common.files import read_text
 from sim.workload.workload import MOST_JOBS, UNQUANTIZED, WorkloadError
 
 __all__ = ["COLUMNS", "Row", "read_csv"]
@@ -69,6 +71,15 @@ class Row:
     """tokens that the selection after this row keeps; None: no selection"""
 
 
+_MOST_TOLD = 200
+"""Characters of a message: a field may be a megabyte."""
+
+
+def _error(path: Path, number: int, column: str, message: str) -> WorkloadError:
+    texts = (text if len(text) <= _MOST_TOLD else text[:_MOST_TOLD] + "…" for text in (column, message))
+    return WorkloadError(f"{path}:{number}: column {': '.join(texts)}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Line:
     """Fields of a line of the file, and errors that name file, line and column."""
@@ -78,7 +89,7 @@ class _Line:
     fields: dict[str, str]
 
     def error(self, column: str, message: str) -> WorkloadError:
-        return WorkloadError(f"{self.path}:{self.number}: column {column}: {message}")
+        return _error(self.path, self.number, column, message)
 
     def integer(self, column: str, least: int, most: float = math.inf, why: str = "") -> int:
         text = self.fields[column]
@@ -114,12 +125,7 @@ def read_csv(
     have 16 bits, which their 12-bit multipliers cannot take. WorkloadError names line and column of what is wrong, or
     what ``config`` cannot do.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise WorkloadError(f"FILE {str(path)!r} cannot be read: {reason}") from None
-    lines = [(number, fields) for number, fields in enumerate(csv.reader(io.StringIO(text)), 1) if fields]
+    lines = [(number, fields) for number, fields in _lines(path) if fields]
     if not lines:
         raise WorkloadError(f"FILE {str(path)!r} is empty")
     names = lines[0][1]
@@ -145,15 +151,34 @@ def read_csv(
     return rows, comment
 
 
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, fields) of each record; WorkloadError where a quote is not closed, or the like."""
+    try:
+        text = read_text(path, "FILE")
+    except UserError as error:
+        raise WorkloadError(str(error)) from None
+    before = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a long field is told by its column
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        number = 1
+        for fields in reader:
+            yield number, fields
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise WorkloadError(f"{path}:{number}: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+
+
 def _check_columns(path: Path, names: Sequence[str]) -> None:
     for name in names:
         if name not in COLUMNS:
-            raise WorkloadError(f"{path}:1: column {name}: unknown; known are {', '.join(COLUMNS)}")
+            raise _error(path, 1, name, f"unknown; known are {', '.join(COLUMNS)}")
         if names.count(name) > 1:
-            raise WorkloadError(f"{path}:1: column {name}: there must be one, not {names.count(name)}")
+            raise _error(path, 1, name, f"there must be one, not {names.count(name)}")
     for name in COLUMNS:
         if name not in names:
-            raise WorkloadError(f"{path}:1: column {name}: missing")
+            raise _error(path, 1, name, "missing")
 
 
 def _is_comment(fields: Sequence[str]) -> bool:

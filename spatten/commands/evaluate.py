@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from sim.common.settings import option_of
 
 if TYPE_CHECKING:
     from hdl.spec.config import Config
@@ -45,6 +47,9 @@ Workers = Annotated[int | None, typer.Option("--workers", help="Processes; defau
 Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Of dask, such as tcp://host:8786.")]
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Results; of a sweep JSON lines.")]
 CsvPath = Annotated[Path | None, typer.Option("--csv", help="The same as a table.")]
+RESULTS = Path("build/eval")
+"""Where the files of a sweep go if the user does not say it."""
+
 Plot = Annotated[Path | None, typer.Option("--plot", help="Trade-off of a sweep: PLOT.png and PLOT.html.")]
 
 
@@ -212,25 +217,33 @@ class _Report:
 
     def __init__(self, context: typer.Context, points: Sequence[Point]):
         from sim.common.errors import UserError
-        from sim.common.files import check_writable
-        from sim.evaluate.evaluate import EVAL_DIR
+        from sim.common.files import check_distinct, check_writable
 
         options = context.params
         self.command, self.algorithm, self.sweep = _command_of(context), options["algorithm"], len(points) > 1
         self.json_path, self.csv_path, self.plot = options["json_path"], options["csv_path"], options["plot"]
         if self.sweep:
             name = f"sweep-{hashlib.sha256(self.command.encode()).hexdigest()[:8]}"
-            self.json_path = self.json_path or EVAL_DIR / f"{name}.jsonl"
-            self.csv_path = self.csv_path or EVAL_DIR / f"{name}.csv"
-            self.plot = self.plot or EVAL_DIR / name
+            self.json_path = self.json_path or RESULTS / f"{name}.jsonl"
+            self.csv_path = self.csv_path or RESULTS / f"{name}.csv"
+            self.plot = self.plot or RESULTS / name
         elif self.plot is not None:
             raise UserError(f"--plot needs several settings (--vary or --sweep), not one, to draw {str(self.plot)!r}")
         for option, path in (("--json", self.json_path), ("--csv", self.csv_path), ("--plot", self.plot)):
             if path is not None:
                 check_writable(option, path, prefix=option == "--plot")
+        check_distinct(dict(self._outputs()), dict(_inputs(options)))
         self.entries: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.curve: dict[str, list[Any]] = {"reduction": [], "loss": [], "labels": []}
+
+    def _outputs(self) -> Iterator[tuple[str, Path | None]]:
+        from sim.evaluate.sweep import plot_paths
+
+        yield "--json", self.json_path
+        yield "--csv", self.csv_path
+        for path in plot_paths(self.plot) if self.plot is not None else ():
+            yield f"--plot (*{path.suffix})", path
 
     def begin(self, task: Task) -> None:
         from sim.common.files import write_text
@@ -277,6 +290,14 @@ class _Report:
         Console().print(table)
         for path in (self.json_path, self.csv_path, *draw(curve, self.plot)):
             typer.echo(f"{path}")
+
+
+def _inputs(options: dict[str, Any]) -> Iterator[tuple[str, Path | str | None]]:
+    """What the command reads, by option."""
+    for name in ("text", "sweep", "algorithm", "preset", "model"):
+        yield option_of(name) if name != "model" else "MODEL", options.get(name)
+    for path in [*(options.get("pairs") or []), *(options.get("more") or [])]:
+        yield f"--pairs {path}", path
 
 
 _LOSSES = {"ppl": "perplexity increase (%)", "sts": "Spearman points lost"}

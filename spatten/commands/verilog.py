@@ -19,11 +19,12 @@ def verilog(
 ) -> None:
     """Write the accelerator as Verilog-2005."""
     from hdl.verilog import to_verilog
-    from sim.common.files import check_writable, write_text
+    from sim.common.files import check_distinct, check_writable, write_text
 
     config = load_config(preset)
     path = output or Path("build") / f"{config.name}.v"
     check_writable("--output", path)
+    check_distinct({"--output": path}, {"--preset": preset})
     with Console(stderr=True).status(f"Verilog of {config.name}"):
         text = to_verilog(config)
     write_text(path, text)

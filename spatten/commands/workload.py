@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sim.common.console import console_of
 from sim.common.errors import UserError
-from sim.common.files import check_writable, write_text
+from sim.common.files import check_distinct, check_writable, write_text
 from sim.common.settings import option_of
 from sim.workload.request import OF_FILE, OF_SHAPE, SHAPES, WorkloadRequest
 from spatten.commands.preset import load_config
@@ -77,9 +77,11 @@ def _check(request: WorkloadRequest) -> None:
         value = getattr(request, name)
         if value is not None and value < least:
             raise UserError(f"{option_of(name)} must be at least {least}, not {value}")
-    for option, path in (("--json", request.json_path), ("--ramulator", request.ramulator)):
+    outputs = {"--json": request.json_path, "--ramulator": request.ramulator}
+    for option, path in outputs.items():
         if path is not None:
             check_writable(option, path)
+    check_distinct(outputs, {"FILE": file, "--preset": request.preset})
 
 
 def _timing(request: WorkloadRequest, config: Config) -> MemoryTiming:

@@ -55,17 +55,28 @@ OTHERS = {
     "run --json text/x.json": "--json",
     "run --html text/x.html": "--html",
     "run --engine abacus": "--engine must be one of",
+    "run --json x --html x": "--html must be another file than that of --json, not 'x'",
+    "run --json text --text @text": "--json must be another file than that of --text, not 'text'",
+    "run --layers 0": "--layers must be at least 1, not 0",
+    "run ../none": "model folder '../none' does not exist",
+    "run none/of/this": "model folder 'none/of/this' does not exist",
+    "run text": "model 'text' must be a folder, a .gguf file or a name, not another file",
     "netlist --text @none": "--text file 'none' cannot be read: No such file",
     "eval ppl none --text none": "--text file 'none' cannot be read: No such file",
     "eval ppl none --text folder": "--text file 'folder' cannot be read: Is a directory",
     "eval ppl none --text binary": "--text file 'binary' cannot be read: it is not UTF-8 text",
     "eval ppl none --text text --algorithm binary.json": "binary.json",
     "eval ppl none --text text --json text/x": "--json must be a writable file, not 'text/x': Not a directory",
+    "eval ppl none --text text --json text": "--json must be another file than that of --text, not 'text'",
+    "eval sts none --pairs text --json x --csv x": "--csv must be another file than that of --json, not 'x'",
+    "eval sts none --pairs text --vary value_bits=8,12 --csv x.png --plot x": "--plot (*.png) must be another",
     "eval sts none --pairs none": "--pairs file 'none' cannot be read: No such file",
     "eval sts none --pairs binary": "--pairs file 'binary' cannot be read: it is not UTF-8 text",
     "eval sts none --pairs text --sweep folder": "--sweep",
     "eval": "a command must follow 'eval'; it is missing",
     "workload none.csv": "FILE 'none.csv' cannot be read: No such file",
+    "workload rows.csv --json rows.csv": "--json must be another file than that of FILE, not 'rows.csv'",
+    "workload rows.csv --json x --ramulator x": "--ramulator must be another file than that of --json, not 'x'",
     "workload folder": "FILE 'folder' cannot be read: Is a directory",
     "workload binary": "FILE 'binary' cannot be read: it is not UTF-8 text",
     "reproduce --out text": "--out must be a folder that can be made, not 'text': File exists",
@@ -113,6 +124,19 @@ def test_presets(command, preset, capsys):
 @pytest.mark.parametrize("command", OTHERS)
 def test_other_inputs(command, capsys):
     assert OTHERS[command] in told(command.split(), capsys)
+
+
+@pytest.mark.parametrize("kind", [NotADirectoryError, PermissionError, OSError])
+def test_files_that_the_machine_does_not_let_us_have(kind, capsys, monkeypatch, tmp_path):
+    """Such as a cache where ``build`` is a file, or a disk that is full."""
+
+    def fail(*_, **__):
+        raise kind(20, "Not a directory", str(tmp_path / "cache" / "verilator"))
+
+    monkeypatch.setattr(hdl_verilog, "to_verilog", fail)
+    assert f"{str(tmp_path / 'cache' / 'verilator')!r} cannot be used: Not a directory\n" in told(["verilog"], capsys)
+    monkeypatch.setenv("SPATTEN_CACHE", str(tmp_path / "cache"))
+    assert told(["verilog"], capsys).endswith("Not a directory; SPATTEN_CACHE may name another folder\n")
 
 
 def commands(group, prefix=()):

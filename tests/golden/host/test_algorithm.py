@@ -106,7 +106,17 @@ def test_json_of_heads_and_files(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(algorithm.to_json())
     assert Algorithm.load(str(path)) == algorithm
-    assert Algorithm.from_json("{}") == Algorithm()
+    assert Algorithm.from_json("{}") == Algorithm.from_json('{"prompt": null}') == Algorithm()
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    assert Algorithm.load(str(path)) == Algorithm()
+
+
+def test_json_of_one_ratio_for_all_layers():
+    """As ``--token-keep 0.5``."""
+    read = Algorithm.from_json('{"token_keep": 0.5, "head_keep": 1}')
+    assert read.token_ratios(3, 1) == [(0.5,)] * 3 and read.head_ratios(3) == [1.0] * 3
+    assert read.prunes_tokens and not read.prunes_heads
+    assert Algorithm.from_json(read.to_json()) == read
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,12 @@ def test_schedule_errors(fields, message):
         ({"attention": {"bits": 8}}, "attention has an unknown field 'bits'"),
         ({"attention": 8}, "attention must be a JSON object, not 8"),
         ({"token_keep": {"start": 0.5}}, "token_keep must have the field 'end'"),
-        ({"token_keep": 0.5}, "token_keep must be a Schedule or a tuple of ratios"),
+        ({"token_keep": 1.5}, r"token_keep must be in \(0, 1\], not 1.5"),
+        ({"token_keep": "0.5"}, 'token_keep must be a ratio such as 0.5, an object .*, or a list .*, not "0.5"$'),
+        ({"head_keep": True}, "head_keep must be a ratio such as 0.5, an object .*, or a list .*, not true$"),
+        ({"head_keep": []}, r"head_keep must be a ratio such as 0.5, an object .*, or a list .*, not \[\]$"),
+        ({"token_keep": None}, "token_keep must be a ratio such as 0.5, an object .*, or a list .*, not null$"),
+        ({"attention": None}, "attention must be a JSON object, not null$"),
         ({"attention": {"key_bits": "8"}}, "key_bits must be an integer, not '8'"),
     ],
 )

@@ -2,16 +2,24 @@ import json
 import math
 import re
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from transformers import (
     AutoModel,
     BertConfig,
     BertModel,
+    CLIPTextConfig,
+    CLIPTextModel,
     GPT2LMHeadModel,
     GPT2Model,
+    RobertaModel,
     T5Config,
     T5ForConditionalGeneration,
+    ViTConfig,
+    ViTModel,
+    XLMRobertaModel,
 )
 
 from golden.host.algorithm import ALGORITHMS, Algorithm, Schedule
@@ -226,6 +234,86 @@ def test_find_gguf(tmp_path):
     with pytest.raises(ModelError, match=r"model '.*broken.gguf' cannot be loaded") as error:
         load_model(str(broken))
     assert "\n" not in str(error.value)
+
+
+def write_gguf(path, architecture, *, dim):
+    """One layer of two heads that share K and V, random."""
+    sizes = dict(block_count=1, context_length=64, embedding_length=64, feed_forward_length=32, head_count=2)
+    sizes |= dict(head_count_kv=1, key_length=dim, value_length=dim, rope_freq_base=10000.0, layer_norm_rms_eps=1e-5)
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, value in sizes.items():
+        getattr(writer, f"add_{name}")(value)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(["?", "<s>", "</s>", "a", "b", "ab"])
+    writer.add_token_types([2, 3, 3, 1, 1, 1])
+    writer.add_token_merges(["a b"])
+    generator = np.random.default_rng(0)
+    shapes = {"token_embd": (6, 64), "output": (6, 64), "output_norm": (64,)}
+    layer = {"attn_norm": (64,), "attn_q": (2 * dim, 64), "attn_k": (dim, 64), "attn_v": (dim, 64)}
+    layer |= {"attn_output": (64, 2 * dim), "attn_q_norm": (dim,), "attn_k_norm": (dim,), "ffn_norm": (64,)}
+    layer |= {"ffn_gate": (32, 64), "ffn_up": (32, 64), "ffn_down": (64, 32)}
+    for name, shape in (shapes | {f"blk.0.{name}": shape for name, shape in layer.items()}).items():
+        tensor = np.ones(shape) if len(shape) == 1 else generator.standard_normal(shape) / 4
+        writer.add_tensor(f"{name}.weight", tensor.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_gguf_of_a_head_dimension_that_transformers_does_not_read(tmp_path):
+    """Of Qwen3 it takes 128 whatever the file says."""
+    write_gguf(tmp_path / "small.gguf", "qwen3", dim=16)
+    model = load_model(str(tmp_path / "small.gguf"))
+    assert model.dim == model.model.config.head_dim == 16
+    ids = torch.tensor([[3, 4, 5, 3]])
+    assert torch.equal(model.generate(ids, 3, Session(DENSE, TINY)), model.generate(ids, 3))
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "./a", "../a", "/a/b", "~/a", "a/"])
+def test_a_folder_that_is_not_there(name, tmp_path, monkeypatch):
+    """Not told as a name of the hub that has a wrong form."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"^model folder '{name}' does not exist$"):
+        find_model(name, tmp_path / "models")
+    assert find_model("an-owner/a.name", tmp_path / "models") == "an-owner/a.name"
+
+
+def test_a_model_that_reads_no_text(tmp_path):
+    sizes = {name: SIZES[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    ViTModel(ViTConfig(**sizes, intermediate_size=32, image_size=8, patch_size=4)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"^vit is not supported: it reads pixel_values, not text$"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [RobertaModel, XLMRobertaModel])
+def test_positions_that_begin_after_a_row_for_padding(kind):
+    """Of 34 rows, 32 are for tokens."""
+    config = kind.config_class(**(SIZES | dict(max_position_embeddings=34, pad_token_id=1)))
+    model = tiny_model(kind, config)
+    assert model.token_limit(TINY) == 32
+    embedding, ids = model.model.get_input_embeddings(), torch.full((1, 33), 5)
+    model.model(inputs_embeds=embedding(ids[:, :32]))
+    with pytest.raises((IndexError, RuntimeError)):
+        model.model(input_ids=ids)
+    with pytest.raises(ModelError, match=r"tokens must be at most 32 \(tiny\), not 33"):
+        model.embed("a " * 31, Session(DENSE, TINY))
+
+
+def test_a_causal_encoder_keeps_its_tokens():
+    """CLIP's text model: later tokens are hidden, but it generates nothing."""
+    config = CLIPTextConfig(**SIZES, bos_token_id=1, eos_token_id=2)
+    model = tiny_model(CLIPTextModel, config)
+    assert torch.allclose(model.embed(TEXT, Session(DENSE, TINY)), model.embed(TEXT), atol=1e-2)
+    message = "^attention must not be causal for tokens of an encoder to be pruned: keep all$"
+    with pytest.raises(ModelError, match=message):
+        model.embed(TEXT, Session(Algorithm(token_keep=(1.0, 0.5)), TINY))
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_nothing_is_generated(count):
+    with pytest.raises(ModelError, match=rf"^count must be at least 1, not {count}: logits\(\) runs a prompt alone$"):
+        tiny_causal().generate(torch.ones(1, 4, dtype=torch.int64), count)
 
 
 def test_load_broken_folder(tmp_path):

@@ -57,6 +57,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def working_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPATTEN_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -378,6 +379,7 @@ def test_bad_requests_for_ppl(folder, tmp_path, capsys, more, line):
 BAD_STS = [
     ("", "a.tsv:1: a line must have 3 columns (score, sentence, sentence), not 1"),
     ("1\ta\tb\n2\ta", "a.tsv:2: a line must have 3 columns"),
+    ("\ufeff1\ta\tb\n2\ta", "a.tsv:2: a line must have 3 columns"),
     ("1\ta\tb\ngood\ta\tb", "a.tsv:2: score must be a number, or empty, not 'good'"),
     ("nan\ta\tb", "a.tsv:1: score must be a number, or empty, not 'nan'"),
     ("1\ta\t ", "a.tsv:1: a sentence must not be empty"),
@@ -391,6 +393,20 @@ BAD_STS = [
 def test_bad_pairs(folder, tmp_path, capsys, text, line):
     (tmp_path / "a.tsv").write_text(text)
     fails(sts_arguments(folder, "--pairs", "a.tsv"), line, capsys)
+
+
+def test_journals_lie_in_the_cache_whatever_the_folder(folder, tmp_path, capsys):
+    """``build`` may be a file, or of another project."""
+    (tmp_path / "build").write_text("")
+    files = ["--pairs", str(folder / "one.tsv")]
+    assert cli.main(sts_arguments(folder, *files)) == 0
+    assert list((tmp_path / "cache" / "eval").glob("sts-point-*.jsonl"))
+    (tmp_path / "cache" / "eval").rename(tmp_path / "old")
+    (tmp_path / "cache" / "eval").write_text("")
+    capsys.readouterr()
+    fails(
+        sts_arguments(folder, *files), "cannot be used: Not a directory; SPATTEN_CACHE may name another folder", capsys
+    )
 
 
 @pytest.mark.usefixtures("never")

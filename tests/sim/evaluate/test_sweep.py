@@ -153,6 +153,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def working_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPATTEN_CACHE", str(tmp_path / "cache"))
 
 
 VARIED = ["--vary", "token_keep=1,0.6,0.9:0.3", "--vary", "value_bits=8,12"]

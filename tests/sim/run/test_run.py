@@ -343,10 +343,14 @@ def test_golden_counts_no_cycles(run):
         (dict(memory_stall=1.0), "--memory-stall must be from 0 to below 1, not 1.0"),
         (dict(seed=-1), "--seed must be an integer of at least 0, not -1"),
         (dict(layers=0), "--layers must be at least 1, not 0"),
+        (dict(layers=3), "--layers must be at most 2, those of"),
         (dict(max_cycles=0), "--max-cycles must be at least 1, not 0"),
-        (dict(json_path=Path("/dev/null/metrics.json")), "--json cannot be written to"),
-        (dict(json_path=Path("/")), "--json cannot be written to '/'"),
-        (dict(html_path=Path("/")), "--html cannot be written to '/'"),
+        (
+            dict(json_path=Path("/dev/null/metrics.json")),
+            "--json must be a writable file, not '/dev/null/metrics.json'",
+        ),
+        (dict(json_path=Path("/")), "--json must be a file, not the folder '/'"),
+        (dict(html_path=Path("/")), "--html must be a file, not the folder '/'"),
     ],
 )
 def test_user_errors(run, arguments, message):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from golden.models import load
+from sim.common.errors import UserError
 from sim.engine.registry import BOARD
 from sim.engine.timing import MemoryTiming
 from sim.run import task as tasks
@@ -33,7 +34,24 @@ def test_what_a_request_leaves_open_is_chosen(request_of, tmp_path, monkeypatch)
 
 
 def test_no_more_layers_run_than_the_model_has(request_of):
-    assert [task_of(request_of(layers=layers)).layers for layers in (1, 2, 9)] == [1, 2, 2]
+    assert [task_of(request_of(layers=layers)).layers for layers in (None, 1, 2)] == [2, 1, 2]
+    with pytest.raises(UserError, match=r"^--layers must be at most 2, those of '.*', not 3$"):
+        task_of(request_of(layers=3))
+
+
+def test_no_file_is_written_twice_or_read_and_written(request_of, tmp_path):
+    one = Path("one.json")
+    for fields, other in (
+        (dict(html_path=one), "--json"),
+        (dict(trace=one), "--json"),
+        (dict(text="@one.json"), "--text"),
+        (dict(text="one.json"), "--text"),
+        (dict(algorithm="one.json"), "--algorithm"),
+    ):
+        one.write_text("{}")
+        with pytest.raises(UserError, match=f"must be another file than that of {other}, not 'one.json'$"):
+            task_of(request_of(json_path=one, **fields))
+    assert not any(path.name == "build" for path in tmp_path.iterdir()), "nothing is made before all is checked"
 
 
 def test_options_of_the_engine(request_of):

@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
+from sim.common.errors import UserError
 from sim.run.record import LayerView, TableView
-from sim.run.text import DEFAULT_SENTENCE, TextError, layer_lines, print_layers, read_text
+from sim.run.text import DEFAULT_SENTENCE, layer_lines, print_layers, read_text
 
 TOKENS = ["[CLS]", "a", "small", "accel", "##erator", "skips", "words", ".", "[SEP]"]
 
@@ -28,12 +29,12 @@ def test_read_text(tmp_path):
     assert read_text("word " * 2000).startswith("word word"), "longer than a file name may be"
     assert read_text("a\0b") == "a\0b"
     (tmp_path / "empty").write_text(" \n")
-    with pytest.raises(TextError, match=r"--text file .* is empty"):
+    with pytest.raises(UserError, match=r"--text file .* is empty"):
         read_text(str(tmp_path / "empty"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(TextError, match="cannot be read: it is not UTF-8 text"):
+    with pytest.raises(UserError, match="cannot be read: it is not UTF-8 text"):
         read_text(str(tmp_path / "binary"))
-    with pytest.raises(TextError, match="cannot be read: No such file or directory"):
+    with pytest.raises(UserError, match="cannot be read: No such file or directory"):
         read_text("@no_such_file.txt")
     (tmp_path / "good").write_text("Grüße\n", encoding="utf-8")
     assert read_text(f"@{tmp_path / 'good'}") == read_text(str(tmp_path / "good")) == "Grüße"

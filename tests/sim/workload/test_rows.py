@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 
 from hdl.spec.config import PRESETS
@@ -166,3 +168,32 @@ def test_unreadable_file(tmp_path, content, why):
 def test_file_without_rows(tmp_path):
     with pytest.raises(WorkloadError, match="has no rows"):
         read_csv(write(tmp_path / "a.csv", [], end=[COMMENT]), TINY)
+
+
+def test_a_file_of_a_spreadsheet(tmp_path):
+    """A byte order mark, lines that end as on Windows, and fields in quotes."""
+    path = write(tmp_path / "a.csv", [{}])
+    plain = path.read_text()
+    quoted = "\r\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in plain.splitlines())
+    path.write_bytes(b"\xef\xbb\xbf" + quoted.encode())
+    assert read_csv(path, TINY) == read_csv(write(tmp_path / "b.csv", [{}]), TINY)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ('"1', "2: unexpected end of data"),
+        ('"1"1', "2: ',' expected after '\"'"),
+        ('1"', "2: column iteration_id: must be an integer of at least 0, not '1\"'"),
+        ("9" * 200_000, f"2: column iteration_id: must be an integer of at least 0, not '{'9' * 100}"),
+    ],
+    ids=["open", "text after", "inside", "long"],
+)
+def test_stray_quotes_and_long_fields(tmp_path, field, message):
+    before = csv.field_size_limit()
+    path = write(tmp_path / "a.csv", [dict(iteration_id="FIELD"), dict(head_id=1)])
+    path.write_text(path.read_text().replace("FIELD", field))
+    with pytest.raises(WorkloadError) as error:
+        read_csv(path, TINY)
+    assert str(error.value).startswith(f"{path}:{message}")
+    assert len(str(error.value)) < len(str(path)) + 300 and csv.field_size_limit() == before
