@@ -254,6 +254,12 @@ def test_hidden_keys_are_not_read():
     assert sorted(seen[1:]) == [(3, 3), (9, 9)], "of heads that differ, each is a sequence"
 
 
+def test_masks_of_heads_that_share_keys():
+    data, mask = tensors(), torch.ones(2, 4, 1, 9).bool()
+    mask[:, 1, :, :6] = mask[0, 2, :, 2:] = mask[1, 3] = False
+    check(*data, attn_mask=mask, enable_gqa=True)
+
+
 def test_causal_is_aligned_as_pytorch_aligns_it():
     """Upper left: query i sees keys 0 to i. A mask may say so, too, or align the last query with the last key."""
     for queries, keys in ((3, 9), (9, 3), (9, 9), (1, 4), (4, 1)):
