@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["correct_head_dim"]
+__all__ = ["correct_head_dim", "tensor_names"]
 
 
 def correct_head_dim(config: Any, path: Path) -> None:
@@ -23,3 +23,10 @@ def correct_head_dim(config: Any, path: Path) -> None:
     length = fields.get(f"{architecture}.attention.key_length")
     if length is not None and "attention.key_length" not in read and hasattr(config, "head_dim"):
         config.head_dim = int(length.contents())
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Of all tensors of a GGUF file, of which transformers leaves out those that it does not know."""
+    import gguf
+
+    return [tensor.name for tensor in gguf.GGUFReader(path).tensors]

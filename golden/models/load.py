@@ -17,7 +17,8 @@ from golden.host.cache import cache_folder
 from golden.host.operand_checks import check_heads
 from golden.host.session import Session
 from golden.models.backend import ModelError, check_model, is_causal, replaced
-from golden.models.gguf import correct_head_dim
+from golden.models.gguf import correct_head_dim, tensor_names
+from golden.models.weights import check_gguf_tensors, check_tokenizer, check_weights, vocabulary
 from hdl.spec.config import Config
 
 __all__ = ["MODELS", "CausalModel", "ModelError", "SentenceModel", "convert_gguf", "find_model", "load_model"]
@@ -70,18 +71,45 @@ def load_model(name: str, models: Path = MODELS) -> SentenceModel | CausalModel:
     """A model of either kind from a folder, a GGUF file, a short name or the hub; :class:`ModelError` in one line."""
     source = find_model(name, models)
     with _loading(name) as transformers:
-        config = transformers.AutoConfig.from_pretrained(**_where(source))
-        if source.endswith(".gguf"):
-            correct_head_dim(config, Path(source))
+        config = _configuration(transformers, source)
     _check_reads_text(config)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{config.model_type} is not supported: encoder-decoder models have cross attention")
     kind = CausalModel if is_causal(config) else SentenceModel
     with _loading(name) as transformers:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(source))
-        auto = getattr(transformers, kind.AUTO)
-        model = auto.from_pretrained(**_where(source), config=config, dtype=torch.float32)
+        tokenizer, model = _load(transformers, kind.AUTO, config, source, name)
     return kind(model, tokenizer, name=name)
+
+
+def _configuration(transformers: Any, source: str) -> Any:
+    config = transformers.AutoConfig.from_pretrained(**_where(source))
+    if source.endswith(".gguf"):
+        correct_head_dim(config, Path(source))
+    return config
+
+
+def _load(transformers: Any, auto: str, config: Any, source: str, name: str) -> tuple[Any, Any]:
+    """Tokenizer and model of a source, by the class ``auto``; ModelError if a weight or the vocabulary is not there."""
+    tokenizer = _load_tokenizer(transformers, source, name)
+    # Weights of another shape would be an error that does not name them.
+    options = {"dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = getattr(transformers, auto).from_pretrained(**_where(source), config=config, **options)
+    check_weights(name, model, info)
+    if source.endswith(".gguf"):
+        check_gguf_tensors(name, model, tensor_names(Path(source)))
+    check_tokenizer(name, tokenizer, model)
+    return tokenizer, model
+
+
+def _load_tokenizer(transformers: Any, source: str, name: str) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(**_where(source))
+    except Exception as error:  # also where there are no files, for some kinds of tokenizers
+        line = _first_line(error)
+        reason = "" if line.endswith(":") else f": {line}"  # the head of a list says nothing
+        raise ModelError(
+            f"model {name!r} has no tokenizer that can be loaded (tokenizer.json, or a vocabulary){reason}"
+        ) from error
 
 
 def _check_reads_text(config: Any) -> None:
@@ -113,18 +141,23 @@ def _loading(name: str) -> Iterator[Any]:
     bar, gguf.tqdm = gguf.tqdm, lambda tensors, **_: tensors  # the one bar that the line above leaves
     try:
         yield transformers
+    except ModelError:
+        raise
     except Exception as error:  # whatever a broken file makes the libraries raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"model {name!r} cannot be loaded: {lines[0]}") from error
+        raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     finally:
         gguf.tqdm = bar
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
 def convert_gguf(source: Path, folder: Path) -> None:
     """Write a GGUF file as a folder of float32 safetensors, configuration and tokenizer, which loads much faster."""
     with _loading(source.name) as transformers:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(str(source)))
-        model = transformers.AutoModelForCausalLM.from_pretrained(**_where(str(source)), dtype=torch.float32)
+        config = _configuration(transformers, str(source))
+        tokenizer, model = _load(transformers, CausalModel.AUTO, config, str(source), source.name)
     model.hf_quantizer = None  # the weights are plain numbers now
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -182,8 +215,13 @@ class _Model:
             raise ModelError(f"{self.name}: {error}") from None
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text."""
-        return self.tokenizer(text)["input_ids"]
+        """Token ids of a text; ModelError if it has one that the model does not know."""
+        ids, count = self.tokenizer(text)["input_ids"], vocabulary(self.model)
+        for token in ids:
+            if token >= count:
+                word = self.tokenizer.convert_ids_to_tokens([token])[0]
+                raise ModelError(f"{self.name}: text must not have the token {word!r}, which the model does not know")
+        return ids
 
     def tokens(self, text: str) -> list[str]:
         return self.tokenizer.convert_ids_to_tokens(self.encode(text))

@@ -62,6 +62,11 @@ def save_tiny_bert(folder, **fields):
 def save_tiny_causal(folder, kind=LlamaForCausalLM, config=LLAMA):
     """A language model whose tokens are letters."""
     tiny_causal(kind, config).model.save_pretrained(folder)
+    return save_letters(folder)
+
+
+def save_letters(folder):
+    """A tokenizer whose tokens are letters."""
     vocabulary = {letter: number for number, letter in enumerate(["?", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(tokenizer_models.WordLevel(vocabulary, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -562,7 +562,10 @@ def test_not_a_number_is_told(which, name):
 
 
 def test_scores_too_far_apart_are_told():
-    with pytest.raises(ValueError, match=r"layer 0: query \(up to \S+e\+06\) and key \(up to \S+e\+06\) are too large: a step of their scores"):
+    with pytest.raises(
+        ValueError,
+        match=r"layer 0: query \(up to \S+e\+06\) and key \(up to \S+e\+06\) are too large: a step of their scores",
+    ):
         traced(DECODERS["layer"])[0].attention(0, *(tensor * 1e6 for tensor in inputs(1, 3)), causal=True)
 
 

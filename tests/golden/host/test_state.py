@@ -79,7 +79,10 @@ def test_a_new_token_is_quantized_as_those_before():
     assert torch.equal(memory.value.rows.long(), calibration.value(value))
     assert memory.tables[0].ids.tolist() == [[0, 1, 2, 3, 4, 5]]
     assert memory.float_key is not None and torch.equal(memory.float_key.rows, key)
-    with pytest.raises(ValueError, match=r"query \(up to \S+e\+09\) and key \(up to [\d.]+\) are too large: .* \S+ octaves and must be below 8"):
+    with pytest.raises(
+        ValueError,
+        match=r"query \(up to \S+e\+09\) and key \(up to [\d.]+\) are too large: .* \S+ octaves and must be below 8",
+    ):
         memory.operands(query * 1e9, 1.0, memory.head_importance)
     memory.quantize(query, key * 2, value * 2, settings, torch.arange(6)[None], 6)
     assert int(memory.key.rows.max()) == 127 or int(memory.key.rows.min()) == -127
