@@ -6,11 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from golden.host.state import SessionState
 from hdl.spec.config import Config
 
-__all__ = ["check_continues", "check_heads", "check_scaling", "check_shapes", "finite"]
+__all__ = ["check_continues", "check_heads", "check_no_gradient", "check_scaling", "check_shapes", "finite"]
 
 
 def check_heads(config: Config, heads: int, kv_heads: int, dim: int) -> None:
@@ -31,6 +32,14 @@ def check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
     if not fits or key.shape[::3] != query.shape[::3] or query.shape[1] % key.shape[1] or not query.numel():
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, key, value))
         raise ValueError(f"query, key, value must be (batch, heads, tokens, D) that fit, not {shapes}")
+
+
+def check_no_gradient(**tensors: Tensor) -> None:
+    """ValueError that names the first tensor of which a gradient is wanted: integers have none."""
+    for name, tensor in tensors.items():
+        backward = tensor.requires_grad and torch.is_grad_enabled()
+        if backward or forward_ad.unpack_dual(tensor).tangent is not None:
+            raise ValueError(f"{name} must need no gradient, as there is none: use torch.no_grad(), or detach it")
 
 
 def check_scaling(scaling: float) -> None:

@@ -14,7 +14,14 @@ from torch import Tensor
 from golden.host.algorithm import Algorithm
 from golden.host.calibration import Calibration
 from golden.host.layer_step import Execute, LayerStep, step_settings
-from golden.host.operand_checks import check_continues, check_heads, check_scaling, check_shapes, finite
+from golden.host.operand_checks import (
+    check_continues,
+    check_heads,
+    check_no_gradient,
+    check_scaling,
+    check_shapes,
+    finite,
+)
 from golden.host.scopes import run_scope, tables_of
 from golden.host.state import LayerMemory, Operands, SessionState
 from golden.host.tables import Plane
@@ -120,6 +127,7 @@ class Session:
         later layers of an encoder the survivors). scaling: factor of the dot products, 1/sqrt(D) if None. ValueError
         names what does not fit the model, the hardware or what came before.
         """
+        check_no_gradient(query=query, key=key, value=value)
         self._check(layer, query, key, value, causal)
         scaling = float(query.shape[-1] ** -0.5) if scaling is None else scaling
         check_scaling(scaling)

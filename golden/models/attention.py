@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional
 
 from golden.host.algorithm import ALGORITHMS, Algorithm
 from golden.host.layer_step import Execute
-from golden.host.operand_checks import check_heads
+from golden.host.operand_checks import check_heads, check_no_gradient
 from golden.host.session import Session
 from golden.layers.run_layer import run_layer
 from golden.models.masks import mask_parts, shown_by
@@ -81,9 +80,7 @@ def _check_tensors(**tensors: Tensor | None) -> None:
             raise ValueError(f"{name} must be a dense tensor on the CPU, not {tensor.layout} on {tensor.device}")
         if tensor.dim() < 2:
             raise ValueError(f"{name} must have at least 2 dimensions, not {tuple(tensor.shape)}")
-        wanted = tensor.requires_grad and torch.is_grad_enabled()
-        if wanted or forward_ad.unpack_dual(tensor).tangent is not None:
-            raise ValueError(f"{name} must need no gradient, which there is none of: detach it, or use torch.no_grad()")
+        check_no_gradient(**{name: tensor})
 
 
 def _autocast(tensor: Tensor) -> Tensor:

@@ -163,6 +163,8 @@ def _attention(
     """What transformers calls: query (B, H, q, D), key and value (B, K, tokens, D) -> (B, q, H, D)."""
     if not _active:
         raise ModelError(f"attention {NAME!r} needs a session: see golden.models.backend.replaced")
+    if module.training:
+        raise ModelError("model must be in evaluation mode, which model.eval() sets: this attention drops nothing")
     session = _active[-1]
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", False) if causal is None else causal)

@@ -577,6 +577,19 @@ def test_scaling_must_be_a_number_from_0_on(scaling):
     assert session.num_tokens == 0
 
 
+def test_gradients_are_refused():
+    """Of any operand; without a gradient that is wanted, the values are those of others."""
+    want = traced(DECODERS["layer"])[0].attention(0, *inputs(1, 3), causal=True)
+    for which, name in enumerate(("query", "key", "value")):
+        data = list(inputs(1, 3))
+        data[which].requires_grad_()
+        session = traced(DECODERS["layer"])[0]
+        with pytest.raises(ValueError, match=f"^{name} must need no gradient, as there is none: use torch.no_grad"):
+            session.attention(0, *data, causal=True)
+        with torch.no_grad():
+            assert torch.equal(session.attention(0, *data, causal=True), want)
+
+
 def test_encoder_errors():
     for scope in ("layer", "head"):
         session, _ = traced(Algorithm(scope=scope, token_keep=(0.5,) * 3))

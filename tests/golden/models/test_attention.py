@@ -23,7 +23,7 @@ from tests.bench.examples import examples
 TINY, PAPER = PRESETS["tiny"], PRESETS["paper"]
 BITS = 12
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-GRADIENT = "must need no gradient, which there is none of: detach it, or use torch.no_grad()"
+GRADIENT = "must need no gradient, as there is none: use torch.no_grad(), or detach it"
 DIFFERENT = "attn_mask must hide the same keys from all queries of a sequence or head, or later keys as is_causal does"
 
 

@@ -1,11 +1,14 @@
 """Attention of transformers replaced by a session: decoders, encoders that shorten, and what is refused."""
 
+import contextlib
+
 import pytest
 import torch
 from transformers import (
     AlbertConfig,
     AlbertModel,
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
     BloomConfig,
     BloomForCausalLM,
@@ -290,3 +293,37 @@ def test_attention_needs_a_session():
     model.model.set_attn_implementation("spatten")
     with pytest.raises(ModelError, match="attention 'spatten' needs a session"):
         model.embed(TEXT)
+
+
+@pytest.mark.parametrize("make", [tiny_model, tiny_causal])
+def test_training_is_refused(make):
+    """In training mode, and where a gradient is wanted of what attention has computed."""
+    model = make().model
+    ids = torch.arange(3, 9)[None]
+    training = "model must be in evaluation mode, which model.eval() sets: this attention drops nothing"
+    gradient = "must need no gradient, as there is none: use torch.no_grad(), or detach it"
+    for mode, grad, message in ((True, False, training), (True, True, training), (False, True, gradient)):
+        model.train(mode)
+        with torch.set_grad_enabled(grad), replaced(model, session()), pytest.raises(ModelError) as error:
+            model(input_ids=ids)
+        assert message in str(error.value) and "\n" not in str(error.value)
+    want = None
+    for context in (torch.no_grad(), torch.inference_mode(), contextlib.nullcontext()):
+        with context, replaced(model, session()):
+            got = model(input_ids=ids)[0]
+        want = got if want is None else want
+        assert torch.equal(got, want) and not got.requires_grad
+        model.requires_grad_(False)
+
+
+def test_a_head_may_be_trained():
+    """On the states of an encoder that needs no gradient: the head's is right."""
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(BertConfig(**SIZES)).eval()
+    model.bert.requires_grad_(False)
+    ids = torch.arange(3, 9)[None]
+    with replaced(model, session()):
+        got = model(input_ids=ids, labels=torch.tensor([1])).loss
+    want = model(input_ids=ids, labels=torch.tensor([1])).loss
+    ours, float_ones = (torch.autograd.grad(loss, model.classifier.weight)[0] for loss in (got, want))
+    assert (ours - float_ones).norm() / float_ones.norm() < 0.01
