@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from golden.layers.quantize import AttentionSettings
     from golden.layers.run_layer import run_layer
     from golden.models.attention import spatten_attention
-    from golden.models.backend import ModelError, replaced
+    from golden.models.backend import replaced
+    from golden.models.errors import ModelError
     from golden.models.load import CausalModel, SentenceModel, load_model
     from hdl.spatten import SpAtten
     from hdl.spec.config import PRESETS, Config, ConfigError
@@ -107,7 +108,8 @@ _HOMES = {
     "golden.layers.quantize": ("AttentionSettings",),
     "golden.layers.run_layer": ("run_layer",),
     "golden.models.attention": ("spatten_attention",),
-    "golden.models.backend": ("ModelError", "replaced"),
+    "golden.models.backend": ("replaced",),
+    "golden.models.errors": ("ModelError",),
     "golden.models.load": ("CausalModel", "SentenceModel", "load_model"),
     "hdl.spatten": ("SpAtten",),
     "hdl.spec.config": ("PRESETS", "Config", "ConfigError"),

@@ -14,16 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from golden.host.session import Session
+from golden.models.errors import ModelError
+from golden.models.scatter import check_first_token, scattered
 from hdl.spec.config import Config
 
 __all__ = ["NAME", "ModelError", "check_model", "register", "replaced"]
 
 NAME = "spatten"
 """Of the attention implementation, for transformers."""
-
-
-class ModelError(ValueError):
-    """A model is not there, or is one whose attention cannot be replaced."""
 
 
 # Models --------------------------------------------------------------------------------------------------------
@@ -58,11 +56,12 @@ def replaced(model: Any, session: Session) -> Iterator[None]:
         raise ModelError(f"num_layers of the session must be the model's {layers}, not {session.num_layers}")
     session.num_layers = layers
     original = model.config._attn_implementation
-    handles = [model.register_forward_hook(lambda *_: _check_complete(model, session))]
+    shortened: list[nn.Module] = []
     if session.algorithm.prunes_tokens and not is_causal(model.config):
-        handles += [
-            layer.register_forward_pre_hook(_Shortener(session), with_kwargs=True) for layer in _layer_modules(model)
-        ]
+        check_first_token(model, session)
+        shortened = _layer_modules(model)
+    handles = [model.register_forward_hook(lambda *_: _check_complete(model, session))]
+    handles += scattered(shortened, session)
     _active.append(session)
     try:
         model.set_attn_implementation(NAME)
@@ -99,38 +98,8 @@ def _layer_modules(model: Any) -> list[nn.Module]:
     numbers = {config.num_hidden_layers, getattr(config, "num_hidden_groups", config.num_hidden_layers)}
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) in numbers:
-            return list(module)
+            return [layer for group in module for layer in getattr(group, "albert_layers", [group])]
     raise ModelError(f"{config.model_type} is not supported: it has no list of {config.num_hidden_layers} layers")
-
-
-class _Shortener:
-    """Before a layer of an encoder: only the survivors of the layer before enter it."""
-
-    def __init__(self, session: Session):
-        self.session = session
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        if not self.session.next_layer:
-            return None
-        try:
-            rows = self.session.survivors(self.session.next_layer - 1)
-        except IndexError:  # CLIP's text model: later tokens are hidden, as in a prompt, which is not shortened
-            raise ModelError("attention must not be causal for tokens of an encoder to be pruned: keep all") from None
-        if args:
-            args = (_rows_of(args[0], rows), *args[1:])
-        else:
-            name = next(iter(kwargs))
-            kwargs = kwargs | {name: _rows_of(kwargs[name], rows)}
-        if kwargs.get("position_embeddings") is not None:  # of all tokens, for every layer anew
-            alive = self.session.alive
-            kwargs["position_embeddings"] = tuple(_rows_of(part, alive) for part in kwargs["position_embeddings"])
-        return args, kwargs
-
-
-def _rows_of(states: Tensor, rows: Tensor) -> Tensor:
-    """(B, n, …) or (1, n, …) -> (B, k, …)"""
-    states = states.expand(len(rows), *states.shape[1:])
-    return states.gather(1, rows[..., None].expand(-1, -1, states.shape[-1]))
 
 
 # The attention function ----------------------------------------------------------------------------------------

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from golden.host.cache import cache_folder
 from golden.host.operand_checks import check_heads
 from golden.host.session import Session
-from golden.models.backend import ModelError, check_model, is_causal, replaced
+from golden.models.backend import check_model, is_causal, replaced
+from golden.models.errors import ModelError
 from golden.models.gguf import correct_head_dim, tensor_names
+from golden.models.scatter import rows_of
 from golden.models.weights import check_gguf_tensors, check_tokenizer, check_weights, vocabulary
 from hdl.spec.config import Config
 
@@ -273,10 +275,25 @@ class SentenceModel(_Model):
         if len({len(row) for row in ids}) != 1:
             raise ModelError(f"texts must have equally many tokens, not {', '.join(str(len(row)) for row in ids)}")
         inputs = torch.tensor(ids)
-        with self._with(session, inputs.shape[1]):
+        with self._without_pooler(), self._with(session, inputs.shape[1]):
             states = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
+            if session is not None:
+                states = rows_of(states, session.alive)
         embeddings = nn.functional.normalize(states.double().mean(1), dim=-1)
         return embeddings[0] if isinstance(texts, str) else embeddings
+
+    @contextlib.contextmanager
+    def _without_pooler(self) -> Iterator[None]:
+        """The model without the layer that reads the first token, which may have been pruned and is not asked for."""
+        pooler = getattr(self.model, "pooler", None)
+        if pooler is None:
+            yield
+            return
+        self.model.pooler = None
+        try:
+            yield
+        finally:
+            self.model.pooler = pooler
 
 
 class CausalModel(_Model):

@@ -1,7 +1,7 @@
 """What a model was loaded from, checked: every weight is there, has its place and its shape, and a tokenizer fits.
 
 transformers fills a weight that it does not find with random numbers, leaves out one that it does not know, and makes
-an empty tokenizer where there are no files. Each is a :class:`golden.models.backend.ModelError` here.
+an empty tokenizer where there are no files. Each is a :class:`golden.models.errors.ModelError` here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from golden.models.backend import ModelError
+from golden.models.errors import ModelError
 
 __all__ = ["check_gguf_tensors", "check_tokenizer", "check_weights", "vocabulary"]
 
