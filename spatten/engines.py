@@ -10,15 +10,15 @@ from sim.engine.engine import Engine
 __all__ = ["engine_names", "make_engine", "register_boards"]
 
 
-def _fpga(config: Any, **options: Any) -> Any:
+def _board(config: Any, **options: Any) -> Any:
     from fpga.host.engine import FpgaEngine
 
     return FpgaEngine(config, **options)
 
 
 def register_boards() -> None:
-    """Make ``fpga`` an engine that :func:`sim.engine.registry.make_engine` takes."""
-    registry.register("fpga", _fpga)
+    """Make the board an engine that :func:`sim.engine.registry.make_engine` takes."""
+    registry.register(registry.BOARD, _board)
 
 
 def engine_names() -> tuple[str, ...]:
@@ -28,6 +28,6 @@ def engine_names() -> tuple[str, ...]:
 
 
 def make_engine(name: str, config: Any, **options: Any) -> Engine:
-    """:func:`sim.engine.registry.make_engine`, which also knows the engine ``fpga``."""
+    """:func:`sim.engine.registry.make_engine`, which also knows the board."""
     register_boards()
     return registry.make_engine(name, config, **options)

@@ -22,7 +22,7 @@ from fpga.spec.settings import SystemSettings
 from golden.host.cache import source_digest
 from hdl import verilog
 from hdl.spec.config import Config
-from sim.engine.verilator import CACHE, cached_build, compile_library, model_key
+from sim.engine.verilator import CACHE, cached_build, check_tools, compile_library, model_key
 
 __all__ = ["BoardModel", "BoardServer", "SimulatedBoard", "simulated_settings"]
 
@@ -99,6 +99,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
 
 def build(settings: SystemSettings, *, cache: Path = CACHE, console: Console | None = None) -> Path:
     """Folder with the Verilator model of a board; built if it is not in the cache."""
+    check_tools("a simulated board")
     console = console or Console(stderr=True)
     name = f"board-{settings.core.name}-{settings.memory}"
     compiler = Path(inspect.getfile(compile_library))  # its options shape the model, too

@@ -14,9 +14,11 @@ from fpga.link.push_command import item_layouts
 from fpga.link.result_queue import byte_count, result_layouts
 from hdl.spec.config import Config
 from sim.engine.engine import Engine, EngineError, RawRun, SetupError
+from sim.engine.registry import BOARD
 from sim.engine.timing import MemoryTiming
+from sim.transport.complete import open_selections
 from sim.transport.memory import MemoryImage
-from sim.transport.words import Unpacker, word_count
+from sim.transport.words import word_count
 
 __all__ = ["FpgaEngine"]
 
@@ -30,7 +32,7 @@ class FpgaEngine(Engine):
     or board that is not what the caller says is a :class:`sim.engine.engine.SetupError`.
     """
 
-    name = "fpga"
+    name = BOARD
 
     def __init__(
         self,
@@ -151,8 +153,7 @@ class _Results:
         self.shapes = result_layouts(config)
         self.items: dict[str, list[bytes]] = {name: [] for name in self.shapes}
         self.stamps: list[int] = []
-        layers = Unpacker(item_layouts(config)["layer"], items["layer"])
-        self._selects: list[int] = layers["select"].tolist()
+        self._layers = items["layer"]
 
     def add(self, stream: str, item: bytes, stamp: int | None) -> None:
         self.items[stream].append(item)
@@ -164,13 +165,7 @@ class _Results:
         """Every status is here, and the survivors of each selection: the last of them may come after the status."""
         if len(self.stamps) < self.expected:
             return False
-        status, survivors = self._fields("status"), self._fields("survivor")
-        done = [job for job, code in zip(status["job_id"].tolist(), status["code"].tolist(), strict=True) if not code]
-        selections = sum(self._selects[job] for job in done if job < len(self._selects))
-        return int(survivors["last"].sum()) >= selections
-
-    def _fields(self, stream: str) -> Unpacker:
-        return Unpacker(self.shapes[stream], self._words(stream))
+        return open_selections(self.config, self._layers, self._words("status"), self._words("survivor")) <= 0
 
     def _words(self, stream: str) -> np.ndarray:
         """uint32 (items, words)."""

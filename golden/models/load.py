@@ -247,9 +247,9 @@ class _Model:
 def _position_rows(model: nn.Module) -> Iterator[int]:
     """Positions of each table of position embeddings that begins after a row for padding (RoBERTa and its like)."""
     for name, module in model.named_modules():
-        padding = getattr(module, "padding_idx", None)
-        if padding is not None and name.rpartition(".")[2].endswith(("position_embeddings", "embed_positions")):
-            yield module.weight.shape[0] - padding - 1
+        table = isinstance(module, nn.Embedding) and name.endswith(("position_embeddings", "embed_positions"))
+        if table and module.padding_idx is not None:
+            yield module.num_embeddings - module.padding_idx - 1
 
 
 class SentenceModel(_Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ __all__ = [
     "RunResult",
     "SetupError",
 ]
+
+
+_QUIET = 64
 
 
 class EngineError(RuntimeError):
@@ -103,7 +107,8 @@ class Engine(abc.ABC):
 
     Every run starts with an empty memory, and from reset if it is not resumed.
 
-    watchdog: cycles without any transfer after which the hardware counts as stuck.
+    watchdog: cycles without any transfer after which the hardware counts as stuck, if memory and host do not let it
+    wait longer.
     max_cycles: most cycles of a run. trace: waveform file (VCD) to write, or None. record_addresses: keep the
     addresses of the words read.
     """
@@ -125,7 +130,7 @@ class Engine(abc.ABC):
         if self.timing.mode == "hbm2":
             self.timing.hbm2.check_word(config.channel_width)
         self.record_addresses = record_addresses
-        self.watchdog = watchdog
+        self.watchdog = max(watchdog, self.timing.longest_wait)
         self.max_cycles = max_cycles
         self.trace = trace
         if trace is not None:
@@ -141,6 +146,11 @@ class Engine(abc.ABC):
         progress: Callable[[int, int], None] | None,
     ) -> RawRun:
         """Reset unless resumed, stream all items of HOST_STREAMS in, and simulate until status item ``expected``."""
+
+    @property
+    def _quiet(self) -> int:
+        """Cycles without a transfer after which nothing more is to be expected once all is told: surplus is seen."""
+        return math.ceil(_QUIET / (1 - self.timing.host_stall))
 
     @property
     def memory(self) -> str:
@@ -259,10 +269,11 @@ class Engine(abc.ABC):
             raise EngineError(f"{what} {index}{name} was refused: {STATUS.get(code, 'unknown status')} (code {code})")
         return [codes[i] for i in range(len(jobs))], [cycles[i] for i in range(len(jobs))]
 
-    def _stuck(self, answered: int, total: int, cycle: int) -> EngineError:
+    def _stuck(self, answered: int, total: int, cycle: int, selections: int = 0) -> EngineError:
+        survivors = f", survivors of {selections} layers missing" if selections else ""
         return EngineError(
             f"hardware is stuck: no transfer for {self.watchdog} cycles, "
-            f"{answered} of {total} jobs answered at cycle {cycle}"
+            f"{answered} of {total} jobs answered{survivors} at cycle {cycle}"
         )
 
     def _too_long(self, answered: int, total: int) -> EngineError:

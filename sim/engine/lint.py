@@ -10,7 +10,7 @@ from typing import Any
 from golden.host.cache import cache_folder
 from hdl import verilog
 from hdl.spec.config import Config
-from sim.engine.verilator import BuildError, missing_tools, run_verilator
+from sim.engine.verilator import check_tools, run_verilator
 
 __all__ = ["WAIVERS", "lint_verilog"]
 
@@ -22,8 +22,7 @@ def lint_verilog(
     config: Config, *, factory: Callable[[Config], Any] = verilog.top_of, folder: Path = LINT
 ) -> list[str]:
     """Findings that are not waived, one line each. The Verilog is left in ``folder``/<preset>/spatten.v."""
-    if missing_tools():
-        raise BuildError(f"{', '.join(missing_tools())} must be installed for the Verilog lint; see spatten doctor")
+    check_tools("the Verilog lint")
     path = folder / config.name / "spatten.v"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(verilog.to_verilog(config, top=factory(config)))

@@ -30,13 +30,12 @@ from sim.engine.timing import (
     stall_threshold,
     willing,
 )
+from sim.transport.complete import open_selections
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import HOST_STREAMS
 from sim.transport.words import to_words, word_count
 
 __all__ = ["PysimEngine"]
-
-_QUIET = 64
 
 
 class _IdealChannel:
@@ -132,6 +131,7 @@ class _Run:
 
     def __init__(self, engine: PysimEngine, top: Any, image: MemoryImage, items: dict[str, np.ndarray], expected: int):
         self.engine, self.image, self.top, self.expected = engine, image, top, expected
+        self.layers = items["layer"]
         self.seed, self.threshold = engine.timing.seed, stall_threshold(engine.timing.host_stall)
         self.sources = [
             _Source(getattr(top, name), [int.from_bytes(row.tobytes(), "little") for row in items[name]], salt)
@@ -204,6 +204,12 @@ class _Run:
         await ctx.tick()
         self.cycle += 1
 
+    async def _rest(self, ctx: Any) -> None:
+        """On until nothing moves for a while."""
+        start = self.cycle - 1
+        while self.cycle - max(start, self.last_transfer) <= self.engine._quiet:
+            await self._tick(ctx)
+
     async def bench(self, ctx: Any, progress: Callable[[int, int], None] | None) -> None:
         engine = self.engine
         ctx.set(self.top.window_base, self.image.base)
@@ -222,8 +228,13 @@ class _Run:
                 raise engine._stuck(len(self.status.items), self.expected, self.cycle)
             if progress and self.cycle % 1000 == 0:
                 progress(len(self.status.items), self.cycle)
-        while self.cycle - self.last_transfer <= _QUIET:
-            await self._tick(ctx)
+        await self._rest(ctx)
+        while (
+            selections := open_selections(engine.config, self.layers, self.status.words(), self.survivor.words())
+        ) > 0:
+            if self.cycle - self.last_transfer > engine.watchdog:
+                raise engine._stuck(len(self.status.items), self.expected, self.cycle, selections)
+            await self._rest(ctx)
         counters = self.top.counters
         self.counters = unpack(counters.shape(), ctx.get(Value.cast(counters)))
 

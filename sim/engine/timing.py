@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from sim.engine.hbm2_timing import HBM2, HBM2Timing
 
@@ -15,6 +16,11 @@ SALT_JOB, SALT_ID, SALT_STATUS, SALT_OUT, SALT_PROB, SALT_SKEW, SALT_LAYER, SALT
 SALT_CHANNEL = 9
 
 _MASK = (1 << 64) - 1
+
+MOST_CYCLES, MOST_STALL = 1_000_000, 0.999
+"""Limits of latencies and of chances: what waits longer cannot be told from hardware that is stuck."""
+_LONGEST_GAP = 64
+"""Times the mean gap between two cycles without a stall: a gap is longer once in e^64."""
 
 
 def mix(seed: int, salt: int, cycle: int) -> int:
@@ -58,9 +64,13 @@ class MemoryTiming:
         for name, least in (("latency", 1), ("skew", 0), ("queue", 0), ("seed", 0)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, not {getattr(self, name)!r}")
+            if name != "seed" and getattr(self, name) > MOST_CYCLES:
+                raise ValueError(f"{name} must be at most {MOST_CYCLES}, not {getattr(self, name)}")
         for name in ("stall", "host_stall"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be from 0 to below 1, not {getattr(self, name)!r}")
+            if getattr(self, name) > MOST_STALL:
+                raise ValueError(f"{name} must be at most {MOST_STALL}, not {getattr(self, name)!r}")
         if self.mode not in MEMORY_MODES:
             raise ValueError(f"mode must be one of {', '.join(MEMORY_MODES)}, not {self.mode!r}")
         idle = ("latency", "stall", "skew", "queue") if self.mode == "hbm2" else ("hbm2",)
@@ -71,6 +81,12 @@ class MemoryTiming:
     @property
     def depth(self) -> int:
         return self.queue or self.latency + self.skew + 16
+
+    @property
+    def longest_wait(self) -> int:
+        """Cycles in which working hardware may see no transfer, for memory or host let it wait."""
+        stalls = _LONGEST_GAP / (1 - max(self.stall, self.host_stall))
+        return self.latency + self.skew + math.ceil(stalls)
 
     def channel_latency(self, channel: int) -> int:
         extra = mix(self.seed, SALT_SKEW, channel) >> 32

@@ -24,18 +24,22 @@ from golden.host.cache import cache_folder, source_digest
 from hdl import verilog
 from hdl.spec.config import Config
 from hdl.spec.payloads import job_output, job_probs, job_status, survivor
+from sim.common.errors import UserError
 from sim.engine.engine import Engine, EngineError, RawRun
 from sim.engine.timing import stall_threshold
+from sim.transport.complete import open_selections
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import HOST_STREAMS
 from sim.transport.words import word_count
 
 __all__ = [
     "BuildError",
+    "ToolsError",
     "VerilatorEngine",
     "available",
     "build",
     "cached_build",
+    "check_tools",
     "compile_library",
     "missing_tools",
     "model_key",
@@ -51,11 +55,14 @@ OPTIMIZE = "-O2"
 
 _RUNNING, _DONE, _STUCK, _FAULT = range(4)
 _CHUNK = 200_000
-_QUIET = 64
 
 
 class BuildError(EngineError):
     """The Verilator model could not be built."""
+
+
+class ToolsError(BuildError, UserError):
+    """Nor can any here: the user has to install what a build needs."""
 
 
 # Tools ---------------------------------------------------------------------------------------------------------
@@ -92,6 +99,12 @@ def missing_tools() -> tuple[str, ...]:
 def available() -> bool:
     """Whether :func:`build` can work here."""
     return not missing_tools()
+
+
+def check_tools(what: str) -> None:
+    """ToolsError if a tool is missing for ``what``."""
+    if missing_tools():
+        raise ToolsError(f"{', '.join(missing_tools())} must be installed for {what}; see spatten doctor")
 
 
 # Build ---------------------------------------------------------------------------------------------------------
@@ -160,8 +173,7 @@ def cached_build(final: Path, fill: Callable[[Path], None]) -> Path:
 
     Many processes may build at a time: each works in a folder of its own and renames it at the end.
     """
-    if missing_tools():
-        raise BuildError(f"{', '.join(missing_tools())} must be installed for the verilator engine; see spatten doctor")
+    check_tools("the verilator engine")
     if (final / "libspatten.so").is_file():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -191,6 +203,7 @@ def build(
 
     source: makes of the Verilog what is built instead, with the same ports, such as a netlist.
     """
+    check_tools("the verilator engine")
     console = console or Console(stderr=True)
     if factory is verilog.top_of and source is None:
         # The sources stand for the Verilog, which takes long to make.
@@ -333,12 +346,27 @@ class VerilatorEngine(Engine):
             if progress:
                 progress(library.answered(handle), library.cycle(handle))
         if state == _DONE:
-            library.drain(handle, _QUIET)
+            self._finish(items["layer"], expected)
         if state == _STUCK:
             raise self._stuck(library.answered(handle), expected, library.cycle(handle))
         if state == _FAULT:
             raise self._fault(library.fault_channel(handle), library.fault_address(handle), image)
         return self._results()
+
+    def _finish(self, layers: np.ndarray, expected: int) -> None:
+        """After the last status: on until the survivors of all selections are there and nothing more comes."""
+        library, handle, config = self._library, self._handle, self.config
+        library.drain(handle, self._quiet)
+        came, since = self._survivors(), library.cycle(handle)
+        while (selections := open_selections(config, layers, self._items(2, job_status(config).size), came)) > 0:
+            if library.cycle(handle) - since > self.watchdog:
+                raise self._stuck(library.answered(handle), expected, library.cycle(handle), selections)
+            library.drain(handle, self._quiet)
+            if len(came) < len(self._survivors()):
+                came, since = self._survivors(), library.cycle(handle)
+
+    def _survivors(self) -> np.ndarray:
+        return self._items(3, survivor(self.config).size)
 
     def _results(self) -> RawRun:
         library, handle, config = self._library, self._handle, self.config
@@ -350,7 +378,7 @@ class VerilatorEngine(Engine):
             out=self._items(0, job_output(config).size),
             prob=self._items(1, job_probs(config).size),
             status=self._items(2, job_status(config).size),
-            survivor=self._items(3, survivor(config).size),
+            survivor=self._survivors(),
             status_cycles=_copied(library.status_cycles(handle), answered, "<u8").tolist(),
             counters={name: bits >> offset & ((1 << width) - 1) for name, (offset, width) in self._counters.items()},
             words_read=[library.words_read(handle, channel) for channel in range(config.num_channels)],

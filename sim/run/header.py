@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from golden.host.algorithm import Algorithm
 from golden.layers.quantize import AttentionSettings
+from sim.common.settings import option_of
+from sim.run.request import RunRequest
 from sim.run.task import Model, Task
 
-__all__ = ["header"]
+__all__ = ["algorithm_name", "header"]
 
 
 def header(task: Task) -> Iterator[tuple[str, str]]:
@@ -29,6 +31,14 @@ def header(task: Task) -> Iterator[tuple[str, str]]:
         yield "of prompt", _precision(algorithm.prompt)
     if algorithm.prunes_tokens or algorithm.prunes_heads:
         yield "pruning", ", ".join(_pruning(algorithm, model))
+
+
+def algorithm_name(request: RunRequest) -> str:
+    """What the user called the algorithm; options may have changed it."""
+    changed = ", ".join(option_of(name) for name in request.settings.given)
+    if request.algorithm is None:
+        return f"of {changed}" if changed else "default"
+    return f"{request.algorithm} with {changed}" if changed else request.algorithm
 
 
 def _precision(settings: AttentionSettings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sim.run.page_maps import head_map, token_map
 from sim.run.page_scene import Scene
 from sim.run.page_steps import generated, steps
 from sim.run.page_tokens import texts, token_table
-from sim.run.page_words import count, flattened, percent, share
+from sim.run.page_words import count, direction, flattened, percent, precision, share
 from sim.run.record import INVISIBLE, RunRecord
 
 __all__ = ["page_of", "write_page"]
@@ -35,6 +36,7 @@ def page_of(record: RunRecord) -> str:
     environment = jinja2.Environment(loader=loader, autoescape=True, **options)
     scene = Scene(record)
     sections = {
+        "lead": list(_lead(record)),
         "text": " ".join(record.text.split()).translate(INVISIBLE),
         "figures": list(key_figures(scene)),
         "texts": texts(scene),
@@ -54,5 +56,32 @@ def page_of(record: RunRecord) -> str:
         "settings": list(flattened(record.algorithm)),
     }
     return environment.get_template(_TEMPLATE).render(
-        record=record, scene=scene, level_names=LEVEL_NAMES, count=count, share=share, percent=percent, **sections
+        record=record,
+        scene=scene,
+        level_names=LEVEL_NAMES,
+        count=count,
+        share=share,
+        percent=percent,
+        direction=direction(record.text or "".join(record.tokens)),
+        **sections,
     )
+
+
+def _lead(record: RunRecord) -> Iterator[str]:
+    """What ran, part by part."""
+    generated = f" and {count(len(record.generated))} generated" if record.generated else ""
+    yield f"{count(len(record.tokens))} tokens{generated}"
+    yield f"engine {record.engine}"
+    if record.preset:
+        yield f"preset {record.preset}"
+    if record.algorithm_name:
+        yield f"algorithm {record.algorithm_name}"
+    attention, prompt = (record.algorithm.get(part) or {} for part in ("attention", "prompt"))
+    if bits := precision(attention):
+        yield bits
+    if (bits := precision(prompt)) and record.generated:
+        yield f"of the prompt {bits}"
+    if record.memory:
+        yield f"memory {record.memory}"
+    if record.revision:
+        yield f"revision {record.revision}"

@@ -58,19 +58,13 @@ def key_figures(scene: Scene) -> Iterator[dict[str, Any]]:
         yield _figure("Flat rows", share(flat / max(1, rows)), f"{count(flat)} of {count(rows)} read the LSBs of K")
     else:
         yield _figure("Flat rows", "none", "quantization is static")
-    if all(count is None for count in cycles):
-        yield _figure("Cycles", "–", "the golden model counts none")
-    else:
+    if any(count is not None for count in cycles):  # not of the golden model
         counted = sum(count is not None for count in cycles)
         note = "all layers" if counted == len(cycles) else f"{counted} of {len(cycles)} layers"
         yield _figure("Cycles", count(sum(count or 0 for count in cycles)), f"{note}, on {record.engine}")
-    compared = f"of {count(record.values_compared)} values compared with the golden model"
-    yield _figure(
-        "Mismatches",
-        count(record.mismatches) if record.values_compared else "–",
-        compared if record.values_compared else "the golden model ran alone",
-        alarm=record.mismatches > 0,
-    )
+    if record.values_compared:
+        compared = f"of {count(record.values_compared)} values compared with the golden model"
+        yield _figure("Mismatches", count(record.mismatches), compared, alarm=record.mismatches > 0)
 
 
 def _figure(label: str, value: str, note: str, *, alarm: bool = False) -> dict[str, Any]:
@@ -166,7 +160,11 @@ def flat_bars(record: RunRecord) -> Iterator[dict[str, Any]]:
 
 
 def layer_table(scene: Scene) -> Iterator[list[str]]:
-    """Layer, tokens, heads, rows, flat rows, bytes read and dense, share of the dense multiply-accumulates, cycles."""
+    """Layer, tokens, heads, rows, flat rows, bytes read and dense, share of the dense multiply-accumulates, cycles.
+
+    No cycles if no layer has any.
+    """
+    counted = any(view.cycles is not None for view in scene.record.layers)
     shown = {view.layer: view for view in scene.views}
     for layer, views in _by_layer(scene.record):
         macs, dense = (sum(getattr(view, name) for view in views) for name in ("macs", "dense_macs"))
@@ -180,5 +178,5 @@ def layer_table(scene: Scene) -> Iterator[list[str]]:
             bytes_text(sum(view.bytes_read for view in views)),
             bytes_text(sum(view.dense_bytes for view in views)),
             share(macs / max(1, dense)),
-            count(sum(cycles)) if cycles else "–",
+            *([count(sum(cycles)) if cycles else "–"] if counted else []),
         ]

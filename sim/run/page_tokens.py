@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sim.run.page_scene import Scene, Tokens
+from sim.run.page_words import joined
 from sim.run.record import Word
 
 __all__ = ["MAX_SHALLOW", "texts", "token_table"]
@@ -62,7 +63,17 @@ def _chips(words: list[Word], tokens: Tokens, tables: int) -> list[_Chip]:
         for token in members:
             style = f"l{tokens.levels[token]}" + " part" * (tokens.tables[token] < tables)
             chips.append(_Chip("span" if tokens.keep[token] else "del", style, words[token].text, words[token].space))
-    return chips
+    return _written_together(chips)
+
+
+def _written_together(chips: list[_Chip]) -> list[_Chip]:
+    """No gap where letters of two tokens belong together: a gap would cut their strokes."""
+    styles = [[chip.style] if chip.style else [] for chip in chips]
+    for index, (before, after) in enumerate(itertools.pairwise(chips)):
+        if not after.space and joined(before.text, after.text):
+            styles[index].append("on")
+            styles[index + 1].append("off")
+    return [dataclasses.replace(chip, style=" ".join(style)) for chip, style in zip(chips, styles, strict=True)]
 
 
 def token_table(scene: Scene) -> Iterator[tuple[int, str, int, str, str]]:

@@ -82,6 +82,8 @@ class RunRecord:
     preset: str = ""
     algorithm: dict[str, Any] = dataclasses.field(default_factory=dict)
     """settings, nested as :class:`golden.host.algorithm.Algorithm` has them"""
+    algorithm_name: str = ""
+    """what the user called them"""
     revision: str = ""
     memory: str = ""
     """timing of the simulated memory, in words"""
@@ -106,6 +108,14 @@ class RunRecord:
     def texts(self) -> list[str]:
         """Tokens by id."""
         return self.tokens + self.generated
+
+    @property
+    def pruned(self) -> bool:
+        """Whether tokens, heads or rows of V are missing anywhere."""
+        values = [(self.algorithm.get(part) or {}).get("value_keep", 1) for part in ("attention", "prompt")]
+        return min(values) < 1 or any(
+            view.num_heads < len(view.heads) or view.tokens < self.num_tokens(view.step) for view in self.layers
+        )
 
     @property
     def last_step(self) -> int:
@@ -193,10 +203,15 @@ class Word:
 _CLOSING, _OPENING, _BETWEEN = set(".,;:!?)]}%’”"), set("([{“"), set("'-")
 """Punctuation that WordPiece cuts off its word, and the text has no space before, after, or around."""
 
-INVISIBLE = (
-    {code: 0x2400 + code for code in range(32)} | {127: 0x2421} | {code: 0xFFFD for code in range(0xD800, 0xE000)}
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+INVISIBLE: dict[int, int | None] = (
+    {code: 0x2400 + code for code in range(32)}
+    | {127: 0x2421}
+    | {code: 0xFFFD for code in range(0xD800, 0xE000)}
+    | dict.fromkeys(_DIRECTIONS)
 )
-"""Control characters to their pictures; halves of surrogate pairs, which no file can hold."""
+"""Control characters to their pictures; halves of surrogate pairs, which no file can hold; no marks of direction, for a
+token shall not turn around the tokens after it."""
 
 _UNCHANGED = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _BYTES = {chr(byte): byte for byte in _UNCHANGED} | {

@@ -20,12 +20,13 @@ from golden.layers.run_layer import run_layer
 from golden.models.load import ModelError, SentenceModel
 from hdl.spec.config import Config
 from sim.common.console import console_of
+from sim.common.errors import UserError
 from sim.common.files import write_text
 from sim.common.mismatch import Report
 from sim.engine.engine import Engine, EngineError, SetupError
 from sim.engine.registry import BOARD, GOLDEN, make_engine
 from sim.run.accelerator import Accelerator
-from sim.run.header import header
+from sim.run.header import algorithm_name, header
 from sim.run.layer_record import LayerRecord, layer_record
 from sim.run.metrics import metrics_of
 from sim.run.record import RunRecord, record_of
@@ -61,8 +62,8 @@ def run_command(
                 engine = engine_factory(task.engine, task.config, **task.engine_options)
                 simulator = stack.enter_context(contextlib.closing(engine))
             metrics, record = _run(console, task, simulator)
-    except SetupError as error:
-        return _fail(errors, f"--{error}", 2)
+    except (SetupError, UserError) as error:
+        return _fail(errors, f"--{error}" if isinstance(error, SetupError) else str(error), 2)
     except ModelError as error:
         return _fail(errors, of_model(request.model, error), 2)
     except EngineError as error:
@@ -172,6 +173,7 @@ def _run_record(
         engine=task.engine,
         preset=task.config.name,
         algorithm=metrics["algorithm"],
+        algorithm_name=algorithm_name(task.request),
         revision=metrics["git_revision"] or "",
         memory="board" if task.engine == BOARD else memory,
         dram_reduction=metrics["dram_reduction"],

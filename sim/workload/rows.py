@@ -158,9 +158,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UserError as error:
         raise WorkloadError(str(error)) from None
     before = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a long field is told by its column
+    number = 1
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        number = 1
         for fields in reader:
             yield number, fields
             number = reader.line_num + 1

@@ -105,6 +105,7 @@ def board(
     """Simulate a board with Verilator on a pseudo-terminal, or say what board is at a serial port."""
     from sim.common.errors import UserError
     from sim.engine.engine import EngineError
+    from sim.engine.verilator import ToolsError
 
     if simulate == (port is not None):
         raise UserError("--simulate or --port must be given, and not both")
@@ -116,8 +117,11 @@ def board(
             raise UserError(f"--baud must be at least 1, not {baud}")
         _ask(port, 1_000_000 if baud is None else baud)
         return
+    settings = _settings(preset or "tiny", memory or "block", baud)
     try:
-        _simulate(_settings(preset or "tiny", memory or "block", baud), link)
+        _simulate(settings, link)
+    except ToolsError as error:
+        raise UserError(f"--simulate: {error}") from None
     except EngineError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None

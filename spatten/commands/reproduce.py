@@ -41,6 +41,8 @@ def reproduce(request: ReproduceRequest) -> None:
             _write(names, request.out, Lab.open(request.workload, **options, progress=status.update))
     except WorkloadError as error:
         raise UserError(str(error)) from None
+    except UserError:  # tools are missing
+        raise
     except (EngineError, RuntimeError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -33,6 +33,7 @@ def verilog(
 
 def lint_verilog(preset: Preset = "tiny") -> None:
     """Lint the Verilog with all of Verilator's warnings; waivers stand in sim/engine/waivers.vlt."""
+    from sim.common.errors import UserError
     from sim.engine.engine import EngineError
     from sim.engine.lint import lint_verilog as lint
 
@@ -40,6 +41,8 @@ def lint_verilog(preset: Preset = "tiny") -> None:
     try:
         with Console(stderr=True).status(f"Lint of {config.name}"):
             findings = lint(config)
+    except UserError:  # tools are missing
+        raise
     except EngineError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

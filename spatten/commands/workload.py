@@ -46,6 +46,8 @@ def workload(request: WorkloadRequest) -> None:
         result = _run(made, request, config, timing)
     except ImageError as error:
         raise UserError(f"--preset {request.preset}: {error}") from None
+    except UserError:  # tools are missing
+        raise
     except EngineError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -13,6 +13,7 @@ import typer
 from fpga.board import simulated_board
 from hdl import verilog as hdl_verilog
 from sim.common.errors import Interrupted
+from sim.engine import verilator
 from spatten import cli
 from tests.bench.standin import StandIn
 
@@ -124,6 +125,20 @@ def test_presets(command, preset, capsys):
 @pytest.mark.parametrize("command", OTHERS)
 def test_other_inputs(command, capsys):
     assert OTHERS[command] in told(command.split(), capsys)
+
+
+TOOLS = {
+    "lint-verilog": "g++ must be installed for the Verilog lint; see spatten doctor",
+    "board --simulate": "--simulate: g++ must be installed for a simulated board; see spatten doctor",
+    "workload --shape bert --tokens 16 --layers 1 --heads 1": "g++ must be installed for the verilator engine; see",
+}
+
+
+@pytest.mark.parametrize("command", TOOLS)
+def test_missing_tools(command, capsys, monkeypatch):
+    monkeypatch.setattr(verilator, "missing_tools", lambda: ("g++",))
+    monkeypatch.setattr(simulated_board, "BoardModel", simulated_board.build)
+    assert TOOLS[command] in told(command.split(), capsys)
 
 
 @pytest.mark.parametrize("kind", [NotADirectoryError, PermissionError, OSError])

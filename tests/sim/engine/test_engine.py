@@ -1,17 +1,27 @@
 """Both engines on a stand-in top (tests/bench/standin.py)."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from fpga.board import simulated_board
 from golden.layers.job import Job
+from golden.layers.run_layer import run_layer
 from hdl.spec.config import PRESETS, Config
+from sim.common.errors import UserError
 from sim.engine import verilator
 from sim.engine.engine import EngineError
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
+from sim.run.accelerator import Accelerator
+from spatten.engines import register_boards
+from tests.bench.layers import layer_of
 from tests.bench.standin import StandIn
+
+SMALL = Path(__file__).parents[2] / "bench" / "small.json"
 
 TINY = PRESETS["tiny"]
 ODD = Config(
@@ -118,6 +128,45 @@ def test_stalls_and_latency_take_time():
 
 
 @pytest.mark.parametrize("name", ["pysim", "verilator"])
+@pytest.mark.parametrize(
+    "timing", [dict(latency=900), dict(skew=2000, seed=1), dict(stall=0.99), dict(host_stall=0.99)]
+)
+def test_slow_memories_and_hosts_are_not_told_as_stuck_hardware(name, timing):
+    """The watchdog follows them, and waits no longer than that."""
+    timing = MemoryTiming(**timing)
+    with engine_of(name, watchdog=100, timing=timing) as engine:
+        assert engine.watchdog == timing.longest_wait > 900
+        assert engine.run(JOBS[:1]).statuses == [0]
+        message = f"hardware is stuck: no transfer for {timing.longest_wait} cycles, 0 of 1 jobs answered at cycle"
+        with pytest.raises(EngineError, match=message):
+            engine.run(JOBS[:1], overrides={0: {"list": 1, "ids": []}})
+
+
+@pytest.mark.parametrize("name", ["pysim", "verilator"])
+def test_survivors_that_do_not_come(name, monkeypatch):
+    monkeypatch.setattr(f"sim.engine.{name}.open_selections", lambda *_: 2)
+    message = "no transfer for 300 cycles, 1 of 1 jobs answered, survivors of 2 layers missing at cycle"
+    with engine_of(name, watchdog=300) as engine, pytest.raises(EngineError, match=message):
+        engine.run(JOBS[:1])
+
+
+@pytest.mark.parametrize("name", ["pysim", "verilator"])
+def test_survivors_of_a_slow_host(name):
+    """They come after the layer's status; a host that stalls 95 % of the time takes the last of them much later."""
+    config = Config.load(str(SMALL)) if name == "pysim" else TINY
+    if name == "verilator" and not verilator.available():
+        pytest.skip("no C++ compiler, make or perl for Verilator")
+    layer = layer_of(queries=2, tokens=8, token_keep=3)
+    want = run_layer(layer, config)
+    with make_engine(name, config, timing=MemoryTiming(host_stall=0.95)) as engine:
+        accelerator = Accelerator(engine, config)
+        got = accelerator.execute(layer, config)
+    (call,) = accelerator.take_calls()
+    assert torch.equal(got.keep, want.keep) and torch.equal(got.importance, want.importance)
+    assert call.survivors.compared and not call.survivors.mismatches
+
+
+@pytest.mark.parametrize("name", ["pysim", "verilator"])
 def test_what_goes_wrong(name):
     with engine_of(name, watchdog=300) as engine:
         with pytest.raises(EngineError, match=r"job 1 \(head 2\) was refused: dimension is not served \(code 1\)"):
@@ -171,6 +220,11 @@ def test_closed_engine():
         ({"skew": -1}, "skew must be an integer of at least 0, not -1"),
         ({"stall": 1.0}, "stall must be from 0 to below 1, not 1.0"),
         ({"host_stall": -0.1}, "host_stall must be from 0 to below 1, not -0.1"),
+        ({"latency": 1_000_001}, "latency must be at most 1000000, not 1000001"),
+        ({"skew": 2**40}, "skew must be at most 1000000, not 1099511627776"),
+        ({"queue": 2**32}, "queue must be at most 1000000, not 4294967296"),
+        ({"stall": 0.999999}, r"stall must be at most 0\.999, not 0\.999999"),
+        ({"host_stall": 0.9999}, r"host_stall must be at most 0\.999, not 0\.9999"),
     ],
 )
 def test_timing_errors(options, message):
@@ -179,8 +233,25 @@ def test_timing_errors(options, message):
 
 
 def test_engine_name():
+    register_boards()
     with pytest.raises(ValueError, match="engine must be one of verilator, pysim, fpga, not 'spice'"):
         make_engine("spice", TINY)
+
+
+def test_missing_compiler(monkeypatch, tmp_path):
+    """Nothing is asked of a tool that is not there, and it is the user's to install it."""
+    (tmp_path / "bin").mkdir()
+    for tool in ("perl", "make"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or "/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    verilator.missing_tools.cache_clear()
+    try:
+        with pytest.raises(UserError, match=r"^g\+\+ must be installed for the verilator engine; see spatten doctor$"):
+            make_engine("verilator", TINY)
+        with pytest.raises(UserError, match=r"^g\+\+ must be installed for a simulated board; see spatten doctor$"):
+            simulated_board.build(simulated_board.simulated_settings(TINY))
+    finally:
+        verilator.missing_tools.cache_clear()
 
 
 def test_build_errors(monkeypatch, tmp_path):

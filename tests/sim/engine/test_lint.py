@@ -1,7 +1,7 @@
 import pytest
 
 from hdl.spec.config import PRESETS
-from sim.engine import lint, verilator
+from sim.engine import verilator
 from sim.engine.lint import WAIVERS, lint_verilog
 from tests.bench.standin import StandIn
 
@@ -18,7 +18,7 @@ def test_findings(tmp_path, monkeypatch):
 
 
 def test_needs_tools(monkeypatch):
-    monkeypatch.setattr(lint, "missing_tools", lambda: ("perl",))
+    monkeypatch.setattr(verilator, "missing_tools", lambda: ("perl",))
     with pytest.raises(verilator.BuildError, match="perl must be installed for the Verilog lint"):
         lint_verilog(TINY, factory=StandIn)
 

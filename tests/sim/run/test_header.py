@@ -2,7 +2,8 @@ import pytest
 
 from golden.host.algorithm import Algorithm, Schedule
 from golden.layers.quantize import AttentionSettings
-from sim.run.header import header
+from sim.common.settings import Settings
+from sim.run.header import algorithm_name, header
 from sim.run.request import RunRequest
 from sim.run.task import task_of
 from tests.bench.tiny_models import save_tiny_bert
@@ -31,6 +32,19 @@ def test_what_runs(lines):
     assert told["preset"] == "tiny: 2 × 32 multipliers, 2 lanes"
     assert told["engine"] == "pysim, memory ideal latency 33, seed 5"
     assert told["settings"] == "Q 12 bit, K 8+4 bit, threshold 0.1, V 8 bit, V rows kept 100%"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings", "want"),
+    [
+        (None, {}, "default"),
+        (None, {"split": "8", "pin_first": 1}, "of --split, --pin-first"),
+        ("paper-bert", {}, "paper-bert"),
+        ("paper-bert", {"value_keep": 0.5}, "paper-bert with --value-keep"),
+    ],
+)
+def test_algorithm_name(algorithm, settings, want):
+    assert algorithm_name(RunRequest(algorithm=algorithm, settings=Settings(**settings))) == want
 
 
 def test_memory_is_told_of_simulators_only(lines):

@@ -1,5 +1,6 @@
 import html
 import html.parser
+import itertools
 import json
 import random
 import re
@@ -14,6 +15,7 @@ from sim.common import files
 from sim.run.page import page_of, write_page
 from sim.run.page_maps import token_map
 from sim.run.page_scene import Scene, levels_of
+from sim.run.page_words import direction
 from sim.run.record import LayerView, RunRecord, TableView, words_of
 
 HOSTILE = ["<script>", "alert('x')", "</script>", '"><img/src=x>', "&amp;", "{{7*7}}", "Ġ😀", "\x00", "\u202eabc"]
@@ -149,9 +151,8 @@ def test_key_figures():
         "Tokens kept": ("63 %", "of 10, mean of 3 layers; 3 in the last"),
         "Heads kept": ("92 %", "of 4, mean of 3 layers; 3 in the last"),
         "Flat rows": ("none", "quantization is static"),
-        "Cycles": ("–", "the golden model counts none"),
-        "Mismatches": ("–", "the golden model ran alone"),
-    }
+    }, "the golden model alone has no cycles, and nothing to be compared with"
+    assert Page(page_of(encoder_record(values_compared=9))).figures["Mismatches"][0] == "0"
     figures = Page(page_of(decoder_record(mismatches=3))).figures
     assert figures["Tokens kept"] == ("48 %", "of 23, mean of 2 layers; 11 in the last")
     assert figures["Flat rows"] == ("5.0 %", "16 of 320 read the LSBs of K")
@@ -163,6 +164,27 @@ def test_key_figures():
     partly = decoder_record()
     partly.layers[0].cycles = partly.layers[0].counters = None
     assert Page(page_of(partly)).figures["Cycles"] == ("7,000", "7 of 8 layers, on verilator")
+
+
+def test_head_names_algorithm_and_bits():
+    def lead(record):
+        return Page(page_of(record)).all("p", class_="lead")[0]["text"]
+
+    assert lead(encoder_record()) == "10 tokens, engine golden, preset tiny, K 8 bit, revision abc"
+    bits = {"query_bits": 12, "key_bits": 8, "key_lsb_bits": 4, "value_bits": 10}
+    record = decoder_record(algorithm={"attention": bits}, algorithm_name="smollm2-1pct with --pin-first")
+    want = "20 tokens and 4 generated, engine verilator, preset paper, algorithm smollm2-1pct with --pin-first, "
+    assert lead(record) == want + "Q 12, K 8+4, V 10 bit, memory latency 20"
+    record.algorithm["prompt"] = bits | {"key_bits": 12, "key_lsb_bits": 0}
+    assert "V 10 bit, of the prompt Q 12, K 12, V 10 bit, memory" in lead(record)
+
+
+def test_layers_of_the_golden_model_have_no_column_of_cycles():
+    def heads(record):
+        return [row["text"] for row in Page(page_of(record)).all("tr") if row["text"].startswith("layertokens")]
+
+    assert heads(encoder_record()) == ["layertokensheadsrowsflat rowsreaddense, fp32products of dense"]
+    assert heads(decoder_record()) == ["layertokensheadsrowsflat rowsreaddense, fp32products of densecycles"]
 
 
 def test_sentence_layer_by_layer():
@@ -261,7 +283,14 @@ def test_generated_text():
     same = decoder_record()
     same.dense_generated = same.generated
     parsed = Page(page_of(same))
-    assert not parsed.all("mark") and "the same 4 tokens" in parsed.section("generated")
+    assert not parsed.all("mark") and "With pruning and without, the same 4 tokens" in parsed.section("generated")
+    for step in same.layers:
+        everything = list(range(same.num_tokens(step.step)))
+        step.tables = [table(everything, random.Random(1))]
+    section = Page(page_of(same)).section("generated")
+    assert "The dense model writes the same 4 tokens." in section and "pruning" not in section
+    same.algorithm["attention"]["value_keep"] = 0.5
+    assert "With pruning and without" in Page(page_of(same)).section("generated")
     alone = Page(page_of(decoder_record(dense_generated=[])))
     assert not alone.all("mark") and "Dense model" not in alone.section("generated")
     assert not Page(page_of(encoder_record())).all("section", id="generated")
@@ -338,6 +367,47 @@ def test_single_token():
     assert Page(page_of(record)).figures["Tokens kept"][0] == "100 %"
 
 
+# Right to left --------------------------------------------------------------------------------------------------
+
+ARABIC = "مرحبا بالعالم الجميل والسلام"
+PIECES = ["[CLS]", "مرح", "##با", "بال", "##عالم", "الجميل", "و", "##السلام", "[SEP]"]
+
+
+def arabic_record(**fields):
+    layers = [view(0, 0, [table(list(range(len(PIECES))), random.Random(3), keep=0.7)], [True] * 4)]
+    return encoder_record(text=ARABIC, tokens=PIECES, layers=layers, **fields)
+
+
+def test_right_to_left():
+    parsed = Page(page_of(arabic_record()))
+    (text,) = parsed.all("p", class_="text")
+    assert text["dir"] == parsed.all("blockquote")[0]["dir"] == "rtl" and text["text"] == f"[CLS] {ARABIC} [SEP]"
+    chips = [chip for chip in parsed.elements if re.match(r"l\d", chip.get("class", "")) and chip["tag"] != "path"]
+    together = {chip["text"]: [style for style in chip["class"].split() if style in ("on", "off")] for chip in chips}
+    assert together == {
+        "[CLS]": [], "مرح": ["on"], "با": ["off"], "بال": ["on"], "عالم": ["off"], "الجميل": [], "و": ["on"],
+        "السلام": ["off"], "[SEP]": [],
+    }  # fmt: skip
+    parsed = Page(page_of(encoder_record()))
+    assert parsed.all("p", class_="text")[0]["dir"] == "ltr"
+    assert not [chip for chip in parsed.elements if {"on", "off"} & set(chip.get("class", "").split())]
+
+
+@pytest.mark.parametrize(
+    ("text", "want"), [("", "ltr"), ("12 a", "ltr"), ("12 שלום a", "rtl"), ("a שלום", "ltr"), ("«مرحبا»", "rtl")]
+)
+def test_direction(text, want):
+    assert direction(text) == want
+
+
+def test_marks_of_direction_are_not_shown():
+    """One would turn around what stands after it."""
+    marks = "\u202e\u202a\u2066\u2069\u200f\u061c"
+    text = page_of(encoder_record(text=f"a{marks}b", tokens=["[CLS]", f"a{marks}", marks, *"bcdefg", "[SEP]"]))
+    assert not set(marks) & set(text) and '<blockquote dir="ltr">ab</blockquote>' in text
+    assert Page(text).all("p", class_="text")[0]["text"] == "[CLS] a · b c d e f g [SEP]"
+
+
 # The file ------------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +465,9 @@ parent.postMessage(JSON.stringify({
   font: parseFloat(style(".text span", "fontSize")), label: parseFloat(style("svg text", "fontSize")),
   deep: style(".text .l4", "backgroundColor"), light: style(".text .l1", "backgroundColor"),
   map: document.querySelector("#importance svg path.l1").getBoundingClientRect().height,
+  hint: style("#importance .hint", "display"), quote: document.querySelector("blockquote").textContent,
+  chips: [...document.querySelectorAll(".text .l0, .text .l1, .text .l2, .text .l3, .text .l4, .text .l5")].map(
+    chip => { const box = chip.getBoundingClientRect(); return [chip.textContent, box.left, box.right]; }),
   text: document.querySelector("#text").innerText, columns: style(".figures", "gridTemplateColumns").split(" ").length,
 }), "*");
 </script>
@@ -428,6 +501,7 @@ def look(record, folder, width, *flags):
 def test_in_chromium_on_a_desk(tmp_path):
     seen, size = look(encoder_record(), tmp_path, 1000)
     assert size == (1000, 900) and seen["page"] <= seen["inner"] == 1000 and seen["wide"] == []
+    assert seen["hint"] == "none"
     assert seen["strike"] == seen["gone"] == "line-through" and seen["map"] > 10 and seen["columns"] >= 4
     assert "Layer 1" in seen["text"] and "skips the words that do not matter" in seen["text"]
     assert sum(channels(seen["paper"])) > 700 > 200 > sum(channels(seen["ink"]))
@@ -444,6 +518,16 @@ def test_in_chromium_on_a_phone(record, tmp_path):
     assert size == (360, 900) and seen["inner"] == 360
     assert seen["page"] <= 360 and seen["wide"] == []  # only boxes scroll, not the page
     assert seen["font"] >= 14 and seen["label"] >= 11 and seen["columns"] == 2
+    assert seen["hint"] == ("block" if token_map(Scene(record)).width > 328 else "none")  # it says that it scrolls
+
+
+def test_in_chromium_right_to_left(tmp_path):
+    """The first token is at the right, and no gap is between letters that belong together."""
+    seen, _ = look(arabic_record(), tmp_path, 1000)
+    chips = seen["chips"]
+    assert [chip[0] for chip in chips] == [word.text for word in words_of(PIECES)]
+    gaps = [before[1] - after[2] for before, after in itertools.pairwise(chips)]
+    assert all(gap > 1 if word.space else abs(gap) < 0.1 for gap, word in zip(gaps, words_of(PIECES)[1:], strict=True))
 
 
 def test_in_chromium_in_the_dark(tmp_path):

@@ -16,6 +16,7 @@ from golden.layers.reference import OUT_GOAL
 from golden.models.load import MODELS
 from hdl.spec.config import PRESETS
 from sim.common.settings import Settings
+from sim.engine import verilator
 from sim.engine.engine import EngineError
 from sim.run.request import METRICS, RunRequest
 from sim.run.run import run_command, write_json
@@ -169,6 +170,14 @@ def test_a_pipe_gets_whole_lines(run, bert, tmp_path, capsys, monkeypatch):
     assert f"{text} (26 tokens)" in printed and "of its multiplications" in printed
     assert re.search(r"^.*× fewer bytes than fp32 dense .*% of its multiplications$", printed, re.MULTILINE)
     assert re.search(r"^ +1 +\d+ \S*\[CLS\].*\[SEP\]", printed, re.MULTILINE), "the text in one line a layer"
+
+
+def test_missing_tools(bert, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(verilator, "missing_tools", lambda: ("make", "g++"))
+    request = RunRequest(model=bert, text=TEXT, engine="verilator", json_path=tmp_path / "m.json")
+    assert run_command(request) == 2
+    line = "error: make, g++ must be installed for the verilator engine; see spatten doctor\n"
+    assert capsys.readouterr().err == line and not (tmp_path / "m.json").exists()
 
 
 def test_errors_go_to_stderr(bert, tmp_path, capsys):
@@ -341,6 +350,8 @@ def test_golden_counts_no_cycles(run):
         (dict(generate=3), "--generate needs a model that generates text"),
         (dict(memory_latency=0), "--memory-latency must be an integer of at least 1, not 0"),
         (dict(memory_stall=1.0), "--memory-stall must be from 0 to below 1, not 1.0"),
+        (dict(memory_latency=1_000_001), "--memory-latency must be at most 1000000, not 1000001"),
+        (dict(memory_stall=0.999999), "--memory-stall must be at most 0.999, not 0.999999"),
         (dict(seed=-1), "--seed must be an integer of at least 0, not -1"),
         (dict(layers=0), "--layers must be at least 1, not 0"),
         (dict(layers=3), "--layers must be at most 2, those of"),
