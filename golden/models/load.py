@@ -244,7 +244,7 @@ class _Model:
                 yield
 
 
-def _position_rows(model: nn.Module) -> Iterator[int]:
+def _position_rows(model: Any) -> Iterator[int]:
     """Positions of each table of position embeddings that begins after a row for padding (RoBERTa and its like)."""
     for name, module in model.named_modules():
         table = isinstance(module, nn.Embedding) and name.endswith(("position_embeddings", "embed_positions"))
