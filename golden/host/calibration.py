@@ -9,6 +9,7 @@ Good choices make 4 bits enough for K and V of a model that was not fine-tuned; 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,18 +20,21 @@ from hdl.spec.config import Config
 
 __all__ = ["Calibration", "Grid"]
 
-_FEEDBACK_ROWS = 256
-"""Last rows of the prompt whose queries tell which errors of K matter."""
+FEEDBACK_ROWS = 256
+"""Last rows whose queries tell which errors of K matter."""
 _FEEDBACK_RIDGE = 0.003
 _SINK_ROWS = 8
-"""Last rows of the prompt whose attention tells the sink."""
+"""Last rows whose attention tells the sink."""
+_SLACK_STEPS = 4
+"""Steps of a grid with a center by which a row may exceed it before the grid is made anew: its few bits lose less by
+a value that saturates a little than by a wider step. A symmetric grid has none."""
 
 
 @dataclasses.dataclass(kw_only=True)
 class Grid:
     """Integers of ``bits`` bits for rows x (B, K, n, D) of a tensor: x = (integer + offset) · unit · channel + center.
 
-    All tensors are float64 constants of the first tokens, kept for all later ones; those beyond their range saturate.
+    All tensors are float64 constants of the rows that they were made of; values beyond their range saturate.
     """
 
     bits: int
@@ -67,6 +71,24 @@ class Grid:
         half = 2 ** (self.bits - 1)
         return (scaled / (self.unit if unit is None else unit)).floor().clamp(-half, half - 1).to(torch.int64)
 
+    def excess(self, rows: Tensor) -> Tensor:
+        """(B, K) largest magnitude of rows (B, K, n, D) over the largest that does not saturate."""
+        limit = 2 ** (self.bits - 1) - (0 if self.offset else 1)
+        return ((rows - self.center) / self.channel / self.unit).abs().amax((-2, -1)) / limit
+
+    def replaced(self, where: Tensor, other: Grid) -> Grid:
+        """The grid ``other`` for the K/V heads ``where`` (B, K), this one for the rest."""
+        return self._by_tensor(lambda mine, new: torch.where(where[..., None, None], new, mine), other)
+
+    def select(self, rows: Tensor) -> Grid:
+        """The grid of the sequences ``rows``, numbers of such."""
+        return self._by_tensor(lambda mine, _: mine[rows], self)
+
+    def _by_tensor(self, change: Callable[[Tensor, Tensor], Tensor], other: Grid) -> Grid:
+        pairs = {name: (tensor, getattr(other, name)) for name, tensor in vars(self).items()}
+        changed = {name: change(*pair) for name, pair in pairs.items() if isinstance(pair[0], Tensor)}
+        return dataclasses.replace(self, **changed)
+
     def align(self, row: Tensor) -> None:
         """Move the center by at most half a unit a channel, so that a row (B, K, 1, D) lies on the grid."""
         scaled = (row - self.center) / self.channel
@@ -85,15 +107,19 @@ class Grid:
         if kind != "none":
             # The largest magnitude is the end of the last step: 2**(bits-1) steps on either side.
             unit = unit * (2 ** (bits - 1) - 1) / 2 ** (bits - 1)
-            # Between two integers there is no 0: a tensor of zeros only gets the smallest unit.
-            zeros = moved.abs().amax((-2, -1), keepdim=True) == 0
-            unit = torch.where(zeros, 2.0**-100, unit)
+        # Zeros only get the smallest unit: between two integers there is no 0, and any later row exceeds it.
+        zeros = moved.abs().amax((-2, -1), keepdim=True) == 0
+        unit = torch.where(zeros, 2.0**-100, unit)
         return cls(bits=bits, center=center, channel=channel, unit=unit, offset=0.0 if kind == "none" else 0.5)
 
 
 @dataclasses.dataclass(kw_only=True)
 class Calibration:
-    """How the K/V heads (B, K) of a layer are quantized."""
+    """How the K/V heads (B, K) of a layer are quantized.
+
+    The grids are made of the first tokens. They follow the sequence: when rows come that exceed them
+    (:meth:`outgrown`), the heads where they do get grids of all rows so far (:meth:`grown`).
+    """
 
     settings: AttentionSettings
     """what was asked for"""
@@ -101,24 +127,66 @@ class Calibration:
     """of all bits of K, MSBs and LSBs"""
     value_grid: Grid
     """of V"""
+    tokens: int
+    """rows that the grids were made of, when all were made"""
+    key_reach: Tensor
+    """(B, K) excess of those rows over K's grid, at least 1: more only where ``clip`` cuts"""
+    value_reach: Tensor
+    """(B, K) the same of V"""
 
     @classmethod
     def of(cls, query: Tensor, key: Tensor, value: Tensor, settings: AttentionSettings) -> Calibration:
-        """Constants from the first tokens' query (B, K, G, q, D), key and value (B, K, n, D)."""
+        """Constants from the tokens' query (B, K, G, q, D), of their last rows at least, key and value (B, K, n, D)."""
         bits = settings.key_bits + settings.key_lsb_bits
-        result = cls(
-            settings=settings,
-            key_grid=Grid.of(key, settings.key_transform, bits, clip=settings.clip),
-            value_grid=Grid.of(value, settings.value_transform, settings.value_bits, clip=settings.clip),
-        )
+        key_grid = Grid.of(key, settings.key_transform, bits, clip=settings.clip)
+        value_grid = Grid.of(value, settings.value_transform, settings.value_bits, clip=settings.clip)
         if settings.align:
             sink = _sink(query, key)
-            for grid, rows in ((result.key_grid, key), (result.value_grid, value)):
+            for grid, rows in ((key_grid, key), (value_grid, value)):
                 if grid.offset:
                     grid.align(rows.gather(2, sink[..., None, None].expand(-1, -1, 1, rows.shape[-1])))
         if settings.feedback:
-            result.key_grid.feedback = _feedback(query, result.key_grid.channel)
-        return result
+            key_grid.feedback = _feedback(query, key_grid.channel)
+        return cls(
+            settings=settings,
+            key_grid=key_grid,
+            value_grid=value_grid,
+            tokens=key.shape[2],
+            key_reach=key_grid.excess(key).clamp(min=1),
+            value_reach=value_grid.excess(value).clamp(min=1),
+        )
+
+    def outgrown(self, key: Tensor, value: Tensor, tokens: int) -> Tensor:
+        """(B, K) bool: heads whose grids new rows (B, K, n, D) exceed, of ``tokens`` with them; or all of them.
+
+        All if a few tokens have become twice as many, as the centers and ranges of a few say little about the rest.
+        """
+        exceeded = _exceeds(self.key_grid, key, self.key_reach) | _exceeds(self.value_grid, value, self.value_reach)
+        estimated = self.key_grid.offset or self.value_grid.offset or self.settings.clip < 1
+        young = bool(estimated) and self.tokens < FEEDBACK_ROWS and tokens >= 2 * self.tokens
+        return exceeded | young
+
+    def grown(self, where: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Calibration:
+        """Constants of all rows so far, as of :meth:`of`, for the heads ``where`` (B, K); the rest as it was."""
+        new = Calibration.of(query, key, value, self.settings)
+        return dataclasses.replace(
+            self,
+            key_grid=self.key_grid.replaced(where, new.key_grid),
+            value_grid=self.value_grid.replaced(where, new.value_grid),
+            tokens=new.tokens if where.all() else self.tokens,
+            key_reach=torch.where(where, new.key_reach, self.key_reach),
+            value_reach=torch.where(where, new.value_reach, self.value_reach),
+        )
+
+    def select(self, rows: Tensor) -> Calibration:
+        """Of the sequences ``rows``, numbers of such."""
+        return dataclasses.replace(
+            self,
+            key_grid=self.key_grid.select(rows),
+            value_grid=self.value_grid.select(rows),
+            key_reach=self.key_reach[rows],
+            value_reach=self.value_reach[rows],
+        )
 
     def key(self, key: Tensor) -> Tensor:
         """K words (B, K, n, D)."""
@@ -155,6 +223,12 @@ class Calibration:
         return integers * (grid.unit * grid.channel)[:, :, None] + grid.center[:, :, None]
 
 
+def _exceeds(grid: Grid, rows: Tensor, reach: Tensor) -> Tensor:
+    """(B, K) bool: rows saturate by more than the grid's own rows did, and the slack."""
+    slack = _SLACK_STEPS / 2 ** (grid.bits - 1) if grid.offset else 0.0
+    return grid.excess(rows) > reach * (1 + slack)
+
+
 def _sink(query: Tensor, key: Tensor) -> Tensor:
     """(B, K) the token that the last queries attend most."""
     scores = query[..., -_SINK_ROWS:, :] @ key[:, :, None].transpose(-1, -2) * query.shape[-1] ** -0.5
@@ -167,7 +241,7 @@ def _feedback(query: Tensor, channel: Tensor) -> Tensor:
     Rounding channel after channel, each taking up what the errors so far do to the scores, is the rule of optimal
     brain quantization (LDLQ, in "QuIP", Chee et al. 2023), here for the cache instead of weights.
     """
-    rows = query[..., -_FEEDBACK_ROWS:, :].flatten(2, 3) * channel
+    rows = query[..., -FEEDBACK_ROWS:, :].flatten(2, 3) * channel
     moment = rows.transpose(-1, -2) @ rows / rows.shape[-2]
     ridge = _FEEDBACK_RIDGE * moment.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-30
     factor = torch.linalg.cholesky(moment + ridge[..., None, None] * torch.eye(moment.shape[-1], dtype=moment.dtype))

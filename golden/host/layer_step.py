@@ -19,11 +19,23 @@ from golden.layers.quantize import AttentionSettings, keep_count
 from golden.layers.traffic import multiply_accumulates, traffic
 from hdl.spec.config import Config
 
-__all__ = ["Execute", "LayerStep", "step_settings"]
+__all__ = ["Dense", "Execute", "LayerStep", "step_settings"]
 
 Execute = Callable[[Layer, Config], Outcome]
 """Runs a layer: :func:`golden.layers.run_layer.run_layer`, or an accelerator. Without queries it is a selection only.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """Dense attention of a head of a sequence, for comparison."""
+
+    queries: int
+    """query rows"""
+    keys: int
+    """tokens"""
+    scores: int
+    """scores that are not hidden"""
 
 
 def step_settings(algorithm: Algorithm, state: SessionState) -> AttentionSettings:
@@ -47,6 +59,8 @@ class LayerStep:
     """of the sequences"""
     trace: LayerTrace
     """of the layer, whose costs grow with each run"""
+    dim: int
+    """D of the heads; the machine's rows may be wider"""
 
     # What the algorithm leaves ---------------------------------------------------------------------------------
 
@@ -70,10 +84,21 @@ class LayerStep:
 
     # Execution -------------------------------------------------------------------------------------------------
 
-    def run(self, operands: Operands, table: Table, *, token_keep: int, head_keep: int, decay: int) -> Outcome:
+    def run(
+        self,
+        operands: Operands,
+        table: Table,
+        *,
+        token_keep: int,
+        head_keep: int,
+        decay: int,
+        causal: bool | None = None,
+        dense: Dense | None = None,
+    ) -> Outcome:
         """Execute attention of a table's tokens, select ``token_keep`` tokens and ``head_keep`` heads, count costs.
 
-        ValueError if the tokens do not fit the buffers of K and V.
+        causal: as of :class:`golden.layers.layer.Layer`; None: in a prompt. dense: what is counted as dense attention
+        beside it; None: that of the step. ValueError if the tokens do not fit the buffers of K and V.
         """
         capacity = self.config.buffer_slots // self.config.slices(operands.key.shape[-1])
         if table.size > capacity:
@@ -87,7 +112,7 @@ class LayerStep:
             importance=table.importance,
             settings=settings,
             flat_limit=flat_limit_of(settings.threshold, self.config) if settings.key_lsb_bits else 0,
-            causal=self.state.is_prompt,
+            causal=self.state.is_prompt if causal is None else causal,
             accumulate_from=max(0, queries - rows) if rows else 0,
             token_keep=token_keep,
             head_keep=head_keep,
@@ -96,15 +121,16 @@ class LayerStep:
             decay=decay,
         )
         outcome = self.execute(layer, self.config)
-        self._count(layer, outcome)
+        state = self.state
+        self._count(layer, outcome, dense or Dense(state.queries, state.tokens, state.dense_scores))
         return outcome
 
-    def _count(self, layer: Layer, outcome: Outcome) -> None:
-        trace, state = self.trace, self.state
-        dense = {"dense_queries": state.queries, "dense_keys": state.tokens}
-        trace.traffic.add(traffic(layer, outcome, self.config, **dense))
+    def _count(self, layer: Layer, outcome: Outcome, dense: Dense) -> None:
+        trace = self.trace
+        size = {"dense_queries": dense.queries, "dense_keys": dense.keys, "dense_dim": self.dim}
+        trace.traffic.add(traffic(layer, outcome, self.config, **size))
         trace.macs += multiply_accumulates(layer, outcome, self.config)
-        trace.dense_macs += 2 * layer.heads.numel() * layer.dim * state.dense_scores
+        trace.dense_macs += 2 * layer.heads.numel() * self.dim * dense.scores
         trace.rows += int(layer.heads.sum()) * layer.num_queries
         trace.flat_rows += int(outcome.flat.sum())
 

@@ -11,19 +11,37 @@ from torch.autograd import forward_ad
 from golden.host.state import SessionState
 from hdl.spec.config import Config
 
-__all__ = ["check_continues", "check_heads", "check_no_gradient", "check_scaling", "check_shapes", "finite"]
+__all__ = [
+    "check_continues",
+    "check_heads",
+    "check_no_gradient",
+    "check_scaling",
+    "check_shapes",
+    "finite",
+    "row_width",
+]
 
 
 def check_heads(config: Config, heads: int, kv_heads: int, dim: int) -> None:
     """ValueError if ``config`` does not serve a layer of such heads."""
-    if dim not in config.dims:
-        raise ValueError(f"head dimension must be one of {config.dims} ({config.name}), not {dim}")
+    row_width(config, dim)
     if heads > config.max_heads:
         raise ValueError(f"heads must be at most {config.max_heads} ({config.name}), not {heads}")
     if heads // kv_heads > config.max_group:
         raise ValueError(
             f"heads that share a K/V head must be at most {config.max_group} ({config.name}), not {heads // kv_heads}"
         )
+
+
+def row_width(config: Config, dim: int) -> int:
+    """Elements of the machine's rows for heads of dimension D: the least of ``config.dims`` that holds them.
+
+    Zeros fill the rest, which changes no score and no output. ValueError if none does.
+    """
+    fitting = [width for width in config.dims if width >= dim > 0]
+    if not fitting:
+        raise ValueError(f"head dimension must be from 1 to {max(config.dims)} ({config.name}), not {dim}")
+    return min(fitting)
 
 
 def check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:

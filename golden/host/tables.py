@@ -35,9 +35,24 @@ class Plane:
         self._count = count
 
     @property
+    def count(self) -> int:
+        """Tokens so far."""
+        return self._count
+
+    @property
     def rows(self) -> Tensor:
         """(B, K, tokens, D) of all tokens so far."""
         return self._rows[:, :, : self._count]
+
+    def first(self, count: int) -> Plane:
+        """The first ``count`` rows; they stay where they are, so that only one of the two planes may grow."""
+        plane = Plane(self._rows, self._rows.dtype)
+        plane._count = count
+        return plane
+
+    def select(self, rows: Tensor) -> Plane:
+        """Of the sequences ``rows``, numbers of such."""
+        return Plane(self.rows[rows], self._rows.dtype)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -64,6 +79,20 @@ class Table:
         """A new token, of importance 0."""
         self.ids = torch.cat([self.ids, torch.full_like(self.ids[:, :1], token)], 1)
         self.importance = torch.cat([self.importance, torch.zeros_like(self.importance[:, :1])], 1)
+
+    def before(self, tokens: int) -> Table:
+        """A table of all of the first ``tokens`` tokens, which holds them still, with their importance."""
+        if self.size < tokens or not bool((self.ids[:, :tokens] < tokens).all()):
+            raise ValueError(
+                f"a cache can go back to {tokens} tokens only if none of them was pruned since, or within one call "
+                "after the prompt: use an algorithm that keeps all tokens"
+            )
+        return Table(ids=self.ids[:, :tokens], importance=self.importance[:, :tokens])
+
+    def select(self, rows: Tensor, batch: int) -> Table:
+        """Of the sequences ``rows``, of ``batch`` with one row or one of each K/V head."""
+        parts = [tensor.unflatten(0, (batch, -1))[rows].flatten(0, 1) for tensor in (self.ids, self.importance)]
+        return Table(ids=parts[0], importance=parts[1])
 
     def chosen(self, keep: Tensor) -> Table:
         """Only the tokens of the mask (B, n), which has as many in each sequence."""

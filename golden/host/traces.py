@@ -74,11 +74,14 @@ class LayerTrace(Totals):
         self.relative_error = float(error.norm() / want.norm().clamp(min=1e-300))
 
 
-def dense_attention(query: Tensor, key: Tensor, value: Tensor, *, scaling: float, causal: bool) -> Tensor:
+def dense_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, scaling: float, causal: bool, mask: Tensor | None = None
+) -> Tensor:
     """Float attention (B, H, q, D) of query (B, H, q, D) with key and value (B, K, n, D); H is a multiple of K.
 
-    causal: a prompt of q = n tokens; a single query attends all n keys in any case.
+    causal: a prompt of q = n tokens; a single query attends all n keys in any case. mask: (q, n) bool in its place.
     """
+    whole = causal and query.shape[2] > 1 and mask is None
     return functional.scaled_dot_product_attention(
-        query, key, value, is_causal=causal and query.shape[2] > 1, scale=scaling, enable_gqa=True
+        query, key, value, attn_mask=mask, is_causal=whole, scale=scaling, enable_gqa=True
     )

@@ -15,7 +15,7 @@ __all__ = ["Traffic", "multiply_accumulates", "traffic"]
 
 @dataclasses.dataclass(kw_only=True)
 class Traffic:
-    """Bytes of Q, K and V rows read, and the same of fp32 dense attention, each K/V head read once a pass."""
+    """Bytes of Q, K and V rows, and the same of fp32 dense attention, each K/V head read once a pass."""
 
     query: float = 0.0
     """Q rows, those of flat rows twice"""
@@ -25,6 +25,8 @@ class Traffic:
     """K rows of the LSB plane"""
     value: float = 0.0
     """V rows"""
+    requantized: float = 0.0
+    """fp32 rows that the host read, and planes that it wrote, where K and V outgrew the range of their integers"""
     dense: float = 0.0
     """4 bytes an element, no token or head pruned, every row once"""
     tokens: float = 0.0
@@ -43,8 +45,8 @@ class Traffic:
 
     @property
     def total(self) -> float:
-        """Bytes read of all planes."""
-        return sum(self.by_plane.values())
+        """Bytes read of all planes, and what making planes anew moved."""
+        return sum(self.by_plane.values()) + self.requantized
 
     def add(self, other: Traffic) -> None:
         """Take up the bytes of ``other``."""
@@ -52,8 +54,18 @@ class Traffic:
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 
 
-def traffic(layer: Layer, outcome: Outcome, config: Config, *, dense_queries: int, dense_keys: int) -> Traffic:
+def traffic(
+    layer: Layer,
+    outcome: Outcome,
+    config: Config,
+    *,
+    dense_queries: int,
+    dense_keys: int,
+    dense_dim: int | None = None,
+) -> Traffic:
     """Bytes of all sequences; dense attention would have so many query rows a head, and tokens.
+
+    dense_dim: D of the heads, if the layer's rows are wider.
 
     A job reads Q of its rows (of flat ones again), K's MSB plane, the LSB plane if any of its rows is flat, and V: all
     rows, or the survivors' where one row is alone with its K/V head.
@@ -71,7 +83,7 @@ def traffic(layer: Layer, outcome: Outcome, config: Config, *, dense_queries: in
         result.key += float(kv_alive.sum()) * chunk.keys * dim * settings.key_bits / 8
         result.key_lsb += float(flat_jobs.sum()) * chunk.keys * dim * settings.key_lsb_bits / 8
         result.value += float(kv_alive.sum()) * values * dim * settings.value_bits / 8
-    kv_heads, row = layer.key.shape[1], 4.0 * dim
+    kv_heads, row = layer.key.shape[1], 4.0 * (dense_dim or dim)
     result.dense = row * batch * kv_heads * (layer.group * dense_queries + 2 * dense_keys)
     result.tokens = row * batch * kv_heads * (layer.group * layer.num_queries + 2 * layer.num_keys)
     queries, keys = float(alive.sum()) * layer.num_queries, float(kv_alive.sum()) * layer.num_keys

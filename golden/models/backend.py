@@ -7,16 +7,16 @@ connected layers stay in PyTorch (they are the host's in the paper, too).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from golden.host.session import Session
+from golden.host.spans import spans_of
 from golden.models.errors import ModelError
 from golden.models.scatter import check_first_token, scattered
-from hdl.spec.config import Config
 
 __all__ = ["NAME", "ModelError", "check_model", "register", "replaced"]
 
@@ -48,29 +48,56 @@ def check_model(model: Any) -> None:
 
 @contextlib.contextmanager
 def replaced(model: Any, session: Session) -> Iterator[None]:
-    """In this context the attention of ``model`` is that of ``session``, and an encoder drops its pruned tokens."""
+    """In this context the attention of ``model`` is that of ``session``, and an encoder drops its pruned tokens.
+
+    A call of the model without a cache begins new sequences; what the session knows of others lies in the cache
+    (``past_key_values``) of theirs. ``model.generate`` therefore searches, samples and drafts as ever.
+    """
+    from golden.models.forward import forward_of
+
     check_model(model)
     register()
     layers = model.config.num_hidden_layers
     if session.num_layers not in (None, layers):
         raise ModelError(f"num_layers of the session must be the model's {layers}, not {session.num_layers}")
     session.num_layers = layers
-    original = model.config._attn_implementation
+    causal = is_causal(model.config)
+    attention, before = model.config._attn_implementation, vars(model).get("forward")
     shortened: list[nn.Module] = []
-    if session.algorithm.prunes_tokens and not is_causal(model.config):
+    if session.algorithm.prunes_tokens and not causal:
         check_first_token(model, session)
         shortened = _layer_modules(model)
-    handles = [model.register_forward_hook(lambda *_: _check_complete(model, session))]
-    handles += scattered(shortened, session)
-    _active.append(session)
+    handles = scattered(shortened, session)
     try:
         model.set_attn_implementation(NAME)
+        model.forward = _reported(session, forward_of(model, session, causal=causal))
         yield
     finally:
-        model.set_attn_implementation(original)
-        _active.pop()
+        del model.forward
+        if before is not None:
+            model.forward = before
+        model.set_attn_implementation(attention)
         for handle in handles:
             handle.remove()
+
+
+def _reported(session: Session, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward``, whose every attention is the session's, and whose errors are :class:`ModelError`."""
+
+    @functools.wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        _active.append(session)
+        try:
+            output = forward(*args, **kwargs)
+        except ModelError:
+            raise
+        except ValueError as error:
+            raise ModelError(str(error)) from error
+        finally:
+            _active.pop()
+        return output
+
+    return run
 
 
 def is_causal(config: Any) -> bool:
@@ -84,12 +111,6 @@ def is_causal(config: Any) -> bool:
         return True
     kind = config.model_type
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-
-def _check_complete(model: Any, session: Session) -> None:
-    if session.next_layer or not session.num_tokens:
-        kind, done = model.config.model_type, session.next_layer
-        raise ModelError(f"{kind} is not supported: {done} of {session.num_layers} layers were replaced")
 
 
 def _layer_modules(model: Any) -> list[nn.Module]:
@@ -131,33 +152,30 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """What transformers calls: query (B, H, q, D), key and value (B, K, tokens, D) -> (B, q, H, D)."""
     if not _active:
-        raise ModelError(f"attention {NAME!r} needs a session: see golden.models.backend.replaced")
+        raise ModelError(f"attention {NAME!r} needs a session: call the model within golden.models.backend.replaced")
     if module.training:
         raise ModelError("model must be in evaluation mode, which model.eval() sets: this attention drops nothing")
     session = _active[-1]
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
-    before = session.num_tokens if session.next_layer == 0 else session.num_tokens - query.shape[2]
-    reason = _unsupported(module, query, key, value, kwargs, session.config)
-    if reason is None and causal and key.shape[2] != before + query.shape[2]:
-        reason = f"its cache has {key.shape[2]} tokens, not {before + query.shape[2]}"
-    if reason is None and attention_mask is not None and not _plain(attention_mask, query.shape[2], causal):
-        reason = f"its mask hides tokens of a {'prompt' if causal else 'sentence'} without padding"
+    before = session.num_tokens - (query.shape[2] if session.next_layer else 0) if causal else 0
+    spans, reason = None, _unsupported(module, query, key, value, kwargs)
+    if reason is None and attention_mask is not None:
+        try:
+            spans = spans_of(attention_mask, query.shape[2], before, causal=causal)
+        except ValueError as error:
+            reason = str(error)
     if reason is not None:
         raise ModelError(f"{type(module).__name__} is not supported: {reason}")
-    new = slice(before, None) if causal else slice(None)
+    layer = session.next_layer
     try:
-        out = session.attention(
-            session.next_layer, query, key[:, :, new], value[:, :, new], scaling=scaling, causal=causal
-        )
+        out = session.attention(layer, query, key, value, scaling=scaling, causal=causal, spans=spans)
     except ValueError as error:
         raise ModelError(str(error)) from error
     return out.to(value.dtype).transpose(1, 2).contiguous(), None
 
 
-def _unsupported(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any], config: Config
-) -> str | None:
+def _unsupported(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]) -> str | None:
     """What this attention does that the accelerator cannot do."""
     if getattr(module, "is_cross_attention", False):
         return "it has cross attention"
@@ -169,18 +187,11 @@ def _unsupported(
     for option, what in needs.items():
         if options.get(option) is not None:
             return f"its attention needs {what} ({option!r})"
-    window = options.get("sliding_window")
-    if window is not None and window < config.max_tokens:
-        return f"its attention has a sliding window of {window} tokens"
-    if key.shape[-1] != query.shape[-1] or value.shape != key.shape:
-        return "its queries, keys and values have different dimensions"
+    if key.shape[-1] != query.shape[-1] or value.shape[-1] != key.shape[-1]:
+        return (
+            f"its queries, keys and values have different dimensions, "
+            f"{query.shape[-1]}, {key.shape[-1]} and {value.shape[-1]}"
+        )
+    if key.shape[2] != query.shape[2]:
+        return f"{query.shape[2]} queries come with the keys of {key.shape[2]} tokens, which other layers may share"
     return None
-
-
-def _plain(mask: Tensor, queries: int, causal: bool) -> bool:
-    """Whether a mask, boolean or added to the scores, hides nothing, or with ``causal`` later tokens only."""
-    shown = mask if mask.dtype == torch.bool else mask == 0
-    if not causal:
-        return bool(shown.all())
-    want = torch.ones(queries, shown.shape[-1], dtype=torch.bool).tril(shown.shape[-1] - queries)
-    return bool((shown == want).all())

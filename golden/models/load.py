@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from golden.host.cache import cache_folder
-from golden.host.operand_checks import check_heads
+from golden.host.operand_checks import check_heads, row_width
 from golden.host.session import Session
 from golden.models.backend import check_model, is_causal, replaced
 from golden.models.errors import ModelError
@@ -204,7 +204,7 @@ class _Model:
 
     def token_limit(self, config: Config) -> int:
         """Most tokens of a sequence: what the hardware and the model's own position embeddings allow."""
-        capacity = config.buffer_slots // config.slices(self.dim)
+        capacity = config.buffer_slots // config.slices(row_width(config, self.dim))
         positions = getattr(self.model.config, "max_position_embeddings", config.max_tokens)
         limits = config.max_tokens, capacity, positions, getattr(self.tokenizer, "model_max_length", positions)
         return min(*limits, *_position_rows(self.model))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from golden.host.operand_checks import row_width
 from golden.host.traces import LayerTrace
 from hdl.spec.config import Config
 from hdl.spec.planes import PLANES
@@ -103,8 +104,9 @@ def _mean(counts: list[int]) -> float:
 
 def _utilization(record: LayerRecord, config: Config) -> float:
     """A line of S keys takes ``beats`` cycles, so that full use is S / beats scores a cycle."""
-    full = (record.cycles or 0) * config.scores_per_line(record.dim)
-    return record.counters["qk_useful"] * config.beats(record.dim) / max(1, full)
+    width = row_width(config, record.dim)
+    full = (record.cycles or 0) * config.scores_per_line(width)
+    return record.counters["qk_useful"] * config.beats(width) / max(1, full)
 
 
 _SUMS = ("rows", "flat_rows", "bytes_read_fp32_dense", "macs", "dense_macs", "values_compared", "mismatches")

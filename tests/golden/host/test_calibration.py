@@ -143,3 +143,65 @@ def test_output_approaches_float_attention(value_bits, limit):
     data = torch.randn(2, 3, 1, 20, 32, generator=generator).double()
     key, value = (torch.randn(2, 3, 20, 32, generator=generator).double() for _ in range(2))
     assert error(AttentionSettings(**(STATIC | {"value_bits": value_bits})), (data, key, value)) < limit
+
+
+def grown_of(settings, tokens=24, dim=16):
+    generator = torch.Generator().manual_seed(4)
+    query = torch.randn(2, 2, 2, tokens, dim, generator=generator, dtype=torch.float64)
+    key, value = (torch.randn(2, 2, tokens, dim, generator=generator, dtype=torch.float64) for _ in range(2))
+    return query, key, value, Calibration.of(query[..., :8, :], key[:, :, :8], value[:, :, :8], settings)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_a_symmetric_grid_grows_with_the_first_value_beyond_it(bits):
+    query, key, value, calibration = grown_of(AttentionSettings(key_bits=bits, key_lsb_bits=0, value_bits=bits))
+    new = [tensor[:, :, :1] * 0 for tensor in (key, value)]
+    assert not calibration.outgrown(*new, 1000).any()
+    new[0][1, 0, 0, 3] = key[1, 0, :8].abs().max() * 1.001
+    assert calibration.outgrown(*new, 9).tolist() == [[False, False], [True, False]]
+    new[1][0, 1, 0, 3] = -value[0, 1, :8].abs().max() * 1.001
+    outgrown = calibration.outgrown(*new, 9)
+    assert outgrown.tolist() == [[False, True], [True, False]]
+    rows = [torch.cat(pair, 2) for pair in zip((key[:, :, :8], value[:, :, :8]), new, strict=True)]
+    grown = calibration.grown(outgrown, query[..., :9, :], *rows)
+    assert not grown.outgrown(*rows, 9).any()
+    whole = Calibration.of(query[..., :9, :], *rows, calibration.settings)
+    for name in ("key_grid", "value_grid"):
+        mine, fresh, old = (getattr(one, name).unit[..., 0, 0] for one in (grown, whole, calibration))
+        assert torch.equal(mine, torch.where(outgrown, fresh, old))
+
+
+def test_a_grid_with_a_center_has_slack_and_is_made_anew_while_tokens_are_few():
+    settings = AttentionSettings(
+        key_bits=4, key_lsb_bits=0, value_bits=4, key_transform="channels", value_transform="channels", feedback=True
+    )
+    query, key, value, calibration = grown_of(settings)
+    inside = [tensor[:, :, :8].mean(2, keepdim=True) for tensor in (key, value)]
+    assert not calibration.outgrown(*inside, 9).any()
+    far = calibration.key_grid.channel * calibration.key_grid.unit * 8
+    for times, expected in ((1.45, False), (1.55, True)):
+        new = inside[0] + far * times
+        assert bool(calibration.outgrown(new, inside[1], 9).all()) is expected
+    assert calibration.outgrown(*inside, 16).all(), "twice as many tokens"
+    grown = calibration.grown(torch.ones(2, 2).bool(), query, key, value)
+    assert grown.tokens == 24 and torch.equal(grown.key_grid.center, key.mean(2, keepdim=True))
+    assert not grown.outgrown(*inside, 47).any() and grown.outgrown(*inside, 48).all()
+    old = Calibration.of(query.repeat(1, 1, 1, 11, 1), key.repeat(1, 1, 11, 1), value.repeat(1, 1, 11, 1), settings)
+    assert old.tokens == 264 and not old.outgrown(*inside, 999).any(), "many tokens say enough"
+
+
+def test_zeros_grow_with_whatever_comes():
+    zeros = torch.zeros(1, 1, 3, 16, dtype=torch.float64)
+    for transform in ("none", "mean", "channels"):
+        settings = AttentionSettings(key_transform=transform, value_transform=transform)
+        calibration = Calibration.of(zeros[:, :, None], zeros, zeros, settings)
+        assert calibration.outgrown(zeros[:, :, :1] + 1e-6, zeros[:, :, :1], 4).all()
+
+
+def test_selected_sequences_keep_their_grids():
+    settings = AttentionSettings(key_transform="channels", value_transform="mean", feedback=True)
+    _, key, value, calibration = grown_of(settings)
+    some = calibration.select(torch.tensor([1, 1]))
+    assert torch.equal(some.key(key[[1, 1]]), calibration.key(key)[[1, 1]])
+    assert torch.equal(some.value(value[[1, 1]]), calibration.value(value)[[1, 1]])
+    assert torch.equal(some.key_reach, calibration.key_reach[[1, 1]])

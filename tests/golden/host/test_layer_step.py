@@ -21,7 +21,9 @@ def step_of(algorithm, *, tokens=10, steps=0, causal=True, execute=run_layer):
     nothing = torch.zeros(1, 4)
     trace = LayerTrace(layer=0, step=steps, heads=nothing, head_importance=nothing, head_keep=nothing)
     config = PRESETS["tiny"]
-    return LayerStep(algorithm=algorithm, config=config, num_layers=2, execute=execute, state=state, trace=trace)
+    return LayerStep(
+        algorithm=algorithm, config=config, num_layers=2, execute=execute, state=state, trace=trace, dim=16
+    )
 
 
 def forbidden(layer, config):

@@ -102,12 +102,12 @@ class Slow:
     def __init__(self, algorithm, config, causal):
         self.algorithm, self.config, self.causal = algorithm, config, causal
         self.step, self.tokens = -1, 0
-        self.calibration, self.planes, self.units = {}, {}, {}
+        self.calibration, self.planes, self.measure, self.floats = {}, {}, {}, {}
         self.tables = {}  # {token: importance} of the model, of a layer, or of a K/V head
         self.alive = []  # cascade: what the next layer attends
         self.heads = {layer: list(range(HEADS)) for layer in range(LAYERS)}
         self.head_importance = {}
-        self.attended, self.counted = [], []
+        self.attended, self.counted, self.requantized = [], [], 0
 
     def layer(self, layer, query, key, value):
         """query (H, q, D), key and value (K, n, D) of the new (encoder: surviving) tokens."""
@@ -124,13 +124,12 @@ class Slow:
             self.calibration[layer] = Calibration.of(
                 grouped, key[None].double(), value[None].double(), algorithm.attention
             )
+            self.measure[layer] = self.calibration[layer].value_range.max()
             self.planes[layer] = [torch.zeros(KV_HEADS, 99, DIM, dtype=torch.int64) for _ in range(2)]
             for kv in range(KV_HEADS):
                 self.tables.setdefault((layer, kv) if scope == "head" else layer, {})
-        calibration = self.calibration[layer]
         rows = self.alive if not self.causal else range(self.tokens - key.shape[1], self.tokens)
-        self.planes[layer][0][:, list(rows)] = calibration.key(key[None])[0]
-        self.planes[layer][1][:, list(rows)] = calibration.value(value[None])[0]
+        calibration = self.remember(layer, query, key, value, list(rows))
         words, unit = calibration.query(query.view(1, KV_HEADS, GROUP, *query.shape[1:]))
         out = torch.zeros(HEADS, *query.shape[1:], dtype=torch.int64)
         totals, adds = dict.fromkeys(range(HEADS), 0), []
@@ -153,6 +152,25 @@ class Slow:
         result[dead] = 0
         self.select(layer, totals)
         return result
+
+    def remember(self, layer, query, key, value, rows):
+        """Write the planes: the new rows, or where they exceed the grid all rows anew."""
+        new = [tensor[None].double() for tensor in (query, key, value)]
+        before = self.floats.get(layer)
+        every = [torch.cat(pair, 2) for pair in zip(before, new, strict=True)] if before else new
+        self.floats[layer] = every
+        calibration = self.calibration[layer]
+        outgrown = calibration.outgrown(*new[1:], self.tokens)
+        if before and outgrown.any():
+            grouped = every[0].unflatten(1, (KV_HEADS, GROUP))
+            calibration = self.calibration[layer] = calibration.grown(outgrown, grouped, *every[1:])
+            self.requantized += int(outgrown.sum())
+            rows = list(range(self.tokens))
+        else:
+            every = new
+        self.planes[layer][0][:, rows] = calibration.key(every[1])[0]
+        self.planes[layer][1][:, rows] = calibration.value(every[2])[0]
+        return calibration
 
     @property
     def prompt(self):
@@ -200,9 +218,7 @@ class Slow:
     def select(self, layer, totals):
         algorithm, last = self.algorithm, layer == LAYERS - 1
         cascaded = algorithm.scope == "cascade"
-        weights = (self.calibration[layer].value_range / self.calibration[0 if cascaded else layer].value_range.max())[
-            0
-        ]
+        weights = (self.calibration[layer].value_range / self.measure[0 if cascaded else layer])[0]
         importance = self.head_importance.setdefault("model" if cascaded else layer, [0] * HEADS)
         for head in self.heads[layer]:
             weight = min(65535, max(1, round(float(weights[head // GROUP]) * 4096)))
@@ -527,7 +543,13 @@ def prompted(algorithm=DECODERS["cascade"]):
             True,
             "query and key must be of the same new tokens, not 2 and 3",
         ),
-        (None, 0, [t[..., :12] for t in inputs(1, 3)], True, r"head dimension must be one of \(16, .*\(tiny\), not 12"),
+        (
+            None,
+            0,
+            [t.repeat(1, 1, 1, 5) for t in inputs(1, 3)],
+            True,
+            "head dimension must be from 1 to 64 \\(tiny\\), not 80",
+        ),
         (None, 0, [t.repeat(1, 9, 1, 1) for t in inputs(1, 3)], True, r"heads must be at most 32 \(tiny\), not 36"),
         (
             None,

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from golden.host.calibration import Calibration
-from golden.host.state import LayerMemory, Operands, SessionState
-from golden.host.tables import Plane, Table
+from golden.host.state import FloatRows, LayerMemory, Operands, SessionState
+from golden.host.tables import Table
 from golden.layers.quantize import AttentionSettings
 
 
@@ -62,27 +61,77 @@ def test_a_new_token_is_quantized_as_those_before():
     generator = torch.Generator().manual_seed(1)
     query, key, value = (torch.randn(1, 2, 6, 16, generator=generator, dtype=torch.float64) for _ in range(3))
     settings = AttentionSettings(key_bits=8, key_lsb_bits=0)
-    calibration = Calibration.of(query[:, :, None, :5], key[:, :, :5], value[:, :, :5], settings)
-    memory = LayerMemory(
-        calibration=calibration,
-        key=Plane(calibration.key(key[:, :, :5]), torch.int16),
-        value=Plane(calibration.value(value[:, :, :5]), torch.int16),
-        heads=torch.ones(1, 2).bool(),
-        head_importance=torch.zeros(1, 2),
-        head_weight=torch.ones(1, 2),
-        tables=[Table.of_all(1, 5)],
-        float_key=Plane(key[:, :, :5], key.dtype),
-        float_value=Plane(value[:, :, :5], key.dtype),
-    )
-    memory.append(key[:, :, 5:], value[:, :, 5:], 5)
+    key[:, :, 5:] *= 0.1
+    value[:, :, 5:] *= 0.1
+    memory = memory_of(query[:, :, :5], key[:, :, :5], value[:, :, :5], settings)
+    calibration = memory.calibration
+    assert not memory.append(query[:, :, 5:], key[:, :, 5:], value[:, :, 5:], 5).any()
+    assert memory.calibration is calibration
     assert torch.equal(memory.key.rows.long(), calibration.key(key))
     assert torch.equal(memory.value.rows.long(), calibration.value(value))
     assert memory.tables[0].ids.tolist() == [[0, 1, 2, 3, 4, 5]]
-    assert memory.float_key is not None and torch.equal(memory.float_key.rows, key)
+    assert memory.rows is not None and torch.equal(memory.rows.key.rows, key)
+    assert torch.equal(memory.rows.query[:, :, 0], query)
     with pytest.raises(
         ValueError,
         match=r"query \(up to \S+e\+09\) and key \(up to [\d.]+\) are too large: .* \S+ octaves and must be below 8",
     ):
         memory.operands(query * 1e9, 1.0, memory.head_importance)
-    memory.quantize(query, key * 2, value * 2, settings, torch.arange(6)[None], 6)
-    assert int(memory.key.rows.max()) == 127 or int(memory.key.rows.min()) == -127
+    memory.quantize(AttentionSettings(key_bits=4, key_lsb_bits=0), torch.arange(6)[None], 6)
+    assert int(memory.key.rows.abs().max()) == 7
+
+
+def memory_of(query, key, value, settings, *, width=16, batch=1):
+    tokens = key.shape[2]
+    return LayerMemory.of(
+        FloatRows.of(query, key, value, key.dtype),
+        settings,
+        keep=True,
+        ids=torch.arange(tokens).expand(batch, -1),
+        tokens=tokens,
+        width=width,
+        measure=None,
+        heads=torch.ones(batch, query.shape[1]).bool(),
+        head_importance=torch.zeros(batch, query.shape[1]),
+        tables=[Table.of_all(batch, tokens)],
+    )
+
+
+def test_planes_follow_a_token_that_exceeds_them():
+    """Only the head where it does; the bytes are those of its rows, read in fp32 and written again."""
+    generator = torch.Generator().manual_seed(2)
+    query, key, value = (torch.randn(1, 2, 6, 10, generator=generator, dtype=torch.float64) for _ in range(3))
+    key[:, :, 5:] *= 0.1
+    value[:, :, 5:] *= 0.1
+    key[0, 1, 5, 3] = 100.0
+    settings = AttentionSettings(key_bits=8, key_lsb_bits=0)
+    memory = memory_of(query[:, :, :5], key[:, :, :5], value[:, :, :5], settings)
+    before = memory.calibration
+    outgrown = memory.append(query[:, :, 5:], key[:, :, 5:], value[:, :, 5:], 5)
+    assert outgrown.tolist() == [[False, True]]
+    assert torch.equal(memory.key.rows[:, 0, :, :10].long(), before.key(key)[:, 0])
+    assert int(memory.key.rows[0, 1, 5, 3]) == 127 and int(memory.key.rows[0, 1, :5].abs().max()) <= 4
+    assert torch.equal(memory.key.rows.long()[..., :10], memory.calibration.key(key))
+    assert not memory.key.rows[..., 10:].any() and memory.key.rows.shape[-1] == 16
+    assert memory.requantized_bytes(outgrown, 6) == 6 * 16 * (32 + 32 + 8 + 8) / 8
+    assert memory.head_weight.shape == (1, 2) and int(memory.head_weight.max()) <= 65535
+
+
+def test_a_copy_goes_on_by_itself_and_a_selection_is_whole():
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(2, 2, 6, 16, generator=generator) for _ in range(3))
+    memory = memory_of(*(t[:, :, :5] for t in (query, key, value)), AttentionSettings(), batch=2)
+    saved = memory.copy()
+    memory.append(query[:, :, 5:].double(), key[:, :, 5:].double() * 9, value[:, :, 5:].double(), 5)
+    assert (saved.key.count, memory.key.count) == (5, 6) and saved.tables[0].size == 5
+    again = saved.copy()
+    again.append(query[:, :, 5:].double(), key[:, :, 5:].double() * 9, value[:, :, 5:].double(), 5)
+    assert torch.equal(again.key.rows, memory.key.rows) and torch.equal(again.value.rows, memory.value.rows)
+    swapped = memory.select(torch.tensor([1, 0, 1]), 2)
+    assert torch.equal(swapped.key.rows[2], memory.key.rows[1]) and len(swapped.heads) == 3
+    assert swapped.tables[0].ids.shape == (3, 6) and torch.equal(swapped.rows.key.rows[1], memory.rows.key.rows[0])
+    back = memory.before(4)
+    assert back.key.count == back.rows.value.count == back.tables[0].size == 4
+    memory.tables[0] = memory.tables[0].chosen(torch.tensor([[True, False, True, True, True, True]] * 2))
+    with pytest.raises(ValueError, match="a cache can go back to 4 tokens only if none of them was pruned since"):
+        memory.before(4)

@@ -172,11 +172,6 @@ def test_results_of_the_executor_are_used():
 
 
 REFUSED = {
-    "sliding window": (
-        MistralForCausalLM,
-        MistralConfig(**SIZES, **GQA, head_dim=16, sliding_window=8),
-        "MistralAttention is not supported: its attention has a sliding window of 8 tokens",
-    ),
     "soft cap": (
         Gemma2ForCausalLM,
         Gemma2Config(**SIZES, **GQA, head_dim=16, layer_types=["full_attention"] * 2),
@@ -228,33 +223,31 @@ def test_model_that_is_refused(name):
     assert "\n" not in str(error.value)
 
 
-def test_local_layers_are_refused():
+def test_local_layers_of_an_encoder():
+    """Rows of ModernBERT's local layers attend their neighbours only; nothing may be pruned there."""
     config = ModernBertConfig(**SIZES, **IDS, cls_token_id=1, sep_token_id=2, local_attention=4)
-    with pytest.raises(ModelError, match="ModernBertAttention is not supported: its attention has a sliding window"):
-        tiny_model(ModernBertModel, config).embed(TEXT, session())
+    model, traces = tiny_model(ModernBertModel, config), []
+    got = model.embed(TEXT, session(on_layer=traces.append, float_error=True))
+    assert float(model.embed(TEXT) @ got) > 0.999999
+    assert all(trace.relative_error < 0.01 for trace in traces)
+    with pytest.raises(ModelError, match="its mask hides tokens, where no token may be pruned: set token_keep to 1"):
+        model.embed(TEXT, session(HALF))
 
 
-def test_padding_is_refused():
-    model, mask = tiny_model(), torch.ones(1, 9, dtype=torch.int64)
-    mask[0, -2:] = 0
-    ids = torch.tensor([model.encode(TEXT)])
-    with pytest.raises(ModelError, match="BertSelfAttention is not supported: its mask hides tokens of a sentence"):
-        with torch.no_grad(), replaced(model.model, session()):
-            model.model(input_ids=ids, attention_mask=mask)
-    causal = tiny_causal()
-    with pytest.raises(ModelError, match="LlamaAttention is not supported: its mask hides tokens of a prompt"):
-        with torch.no_grad(), replaced(causal.model, session()):
-            causal.model(input_ids=ids, attention_mask=mask)
-
-
-def test_cache_of_other_tokens_is_refused():
-    from transformers import DynamicCache
-
-    model, cache = tiny_causal(), DynamicCache(config=LLAMA)
-    model.model(torch.tensor([[3, 4, 5]]), past_key_values=cache)
-    with pytest.raises(ModelError, match="LlamaAttention is not supported: its cache has 4 tokens, not 1"):
-        with torch.no_grad(), replaced(model.model, session()):
-            model.model(torch.tensor([[6]]), past_key_values=cache)
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_padded_sentences_are_as_in_float(name, side):
+    model = tiny_model(*ENCODERS[name])
+    mask = torch.ones(2, 9, dtype=torch.int64)
+    mask[1, -3:] = 0
+    mask = mask if side == "right" else mask.flip(1)
+    ids = torch.randint(3, 100, (2, 9), generator=torch.Generator().manual_seed(8)) * mask
+    with torch.no_grad():
+        want = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        with replaced(model.model, session()):
+            got = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+    shown = mask.bool()
+    assert (got[shown] - want[shown]).norm() / want[shown].norm() < 0.01 and not got[~shown].any()
 
 
 def test_layers_that_are_not_replaced_are_told():

@@ -72,7 +72,7 @@ def test_nan_weights_are_told():
 @pytest.mark.parametrize(
     ("fields", "config", "message"),
     [
-        ({"hidden_size": 48}, TINY, r"random: head dimension must be one of \(16, 32, 48, 64\) \(tiny\), not 24"),
+        ({"hidden_size": 160}, TINY, r"random: head dimension must be from 1 to 64 \(tiny\), not 80"),
         ({"hidden_size": 640, "num_attention_heads": 40}, PAPER, r"random: heads must be at most 32 \(paper\), not 40"),
     ],
 )

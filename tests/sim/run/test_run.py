@@ -405,9 +405,9 @@ def test_model_errors(run, tmp_path):
     (tmp_path / "nothing").mkdir()
     status, printed, _, _ = run(model=str(tmp_path / "nothing"))
     assert status == 2 and "has no config.json" in printed
-    save_tiny_bert(tmp_path, hidden_size=48)
+    save_tiny_bert(tmp_path, hidden_size=160)
     status, printed, _, _ = run(model=str(tmp_path))
-    assert status == 2 and "head dimension must be one of (16, 32, 48, 64) (tiny), not 24" in printed
+    assert status == 2 and "head dimension must be from 1 to 64 (tiny), not 80" in printed
     MPNetModel(MPNetConfig(**SIZES)).save_pretrained(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     status, printed, _, _ = run(model=str(tmp_path))
