@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.documents import documents
+from tests.docs.documents import ROOT, documents
 
 COLUMNS = 100
 ABBREVIATIONS = ("e.g.", "i.e.", "vs.", "Fig.", "cf.")
@@ -31,6 +31,12 @@ def two_sentences(line: str) -> bool:
     for abbreviation in ABBREVIATIONS:
         text = text.replace(abbreviation, abbreviation[:-1])
     return bool(re.search(r"[^.…][.!?][)*_\"”]*\s+\S", text))
+
+
+@pytest.mark.parametrize("name", documents())
+def test_no_marks_of_a_merge_are_left(name):
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if line.startswith(("<<<<<<<", ">>>>>>>"))]
 
 
 @written
