@@ -246,10 +246,10 @@ class _Model:
 
 def _position_rows(model: Any) -> Iterator[int]:
     """Positions of each table of position embeddings that begins after a row for padding (RoBERTa and its like)."""
-    for name, module in model.named_modules():
-        table = isinstance(module, nn.Embedding) and name.endswith(("position_embeddings", "embed_positions"))
-        if table and module.padding_idx is not None:
-            yield module.num_embeddings - module.padding_idx - 1
+    tables = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Embedding))
+    for name, table in tables:
+        if table.padding_idx is not None and name.endswith(("position_embeddings", "embed_positions")):
+            yield table.num_embeddings - table.padding_idx - 1
 
 
 class SentenceModel(_Model):

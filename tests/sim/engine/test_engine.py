@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +19,6 @@ from sim.run.accelerator import Accelerator
 from spatten.engines import register_boards
 from tests.bench.layers import layer_of
 from tests.bench.standin import StandIn
-
-SMALL = Path(__file__).parents[2] / "bench" / "small.json"
 
 TINY = PRESETS["tiny"]
 ODD = Config(
@@ -151,16 +148,22 @@ def test_survivors_that_do_not_come(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["pysim", "verilator"])
-def test_survivors_of_a_slow_host(name):
+def test_a_run_goes_on_until_all_survivors_are_there(name, monkeypatch):
+    left = [2, 2, 1, 0, 0]
+    monkeypatch.setattr(f"sim.engine.{name}.open_selections", lambda *_: left.pop(0))
+    with engine_of(name, watchdog=1000) as engine:
+        assert engine.run(JOBS[:1]).statuses == [0] and left == [0]
+
+
+def test_survivors_of_a_slow_host():
     """They come after the layer's status; a host that stalls 95 % of the time takes the last of them much later."""
-    config = Config.load(str(SMALL)) if name == "pysim" else TINY
-    if name == "verilator" and not verilator.available():
+    if not verilator.available():
         pytest.skip("no C++ compiler, make or perl for Verilator")
-    layer = layer_of(queries=2, tokens=8, token_keep=3)
-    want = run_layer(layer, config)
-    with make_engine(name, config, timing=MemoryTiming(host_stall=0.95)) as engine:
-        accelerator = Accelerator(engine, config)
-        got = accelerator.execute(layer, config)
+    layer = layer_of(tokens=40, token_keep=3)
+    want = run_layer(layer, TINY)
+    with make_engine("verilator", TINY, timing=MemoryTiming(host_stall=0.95)) as engine:
+        accelerator = Accelerator(engine, TINY)
+        got = accelerator.execute(layer, TINY)
     (call,) = accelerator.take_calls()
     assert torch.equal(got.keep, want.keep) and torch.equal(got.importance, want.importance)
     assert call.survivors.compared and not call.survivors.mismatches
