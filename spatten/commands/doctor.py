@@ -25,7 +25,8 @@ PACKAGES = (
 )  # fmt: skip
 """Those that the project imports or runs; pip brings the rest."""
 
-_INSTALL = "run make .venv (or pip install -c constraints.txt -e .[dev])"
+_IN_A_CHECKOUT = "run make .venv (or pip install -c constraints.txt -e .[dev])"
+_IN_A_COPY = "run pip install --force-reinstall on what spatten was installed from"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,29 @@ def read_pins(path: Path = CONSTRAINTS) -> dict[str, str]:
     return pins
 
 
+def own_pins() -> dict[str, str | None]:
+    """Package -> version that an installed copy asks for (None: any); of its extras those that are there."""
+    pins: dict[str, str | None] = {}
+    for line in importlib.metadata.requires("spatten") or ():
+        requirement, _, marker = line.partition(";")
+        name = re.split(r"[^\w.-]", requirement)[0]
+        pin = re.search(r"==([\w.+]+)", requirement)
+        if "extra" not in marker or _is_installed(name):
+            pins[name] = pin.group(1) if pin else None
+    return pins
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _mend() -> str:
+    return _IN_A_CHECKOUT if CONSTRAINTS.is_file() else _IN_A_COPY
+
+
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     return Check("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
@@ -58,11 +82,11 @@ def _package(name: str, wanted: str | None) -> Check:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Check(name, False, "not installed", _INSTALL)
+        return Check(name, False, "not installed", _mend())
     # The wheel may write 5.48 as 5.48.0, and a local build as 2.13.0+cpu.
     plain = version.partition("+")[0]
     same = wanted is None or plain.split(".") == wanted.split(".") or plain.removesuffix(".0") == wanted
-    return Check(name, same, version, f"version {wanted} is pinned: {_INSTALL}")
+    return Check(name, same, version, f"version {wanted} is pinned: {_mend()}")
 
 
 def _tool(name: str, mend: str) -> Check:
@@ -78,7 +102,7 @@ def _tool(name: str, mend: str) -> Check:
 def _verilator() -> Check:
     from sim.engine.verilator import BuildError, run_verilator
 
-    mend = f"needs perl; {_INSTALL}"
+    mend = f"needs perl; {_mend()}"
     try:
         process = run_verilator(["--version"])
     except (BuildError, OSError) as error:
@@ -93,17 +117,15 @@ def _yosys() -> Check:
     command = [*YOSYS, "--version"]
     process = subprocess.run(command, text=True, capture_output=True, check=False)
     lines = (process.stdout.strip() or process.stderr.strip()).splitlines()
-    return Check("yosys runs", process.returncode == 0, lines[-1] if lines else "no answer", _INSTALL)
+    return Check("yosys runs", process.returncode == 0, lines[-1] if lines else "no answer", _mend())
 
 
 def check_all() -> Iterator[Check]:
     """All checks, one by one (running the tools takes seconds)."""
     yield _python()
-    pins = read_pins() if CONSTRAINTS.is_file() else {}
-    if not pins:
-        yield Check("constraints.txt", False, "not found", "run it in a clone of the project, installed with pip -e")
-    for name in PACKAGES:
-        yield _package(name, pins.get(name))
+    pins = {name: read_pins().get(name) for name in PACKAGES} if CONSTRAINTS.is_file() else own_pins()
+    for name, version in pins.items():
+        yield _package(name, version)
     system = "install it with the system's package manager (for Debian and Ubuntu: apt install {})"
     for tool, package in (("g++", "g++"), ("make", "make"), ("perl", "perl")):
         yield _tool(tool, system.format(package))

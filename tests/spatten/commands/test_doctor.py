@@ -38,3 +38,28 @@ def test_broken_tools_are_told(monkeypatch):
 
     monkeypatch.setattr(doctor.subprocess, "run", run)
     assert not doctor._yosys().ok and not doctor._verilator().ok
+
+
+def test_an_installed_copy_asks_for_its_own_requirements(monkeypatch, tmp_path):
+    """It has no constraints.txt: what it needs, and what is there of its extras, in the versions that it names."""
+    requires = [
+        "torch==2.13.0", "amaranth[builtin-yosys]<0.6,>=0.5.8", 'pyserial==3.5; extra == "fpga"',
+        'dask; extra == "sweep"',
+    ]  # fmt: skip
+    there = {"torch": "2.12", "amaranth": "0.5.8", "pyserial": "3.5"}
+
+    def version(name):
+        if name not in there:
+            raise doctor.importlib.metadata.PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr(doctor, "CONSTRAINTS", tmp_path / "constraints.txt")
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: requires)
+    monkeypatch.setattr(doctor.importlib.metadata, "version", version)
+    assert doctor.own_pins() == {"torch": "2.13.0", "amaranth": None, "pyserial": "3.5"}
+    for name in ("_tool", "_verilator", "_yosys"):
+        monkeypatch.setattr(doctor, name, lambda *_: doctor.Check("tool", True, "1", ""))
+    checks = {check.what: check for check in doctor.check_all()}
+    assert set(checks) == {"python", "torch", "amaranth", "pyserial", "tool"}
+    assert [name for name, check in checks.items() if not check.ok] == ["torch"]
+    assert checks["torch"].mend.startswith("version 2.13.0 is pinned: run pip install")
