@@ -253,6 +253,31 @@ class _Run:
         )
 
 
+class _Machine:
+    """The compiled top, with a bench that waits for runs."""
+
+    def __init__(self, top: Any):
+        self.top = top
+        self.simulator = Simulator(top)
+        self.simulator.add_clock(1e-6)
+        self.simulator.add_testbench(self._bench)
+        self.run: _Run | None = None
+        self.progress: Callable[[int, int], None] | None = None
+
+    async def _bench(self, ctx: Any) -> None:
+        while True:
+            if self.run is None:
+                await ctx.tick()
+            else:
+                await self.run.bench(ctx, self.progress)
+                self.run = None
+
+    def finish(self, run: _Run, progress: Callable[[int, int], None] | None) -> None:
+        self.run, self.progress = run, progress
+        while self.run is not None:
+            self.simulator.advance()
+
+
 class PysimEngine(Engine):
     """:class:`sim.engine.engine.Engine` on Amaranth's simulator; ``trace`` writes a VCD. factory: makes the top."""
 
@@ -262,42 +287,28 @@ class PysimEngine(Engine):
         super().__init__(config, **options)
         self.factory = factory
         self._stack = contextlib.ExitStack()
-        self._simulator: Simulator | None = None
-        self._top: Any = None
-        self._run: _Run | None = None
-        self._progress: Callable[[int, int], None] | None = None
+        self._machine: _Machine | None = None
 
     def close(self) -> None:
         self._stack.close()
-        self._simulator = None
+        self._machine = None
 
-    def _reset(self) -> None:
-        """A fresh simulator, which is the state after reset, with a bench that waits for runs."""
+    def _reset(self) -> _Machine:
+        """The state after reset, of the same machine but for the waveforms of a run."""
+        if self._machine is not None and not self.trace:
+            self._machine.simulator.reset()
+            return self._machine
         self.close()
-        self._top = self.factory(self.config)
-        self._simulator = Simulator(self._top)
-        self._simulator.add_clock(1e-6)
-        self._simulator.add_testbench(self._bench)
+        self._machine = _Machine(self.factory(self.config))
         if self.trace:
-            self._stack.enter_context(self._simulator.write_vcd(str(self.trace)))
-
-    async def _bench(self, ctx: Any) -> None:
-        while True:
-            if self._run is None:
-                await ctx.tick()
-            else:
-                await self._run.bench(ctx, self._progress)
-                self._run = None
+            self._stack.enter_context(self._machine.simulator.write_vcd(str(self.trace)))
+        return self._machine
 
     def _simulate(self, image, items, expected, resume, progress):
-        if not resume or self._simulator is None:
-            self._reset()
-        assert self._simulator is not None
-        run = self._run = _Run(self, self._top, image, items, expected)
-        self._progress = progress
+        machine = self._machine if resume and self._machine is not None else self._reset()
+        run = _Run(self, machine.top, image, items, expected)
         try:
-            while self._run is not None:
-                self._simulator.advance()
+            machine.finish(run, progress)
         except BaseException:
             self.close()  # the bench has ended: the next run begins from reset
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -13,9 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from rich.console import Console
@@ -171,23 +173,44 @@ def compile_library(folder: Path, harness: Path, *, trace: bool = False, optimiz
 def cached_build(final: Path, fill: Callable[[Path], None]) -> Path:
     """The folder ``final``; if its ``libspatten.so`` is not there, ``fill`` makes the contents of the folder.
 
-    Many processes may build at a time: each works in a folder of its own and renames it at the end.
+    Of many processes one builds, in another folder that it renames at the end, and the others wait for it.
     """
     check_tools("the verilator engine")
     if (final / "libspatten.so").is_file():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="building-", dir=final.parent))
-    try:
-        fill(work)
+    with _locked(final.with_name(f"{final.name}.lock")):
+        if (final / "libspatten.so").is_file():
+            return final
+        work = Path(tempfile.mkdtemp(prefix="building-", dir=final.parent))
         try:
+            fill(work)
             work.rename(final)
-        except OSError:
-            if not (final / "libspatten.so").is_file():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return final
+
+
+def _is_there(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among the processes that lock this file, which is there only meanwhile."""
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_there(path, file):
+                continue  # the one before has removed it
+            try:
+                yield
+            finally:
+                path.unlink()
+            return
 
 
 def build(

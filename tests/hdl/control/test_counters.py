@@ -17,7 +17,7 @@ from sim.engine.timing import MemoryTiming
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import pack_jobs
 from sim.transport.words import Unpacker
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 from tests.bench.jobs import random_jobs, random_layers
 
 TINY = PRESETS["tiny"]
@@ -28,7 +28,7 @@ PLANES = ("query", "key", "key_lsb", "value")
 
 
 def test_counts_and_clears():
-    dut = Counters(PRESETS["paper"])
+    dut = made(Counters, PRESETS["paper"])
     sim = Simulation(dut)
     sim.add_clock(1e-6)
 
@@ -73,8 +73,9 @@ class Watched(PysimEngine):
         return caught
 
     def _reset(self):
-        super()._reset()
-        self._simulator.add_testbench(self._watch, background=True)
+        machine = super()._reset()
+        machine.simulator.add_testbench(self._watch, background=True)
+        return machine
 
     def _ports(self):
         """Name -> value that is read in every cycle."""
@@ -88,7 +89,7 @@ class Watched(PysimEngine):
         }
         return {
             **{name: stream.valid & stream.ready for name, stream in streams.items()},
-            "clear": self._top.counters_clear,
+            "clear": self._machine.top.counters_clear,
             "layer_done": controller.layer_done,
             "select_done": select.done,
             "qk_beats": qk.read.en,  # a beat reads a window of the K buffer

@@ -1,6 +1,8 @@
 """A compiled model is not used again after any source that shapes it has changed."""
 
 import dataclasses
+import threading
+import time
 
 import pytest
 
@@ -61,3 +63,29 @@ def test_harness_configuration_and_tools(sources, tmp_path, monkeypatch):
     monkeypatch.setattr(verilator, "_versions", lambda: "other tools")
     keys.add(key())
     assert len(keys) == 4 + len(verilator.HARNESS_SOURCES)
+
+
+def test_one_process_builds_and_the_others_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(verilator, "missing_tools", lambda: ())
+    filled, final = [], tmp_path / "model"
+
+    def fill(folder):
+        filled.append(folder)
+        time.sleep(0.2)
+        (folder / "libspatten.so").touch()
+
+    threads = [threading.Thread(target=verilator.cached_build, args=(final, fill)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(filled) == 1 and list(tmp_path.iterdir()) == [final]
+
+
+def test_after_a_build_that_failed_the_next_one_builds(tmp_path, monkeypatch):
+    monkeypatch.setattr(verilator, "missing_tools", lambda: ())
+    with pytest.raises(ZeroDivisionError):
+        verilator.cached_build(tmp_path / "model", lambda folder: 1 / 0)
+    assert list(tmp_path.iterdir()) == []
+    verilator.cached_build(tmp_path / "model", lambda folder: (folder / "libspatten.so").touch())
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
