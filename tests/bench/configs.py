@@ -16,14 +16,47 @@ def _page_count(slots: int, least: int, rng: random.Random) -> int:
     return rng.choice(counts or [1])
 
 
-def _draw(rng: random.Random) -> dict[str, Any]:
-    lanes = rng.choice((1, 1, 2, 2, 4, 8))
-    lane_width = rng.choice((1, 2, 4, 8, 16, 16, 32))
-    max_dim = rng.choice((16, 16, 32, 32, 64, 128))
+_ANY = {
+    "lanes": (1, 1, 2, 2, 4, 8),
+    "lane_width": (1, 2, 4, 8, 16, 16, 32),
+    "max_dim": (16, 16, 32, 32, 64, 128),
+    "tokens": (8, 40),
+    "buffer_dim": (8, 16, 16, 32, 48, 64),
+    "more_rows": 40,
+    "banks": (1, 1, 2, 4),
+    "heads": 40,
+    "most_heads": 128,
+    "channels": (1, 1, 2, 4),
+    "engines": (1, 1, 2, 3),
+    "norm_lanes": (1, 2, 4, 8),
+}
+_SMALL = {
+    **_ANY,
+    "lanes": (1, 1, 2),
+    "lane_width": (1, 2, 4, 8, 16),
+    "max_dim": (16,),
+    "tokens": (4, 10),
+    "buffer_dim": (8, 16),
+    "more_rows": 8,
+    "banks": (1, 1, 2),
+    "heads": 5,
+    "most_heads": 12,
+    "channels": (1, 1, 2),
+    "engines": (1, 1, 2),
+    "norm_lanes": (1, 2),
+}
+"""What costs much to elaborate and long to run is few."""
+
+
+def _draw(rng: random.Random, ranges: dict[str, Any]) -> dict[str, Any]:
+    lanes = rng.choice(ranges["lanes"])
+    lane_width = rng.choice(ranges["lane_width"])
+    max_dim = rng.choice(ranges["max_dim"])
     served = range(16, max_dim + 1, 16)
-    max_tokens, buffer_dim = rng.randint(8, 40), rng.choice((8, 16, 16, 32, 48, 64))
-    rows = {what: max_tokens + rng.choice((0, 0, rng.randint(0, 40))) for what in ("key", "value")}
-    banks_per_lane, max_heads = rng.choice((1, 1, 2, 4)), rng.choice((1, 2, rng.randint(1, 40), 128))
+    max_tokens, buffer_dim = rng.randint(*ranges["tokens"]), rng.choice(ranges["buffer_dim"])
+    rows = {what: max_tokens + rng.choice((0, 0, rng.randint(0, ranges["more_rows"]))) for what in ("key", "value")}
+    banks_per_lane = rng.choice(ranges["banks"])
+    max_heads = rng.choice((1, 2, rng.randint(1, ranges["heads"]), ranges["most_heads"]))
     slots = {what: rows[what] * buffer_dim // lane_width for what in rows}
     least = max(lanes * banks_per_lane, max_dim // lane_width)
     return {
@@ -37,12 +70,12 @@ def _draw(rng: random.Random) -> dict[str, Any]:
         **{f"{what}_rows": rows[what] for what in rows},
         **{f"{what}_pages": _page_count(slots[what], least, rng) for what in rows},
         "banks_per_lane": banks_per_lane,
-        "num_channels": rng.choice((1, 1, 2, 4)),
+        "num_channels": rng.choice(ranges["channels"]),
         "channel_width": rng.choice((32, 64, 128)),
         "address_width": rng.choice((8, 10, 12, 16, 24, 32)),
         "topk_parallelism": lanes * rng.choice((1, 1, 2, 4)),
-        "num_topk_engines": rng.choice((1, 1, 2, 3)),
-        "norm_lanes": rng.choice((1, 2, 4, 8)),
+        "num_topk_engines": rng.choice(ranges["engines"]),
+        "norm_lanes": rng.choice(ranges["norm_lanes"]),
         "outstanding": rng.choice((1, 2, 5, 16)),
         "slice_queue": rng.choice((1, 2, 3, 4)),
         "contexts": rng.choice((4, 4, 8)),
@@ -56,11 +89,14 @@ def _draw(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def random_config(seed: int) -> Config:
-    """A small configuration: sizes of one, odd ones, and limits that meet; drawn until ``Config`` accepts it."""
-    rng = random.Random(seed)
+def random_config(seed: int, *, small: bool = False) -> Config:
+    """A configuration with sizes of one, odd ones, and limits that meet; drawn until ``Config`` accepts it.
+
+    small: one that a simulator is made of in seconds.
+    """
+    rng, ranges = random.Random(seed), _SMALL if small else _ANY
     while True:
         try:
-            return Config(name=f"random-{seed}", **_draw(rng))
+            return Config(name=f"random-{seed}", **_draw(rng, ranges))
         except ConfigError:
             continue

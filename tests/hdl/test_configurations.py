@@ -18,13 +18,13 @@ from tests.bench.jobs import random_job, random_layers
 from tests.hdl.test_cascade import assert_layers_equal
 from tests.hdl.test_spatten import assert_equal
 
-SEEDS, LONG_SEEDS = range(1), range(220)
+SEEDS, LINTED_SEEDS, LONG_SEEDS = range(20), range(2), range(220)
 
 
-def fitting_jobs(config: Config, rng: random.Random) -> list[Job]:
-    """Three random jobs that fit the memory, with as many keys as do; at least one of one key."""
-    for keys in (12, 4, 1):
-        jobs = [random_job(config, rng, max_keys=keys, queries=rng.randint(1, 2)) for _ in range(3)]
+def fitting_jobs(config: Config, rng: random.Random, number: int, most_keys: int) -> list[Job]:
+    """Random jobs that fit the memory, with as many keys as do; at least one of one key."""
+    for keys in (most_keys, 4, 1):
+        jobs = [random_job(config, rng, max_keys=keys, queries=rng.randint(1, 2)) for _ in range(number)]
         try:
             pack_jobs(jobs, config, MemoryImage(config))
         except ImageError:
@@ -34,15 +34,15 @@ def fitting_jobs(config: Config, rng: random.Random) -> list[Job]:
     return [random_job(config, rng, **small, listed=False)]
 
 
-def check_runs(config: Config) -> None:
+def check_runs(config: Config, *, jobs: int = 3, keys: int = 12, tokens: int = 10) -> None:
     """Jobs, and layers with their selection, with stalls."""
     rng = random.Random(config.name)
-    jobs = fitting_jobs(config, rng)
-    tokens = min(config.max_tokens, config.buffer_slots // config.slices(config.dims[0]), 10)
+    some_jobs = fitting_jobs(config, rng, jobs, keys)
+    tokens = min(config.max_tokens, config.buffer_slots // config.slices(config.dims[0]), tokens)
     layers, results, selections = random_layers(config, rng, 2, tokens=tokens, dim=config.dims[0])
     timing = MemoryTiming(latency=3, stall=0.2, skew=2, host_stall=0.2, seed=rng.randrange(100))
     with make_engine("pysim", config, timing=timing) as engine:
-        assert_equal(jobs, engine.run(jobs).results, config)
+        assert_equal(some_jobs, engine.run(some_jobs).results, config)
         try:
             run = engine.run_layers(layers)
         except ImageError:
@@ -60,7 +60,12 @@ def check_verilog(config: Config, folder) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_configurations_run(seed):
-    check_runs(random_config(seed))
+    check_runs(random_config(seed, small=True), jobs=2, keys=4, tokens=3)
+
+
+@pytest.mark.parametrize("seed", LINTED_SEEDS)
+def test_random_configurations_are_linted(seed, tmp_path):
+    check_verilog(random_config(seed, small=True), tmp_path)
 
 
 @pytest.mark.long
