@@ -6,7 +6,7 @@ import pytest
 from hdl.control.job_checker import JobChecker
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
-from tests.bench.harness import run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 
 CONFIG = PRESETS["tiny"]  # 2 channels of 64 bits, 64 tokens, buffer of 128 slots of 16
 GOOD = {
@@ -43,7 +43,7 @@ def check(jobs, ids=(), accepted=None, written=0, stall=0.3, window=(100, 500), 
     jobs = [{"job": {**GOOD, "job_id": i, **job}, "layer": 0, "list_only": 0, "match": 0} for i, job in enumerate(jobs)]
     accepted = len(jobs) if accepted is None else accepted
     result, _ = run_streams(
-        JobChecker(config),
+        made(JobChecker, config),
         {"job": jobs, "ids": list(ids)},
         {"accepted": accepted, "refused": len(jobs) - accepted, "id_write": written},
         stall=stall,
@@ -205,7 +205,7 @@ def test_last_beat_must_hold_one_id_and_no_more_than_the_lanes(count):
 
 def test_list_is_written_when_it_is_free():
     """The first list is the one that is not current, which is 1; nothing is written before."""
-    dut = JobChecker(CONFIG)
+    dut = made(JobChecker, CONFIG)
 
     async def owner(ctx):
         ctx.set(dut.list_free, 1)
@@ -364,7 +364,7 @@ async def send(ctx, port, item):
 
 def walk(requests, ids=(), accepted=0, written=0, stall=0.3, events=()):
     """Requests of the layer walker; events are (before request i, pulse, values). Returns (codes, records)."""
-    dut = JobChecker(CONFIG)
+    dut = made(JobChecker, CONFIG)
     answers = []
 
     async def bench(ctx):
@@ -454,7 +454,7 @@ def test_cycles(change):
         first = {"list": 1, "num_keys": change.get("num_keys", 9)}
         jobs = [{**GOOD, **job} for job in [first, *([change] * number)]]
         _, last = run_streams(
-            JobChecker(CONFIG),
+            made(JobChecker, CONFIG),
             {
                 "job": [{"job": job, "layer": 0, "list_only": 0, "match": 0} for job in jobs],
                 "ids": entries(ids[: first["num_keys"]]),
@@ -472,7 +472,7 @@ def test_cycles_of_a_new_list():
     def cycles(count):
         job = {**GOOD, "list": 1, "num_keys": count, "value_keep": 1}
         _, last = run_streams(
-            JobChecker(CONFIG),
+            made(JobChecker, CONFIG),
             {"job": [{"job": job, "layer": 0, "list_only": 0, "match": 0}], "ids": entries(list(range(count)))},
             {"accepted": 1},
             stall=0,
@@ -482,7 +482,7 @@ def test_cycles_of_a_new_list():
 
     def dense():
         _, last = run_streams(
-            JobChecker(CONFIG),
+            made(JobChecker, CONFIG),
             {"job": [{"job": GOOD, "layer": 0, "list_only": 0, "match": 0}]},
             {"accepted": 1},
             stall=0,
@@ -491,3 +491,30 @@ def test_cycles_of_a_new_list():
         return last
 
     assert [cycles(count) - dense() for count in (1, 2, 3, 9)] == [3, 3, 4, 7]
+
+
+def test_reset_in_mid_stream():
+    """Within a list, between the jobs of a pair and with an answer on its way: nothing of it is left.
+
+    Each use begins with jobs that are refused, for no list is there yet and no pair is open.
+    """
+    new, previous = {"list": 1, "num_keys": 3, "value_keep": 2}, {"list": 2, "num_keys": 3, "value_keep": 2}
+    only = {"list_only": 1, "num_keys": 3}
+    requests = [
+        previous, SECOND, new, previous, {**FIRST, **new}, {**SECOND, **previous}, {**new, "value_keep": 4},
+        {**only, "list": 1}, {**only, "num_keys": 10}, previous, {},
+    ]  # fmt: skip
+    jobs = []
+    for number, request in enumerate(requests):
+        layer = request.get("list_only", 0)
+        job = {**GOOD, "job_id": number, **{name: value for name, value in request.items() if name != "list_only"}}
+        jobs.append({"job": job, "layer": layer, "list_only": layer, "match": 0})
+    ids = [beat for given in ([1, 4, 8], [0, 2, 6], [2, 3, 5], [1, 5, 7]) for beat in entries(given)]
+    check_stream_reset(
+        lambda: JobChecker(CONFIG),
+        {"job": jobs, "ids": ids},
+        {"accepted": 6, "refused": 3, "answer": 2, "id_write": 6},
+        setup={"window_base": 100, "window_limit": 500, "list_free": 3},
+        view=lambda item: (item["list"], ids_of(item)) if "mask" in item else item,
+        resets=20,
+    )
