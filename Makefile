@@ -39,10 +39,10 @@ sim: $(STAMP) ## Run a sentence (TEXT=) through a real model on the simulated ac
 	$(BIN)/spatten run minilm --preset $(PRESET) --engine $(ENGINE) $(if $(TEXT),--text "$$TEXT") $(ARGS)
 
 test: $(STAMP) ## All tests but the long ones
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 test-long: $(STAMP) ## The long tests, and every property on at least 100 random examples
-	$(BIN)/pytest -n auto --dist loadfile -m 'long or hypothesis' --hypothesis-profile long --timeout 14400 $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m 'long or hypothesis' --hypothesis-profile long --timeout 14400 $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check $(SOURCES)

@@ -1,4 +1,10 @@
-"""Profiles of Hypothesis: fixed examples unless ``--hypothesis-profile long`` asks for random ones."""
+"""Profiles of Hypothesis: fixed examples unless ``--hypothesis-profile long`` asks for random ones; garbage collection.
+
+Elaboration makes millions of small objects: with the interpreter's thresholds a third of it is garbage collection, most
+of all over what the imported packages hold for good.
+"""
+
+import gc
 
 from hypothesis import settings
 
@@ -7,3 +13,9 @@ from tests.bench.examples import FIXED, LONG, MANY
 settings.register_profile(FIXED, derandomize=True, deadline=None, max_examples=MANY)
 settings.register_profile(LONG, derandomize=False, deadline=None, max_examples=5 * MANY)
 settings.load_profile(FIXED)
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from amaranth.hdl import ClockDomain, Const, Module, ResetInserter, Signal, Value
+from amaranth.hdl import Const, ResetInserter, Signal, Value
 from amaranth.lib.wiring import In
-from amaranth.sim import Simulator
 
 from sim.common.packing import pack, unpack
+from tests.bench.simulation import Process, Simulation, clocked, made, simulate
 
 __all__ = [
     "ProtocolError",
@@ -23,15 +23,13 @@ __all__ = [
     "check_stream_reset",
     "clocked",
     "give",
+    "made",
     "run_streams",
     "see",
     "simulate",
     "take",
     "wait",
 ]
-
-Process = Callable[[Any], Awaitable[None]]
-"""A test bench of Amaranth's simulator: an async function that takes (ctx)."""
 
 
 class ProtocolError(AssertionError):
@@ -72,45 +70,7 @@ async def take(ctx, stream):
     return bits
 
 
-# Simulations -----------------------------------------------------------------------------------------------------
-
-
-class Simulation(Simulator):
-    """Amaranth's simulator with a watchdog: a run that is not over after ``cycles`` of its clock fails."""
-
-    def __init__(self, toplevel: Any, *, cycles: int = 200_000):
-        super().__init__(toplevel)
-        self.cycles, self.count = cycles, 0
-        self.add_testbench(self._watch, background=True)
-
-    async def _watch(self, ctx):
-        try:
-            tick = ctx.tick()
-        except NameError:  # a combinational block has no clock, and its bench does not wait
-            return
-        while self.count < self.cycles:
-            await tick
-            self.count += 1
-        raise AssertionError(f"watchdog: not over after {self.cycles} cycles")
-
-
-def simulate(dut: Any, bench: Process, *background: Process, cycles: int, clock_hz: float = 1e6) -> int:
-    """Run ``bench`` beside the ``background``; fails if it is not over after ``cycles``. Returns the cycles it took."""
-    simulation = Simulation(dut, cycles=cycles)
-    simulation.add_clock(1 / clock_hz)
-    for process in background:
-        simulation.add_testbench(process, background=True)
-    simulation.add_testbench(bench)
-    simulation.run()
-    return simulation.count
-
-
-def clocked(dut: Any) -> Module:
-    """A combinational block beside a clock, for benches that wait by ticks."""
-    m = Module()
-    m.domains.sync = ClockDomain()
-    m.submodules.dut = dut
-    return m
+# Resets --------------------------------------------------------------------------------------------------------
 
 
 def check_reset(
@@ -123,10 +83,10 @@ def check_reset(
 ) -> None:
     """Reset a block in mid-stream: used again, it must do what a fresh block does.
 
-    ``make()`` gives a fresh block. ``prepare(dut)`` gives one use of it: a bench, the processes beside it, and an
+    ``make()`` gives a block. ``prepare(dut)`` gives one use of it: a bench, the processes beside it, and an
     object that they fill with results. Each of ``resets`` simulations cuts a use off in a random cycle, resets the
     block for a cycle with its inputs at their initial values, and uses it once more with what ``prepare`` gives then;
-    the results must be those of a fresh block. Put cycle numbers into the results, counted from the bench's first
+    the results must be those after power-up. Put cycle numbers into the results, counted from the bench's first
     cycle, to compare timing too. ``cycles``: most cycles of a use.
 
     ::
@@ -143,18 +103,19 @@ def check_reset(
         check_reset(lambda: StreamQueue(8, depth=4), prepare, cycles=100)
     """
     rng = random.Random(seed)
-    dut = make()
+    dut, reset = make(), Signal()
+    top = ResetInserter(reset)(dut)
     bench, background, expected = prepare(dut)
-    length = simulate(dut, bench, *background, cycles=cycles)
+    length = simulate(top, bench, *background, cycles=cycles)
     assert expected, "a use without results shows nothing"
     for at in sorted(rng.sample(range(1, length), min(resets, length - 1))):
-        results = _use_twice(make(), prepare, at, cycles)
+        results = _use_twice(dut, top, reset, prepare, at, cycles)
         assert results == expected, f"after a reset in cycle {at}: {results}, of a fresh block {expected}"
 
 
-def _use_twice(dut: Any, prepare: Callable, at: int, cycles: int) -> Any:
+def _use_twice(dut: Any, top: Any, reset: Signal, prepare: Callable, at: int, cycles: int) -> Any:
     """Results of the second use of ``dut``, the first of which ends with a reset after ``at`` cycles."""
-    reset, phase = Signal(), {"reset": False, "again": False}
+    phase = {"reset": False, "again": False}
     first, first_background, _ = prepare(dut)
     second, second_background, results = prepare(dut)
 
@@ -184,7 +145,7 @@ def _use_twice(dut: Any, prepare: Callable, at: int, cycles: int) -> Any:
         return run
 
     processes = [control, before(first), *map(before, first_background), *map(after, second_background)]
-    simulate(ResetInserter(reset)(dut), after(second), *processes, cycles=at + 1 + cycles)
+    simulate(top, after(second), *processes, cycles=at + 1 + cycles)
     return results
 
 

@@ -8,7 +8,7 @@ from fpga.host.codec import FrameDecoder, encode_frame
 from fpga.spec.protocol import ANSWER, Command, Error, Identity
 from fpga.spec.settings import SystemSettings, config_digest
 from hdl.spec.config import Config
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 SMALL = Config.load(str(Path(__file__).parents[2] / "bench" / "small.json"))
 """A core as small as it gets; CI builds its bitstream, too."""
@@ -64,7 +64,7 @@ class Line:
 def test_commands_through_the_pins():
     settings = SystemSettings(core=SMALL, clock_hz=CLOCK_HZ, memory_words=64, window_base=8, window_words=32)
     assert settings.cycles_per_bit == CYCLES_PER_BIT
-    dut = System(settings)
+    dut = made(System, settings)
     line = Line(dut)
     words = bytes(range(0x78, 0x80)) + bytes(8)  # flag and escape among them
     leds = {}

@@ -6,7 +6,7 @@ import pytest
 
 from fpga.link.command_decoder import GROUPS, CommandDecoder
 from fpga.spec.protocol import MAX_PAYLOAD, Command, Error
-from tests.bench.harness import give, simulate, wait
+from tests.bench.harness import give, made, simulate, wait
 
 KNOWN = [command for group in GROUPS for command in group]
 
@@ -18,7 +18,7 @@ class Board:
     """
 
     def __init__(self, seed=0):
-        self.dut = CommandDecoder()
+        self.dut = made(CommandDecoder)
         self.rng = random.Random(seed)
         self.executed = []
         self.answers = []

@@ -20,7 +20,7 @@ from fpga.spec.settings import SystemSettings, config_digest
 from hdl.control.counters import counters_layout
 from hdl.spec.config import PRESETS, Config
 from tests.bench.command_bench import CommandBench
-from tests.bench.harness import give, run_streams, simulate, take, wait
+from tests.bench.harness import give, made, run_streams, simulate, take, wait
 
 TINY = PRESETS["tiny"]
 SETTINGS = SystemSettings(
@@ -32,14 +32,14 @@ OK = 0
 @pytest.mark.parametrize("stall", [0, 0.4])
 def test_item_queue(stall):
     items = list(range(100, 140))
-    results, cycle = run_streams(ItemQueue(12), {"i": items}, {"o": len(items)}, stall=stall)
+    results, cycle = run_streams(made(ItemQueue, 12), {"i": items}, {"o": len(items)}, stall=stall)
     assert results["o"] == items
     if stall == 0:
         assert cycle <= 2 * len(items) + ItemQueue.LATENCY + 2
 
 
 def test_item_queue_holds_two():
-    dut = ItemQueue(8)
+    dut = made(ItemQueue, 8)
 
     async def bench(ctx):
         await give(ctx, dut.i, 1)
@@ -55,7 +55,7 @@ def test_item_queue_holds_two():
 
 
 def test_version():
-    dut = IdentityCommand(SETTINGS)
+    dut = made(IdentityCommand, SETTINGS)
     bench = CommandBench(dut)
 
     async def run(ctx):
@@ -81,7 +81,7 @@ def test_version():
 
 
 def test_reset_waits_for_the_memory():
-    dut = ResetCommand()
+    dut = made(ResetCommand)
     bench = CommandBench(dut)
     lengths = []
 
@@ -116,7 +116,7 @@ def test_reset_waits_for_the_memory():
 
 
 def test_results_mask():
-    dut = ResultsCommand()
+    dut = made(ResultsCommand)
     bench = CommandBench(dut)
 
     async def run(ctx):
@@ -173,7 +173,7 @@ def test_write_then_read(preset):
     settings = SystemSettings(
         core=PRESETS[preset], clock_hz=1_000_000, baud=250_000, memory_words=256, window_base=16, window_words=200
     )
-    dut = MemoryCommand(settings)
+    dut = made(MemoryCommand, settings)
     bench, memory, rng = CommandBench(dut, seed=3), Memory(dut.memory), random.Random(4)
     size, channels = settings.core.channel_width // 8, settings.core.num_channels
     most = MAX_PAYLOAD // size
@@ -213,7 +213,7 @@ def bad_accesses():
 
 
 def test_refused_accesses_touch_nothing():
-    dut = MemoryCommand(SETTINGS)
+    dut = made(MemoryCommand, SETTINGS)
     bench, memory = CommandBench(dut), Memory(dut.memory)
 
     async def run(ctx):
@@ -331,7 +331,7 @@ def test_push_waits_for_room():
 
 
 def test_bad_pushes():
-    dut = PushCommand(TINY)
+    dut = made(PushCommand, TINY)
     bench = CommandBench(dut)
     size = byte_count(item_layouts(TINY)["job"])
 

@@ -18,7 +18,7 @@ from fpga.link.result_queue import byte_count, result_layouts
 from fpga.spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Command
 from hdl.spec.config import PRESETS
 from tests.bench.examples import examples
-from tests.bench.harness import ProtocolError, give, run_streams, see, simulate
+from tests.bench.harness import ProtocolError, give, made, run_streams, see, simulate
 
 DOC = Path(__file__).resolve().parents[3] / "docs" / "protocol.md"
 
@@ -219,7 +219,7 @@ def test_longest_and_too_long():
 
 def transmit(answers, *, stall, seed=0):
     """Bytes on the line for (type, seq, payload, or None to leave the buffer as it is and send all of it again)."""
-    dut = FrameTransmitter()
+    dut = made(FrameTransmitter)
     line = b""
     buffer = b""
     for _, seq, payload in answers:

@@ -6,7 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fpga.link.uart import UartReceiver, UartTransmitter
-from tests.bench.harness import give, simulate, wait
+from tests.bench.harness import give, made, simulate, wait
 
 
 class Loop(wiring.Component):
@@ -56,7 +56,7 @@ def frame_bits(byte, stop=1):
 def test_bytes_go_through(cycles, stall):
     rng = random.Random(cycles)
     sent = [0, 0xFF, 0x55, 0xAA, *(rng.randrange(256) for _ in range(30))]
-    dut = Loop(cycles)
+    dut = made(Loop, cycles)
 
     async def send(ctx):
         for byte in sent:
@@ -70,7 +70,7 @@ def test_bytes_go_through(cycles, stall):
 @pytest.mark.parametrize("cycles", [4, 9])
 def test_waveform_and_rate(cycles):
     """Two bytes back to back: every bit as long as it has to be, and one cycle between them at most."""
-    dut = Loop(cycles)
+    dut = made(Loop, cycles)
     line = []
 
     async def send(ctx):
@@ -107,7 +107,7 @@ def test_sender_with_another_clock(sender):
 
 def test_noise_and_framing_errors():
     """A glitch is no start bit; a byte without stop bit is dropped, and so is a break; the next byte is received."""
-    dut = UartReceiver(8)
+    dut = made(UartReceiver, 8)
 
     async def send(ctx):
         await drive(ctx, dut.rx, [0], 3)

@@ -9,7 +9,7 @@ from fpga.memory.block_memory import BlockMemory
 from fpga.spec.settings import SystemSettings
 from hdl.spec.config import PRESETS
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 from tests.bench.memory_bench import MemoryBench
 
 
@@ -34,7 +34,7 @@ def test_core_and_host_at_once(channels, stall):
     """Addresses reach beyond the memory, so that they wrap."""
     rng = random.Random(channels)
     design = make_settings(channels)
-    memory = BlockMemory(design)
+    memory = made(BlockMemory, design)
     bench = MemoryBench(memory, design)
     core = [[rng.randrange(100) for _ in range(400)] for _ in range(channels)]
     host = filled(bench, rng, 64)
@@ -53,7 +53,7 @@ def test_core_and_host_at_once(channels, stall):
 def test_a_read_sees_the_writes_before_it(steps, stall, seed):
     """Few addresses, so that reads and writes meet."""
     design = make_settings(1, words=4)
-    memory = BlockMemory(design)
+    memory = made(BlockMemory, design)
     bench = MemoryBench(memory, design)
     core = [[address for address, is_host, _ in steps if not is_host]]
     host = [bench.access(0, a, i + 1 if write else None) for i, (a, is_host, write) in enumerate(steps) if is_host]
@@ -63,7 +63,7 @@ def test_a_read_sees_the_writes_before_it(steps, stall, seed):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_word_a_cycle(channels):
     design = make_settings(channels)
-    memory = BlockMemory(design)
+    memory = made(BlockMemory, design)
     cycles = MemoryBench(memory, design).run(memory, [list(range(64)) * 4] * channels)
     assert cycles == 256 + BlockMemory.LATENCY
 
@@ -71,7 +71,7 @@ def test_a_word_a_cycle(channels):
 def test_the_host_does_not_starve_the_core():
     """Nor the core the host: both ask without a pause."""
     design = make_settings(1)
-    memory = BlockMemory(design)
+    memory = made(BlockMemory, design)
     bench = MemoryBench(memory, design)
     host = [bench.access(0, number % 64, number) for number in range(300)]
     cycles = bench.run(memory, [list(range(64)) * 6], host)
@@ -80,7 +80,7 @@ def test_the_host_does_not_starve_the_core():
 
 def test_clear_sets_words_read_to_zero():
     design = make_settings(1)
-    memory = BlockMemory(design)
+    memory = made(BlockMemory, design)
 
     async def bench(ctx):
         port = memory.core[0]
@@ -104,7 +104,7 @@ def test_clear_sets_words_read_to_zero():
 def test_responses_wait_for_the_core():
     """A core that takes nothing gets no more than DEPTH words promised, and then every one of them."""
     design = make_settings(1)
-    memory = BlockMemory(design)
+    memory = made(BlockMemory, design)
 
     async def bench(ctx):
         port, taken = memory.core[0], 0

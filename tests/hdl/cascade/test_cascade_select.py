@@ -23,7 +23,7 @@ from hdl.topk.line_packer import LinePacker
 from hdl.topk.zero_eliminator import ZeroEliminator
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation, run_streams
+from tests.bench.harness import Simulation, made, run_streams
 
 TINY = PRESETS["tiny"]  # P = 4, 64 tokens, 32 heads
 # More heads than tokens, neither a power of two.
@@ -214,7 +214,7 @@ class Tables:
 
 
 def check(config, selections, stall=0.0, seed=0):
-    dut = CascadeSelect(config)
+    dut = made(CascadeSelect, config)
     expected = expect(config, selections)
     tables = Tables(dut, expected, seed)
     survivors = [entry for item in expected for entry in item.survivors]
@@ -367,7 +367,7 @@ async def one_selection(ctx, dut, item, limit=None):
 
 
 def measured_cycles(config, importance, keep):
-    dut = CascadeSelect(config)
+    dut = made(CascadeSelect, config)
     item = expect(config, [Selection(importance, keep, [0])])[0]
     cycles = 0
 
@@ -434,7 +434,7 @@ def test_reset_in_mid_selection():
 
 def test_done_waits_for_the_list_and_not_for_the_report():
     """Two selections of a full table and its survivors are done before the host takes anything of either."""
-    dut = CascadeSelect(TINY)
+    dut = made(CascadeSelect, TINY)
     items = expect(TINY, [Selection(list(range(40)), 17, [0]), Selection(None, 5, [0], heads=[1, 3, 2], head_keep=2)])
     tables = Tables(dut, items, 0)
     shape = dut.o.payload.shape()
@@ -470,7 +470,7 @@ def test_done_waits_for_the_list_and_not_for_the_report():
 
 def test_report_may_be_full():
     """Selections wait for room in the report, and lose nothing, while the host takes nothing for a long time."""
-    dut = CascadeSelect(TINY)
+    dut = made(CascadeSelect, TINY)
     kept = 64
     items = expect(
         TINY, [Selection(list(range(64)), kept, [0]), *(Selection(None, kept, [1], decay=3) for _ in range(3))]

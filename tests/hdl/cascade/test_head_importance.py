@@ -13,7 +13,7 @@ from hdl.cascade.token_importance import SumMemory
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 
 def config_of(max_heads: int) -> Config:
@@ -29,7 +29,7 @@ class Bench:
 
     def __init__(self, config, *, idle=0.0, seed=0, reset=None):
         self.config, self.idle, self.rng, self.reset = config, idle, random.Random(seed), reset
-        self.dut = HeadImportance(config)
+        self.dut = made(HeadImportance, config)
         self.heads, self.weights, self.importance, self.sums = ([0] * config.max_heads for _ in range(4))
 
     def run(self, script):

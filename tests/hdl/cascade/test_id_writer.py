@@ -5,7 +5,7 @@ import pytest
 
 from hdl.cascade.id_writer import IdWriter
 from hdl.spec.config import PRESETS
-from tests.bench.harness import check_reset, run_streams
+from tests.bench.harness import check_reset, made, run_streams
 
 TINY = PRESETS["tiny"]
 ONE = dataclasses.replace(TINY, name="one", lanes=1, topk_parallelism=1)
@@ -60,7 +60,7 @@ def drive(dut, tables, ends, seed=1):
 def test_random_tables(config, stall):
     tables = random_tables(config, 12, 1)
     ends: list = []
-    dut = IdWriter(config)
+    dut = made(IdWriter, config)
     result, _ = run_streams(
         dut,
         {},

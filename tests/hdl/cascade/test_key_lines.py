@@ -7,7 +7,7 @@ from amaranth.hdl import Value
 from hdl.cascade.key_lines import KeyLines
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack
-from tests.bench.harness import check_reset, run_streams
+from tests.bench.harness import check_reset, made, run_streams
 from tests.bench.tables import random_table, words_of
 
 TINY = PRESETS["tiny"]  # 2 lanes, lines of 4
@@ -70,7 +70,7 @@ def test_random_tables(config, stall):
         for _, keys in tables
         for start in range(0, len(keys), width)
     ]
-    dut = KeyLines(config)
+    dut = made(KeyLines, config)
     result, _ = run_streams(
         dut, {}, {"line": len(want)}, stall=stall, processes=[drive(dut, tables, stall)], settle=100
     )

@@ -9,7 +9,7 @@ from golden.datapath import cascade
 from hdl.cascade.survivor_mask import SurvivorMask
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.tables import random_table, words_of
 
 TINY = PRESETS["tiny"]
@@ -75,7 +75,7 @@ def use(cases, stall, seed=1):
 @pytest.mark.parametrize("config", [TINY, ONE, EIGHT], ids=lambda config: config.name)
 def test_random_tables(config, stall):
     cases = random_cases(config, 20, 1)
-    dut = SurvivorMask(config)
+    dut = made(SurvivorMask, config)
     bench, _, seen = use(cases, stall)(dut)
     simulate(dut, bench, cycles=20 * 200)
     assert [word for word, _ in seen] == [word for words, *_ in cases for word in words]
@@ -90,7 +90,7 @@ def test_random_tables(config, stall):
 
 def test_a_word_every_cycle():
     case = ([word for word in words_of([(i, i) for i in range(64)], TINY, tokens=True)], 10 - 2**32, 1, None)
-    dut = SurvivorMask(TINY)
+    dut = made(SurvivorMask, TINY)
     bench, _, _ = use([case], 0)(dut)
     assert simulate(dut, bench, cycles=200) <= 64 // TINY.lanes + 4
 

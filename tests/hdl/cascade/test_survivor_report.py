@@ -5,7 +5,7 @@ import pytest
 
 from hdl.cascade.survivor_report import SurvivorReport
 from hdl.spec.config import PRESETS
-from tests.bench.harness import check_stream_reset, run_streams, simulate
+from tests.bench.harness import check_stream_reset, made, run_streams, simulate
 from tests.bench.tables import random_table, words_of
 
 TINY = PRESETS["tiny"]
@@ -39,14 +39,14 @@ def random_reports(config, number, seed):
 def test_random_reports(config, stall):
     words, survivors = random_reports(config, 8, 1)
     shy = 0.3 if stall else None
-    result, _ = run_streams(SurvivorReport(config), {"i": words}, {"o": len(survivors)}, stall=stall, shy=shy)
+    result, _ = run_streams(made(SurvivorReport, config), {"i": words}, {"o": len(survivors)}, stall=stall, shy=shy)
     assert result["o"] == survivors
 
 
 def test_holds_a_table_of_tokens_while_the_host_waits():
     words = words_of([(i, i) for i in range(TINY.max_tokens)], TINY, tokens=True)
     words = [{name: word[name] for name in ("lane", "count", "last", "entries")} for word in words]
-    dut = SurvivorReport(TINY)
+    dut = made(SurvivorReport, TINY)
     taken = 0
 
     async def bench(ctx):

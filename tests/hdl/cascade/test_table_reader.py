@@ -9,7 +9,7 @@ from golden.datapath import cascade
 from hdl.cascade.table_reader import TableReader
 from hdl.spec.config import PRESETS
 from sim.common.packing import unpack
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.tables import random_table, words_of
 
 TINY = PRESETS["tiny"]
@@ -103,7 +103,7 @@ def expected(config, table, tokens, job):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_random_tables(config, stall):
     cases = random_cases(config, 20, 1)
-    dut = TableReader(config)
+    dut = made(TableReader, config)
     bench, background, seen = use(cases, stall)(dut)
     simulate(dut, bench, *background, cycles=20 * 300)
     for case, words in zip(cases, seen, strict=True):
@@ -112,7 +112,7 @@ def test_random_tables(config, stall):
 
 def test_a_word_every_cycle():
     table = [(i, i) for i in range(TINY.max_tokens)]
-    dut = TableReader(TINY)
+    dut = made(TableReader, TINY)
     bench, background, _ = use([(table, True, {})], 0)(dut)
     cycles = simulate(dut, bench, *background, cycles=200)
     assert cycles <= TINY.max_tokens // TINY.lanes + TableReader.LATENCY + 4

@@ -13,7 +13,7 @@ from hdl.spec import numerics
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 from tests.bench.lines import make_lines
 
 ONE = 1 << 16
@@ -79,7 +79,7 @@ class Bench:
 
     def __init__(self, config, *, idle=0.0, seed=0, accumulate=-1, reset=None):
         self.config, self.idle, self.rng, self.reset = config, idle, random.Random(seed), reset
-        self.dut = TokenImportance(config)
+        self.dut = made(TokenImportance, config)
         self.accumulate = accumulate & ((1 << config.contexts) - 1)
         self.ids, self.importance = [], torch.tensor([], dtype=torch.int64)
 

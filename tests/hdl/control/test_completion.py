@@ -9,7 +9,7 @@ from hdl.control.completion import Completion
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack
-from tests.bench.harness import ProtocolError, check_reset, simulate
+from tests.bench.harness import ProtocolError, check_reset, made, simulate
 from tests.bench.records import full_record, set_record
 
 TINY = PRESETS["tiny"]
@@ -166,7 +166,7 @@ def drop(ctx, dut, rng, rows, released):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_jobs(seed):
-    dut = Completion(TINY)
+    dut = made(Completion, TINY)
     bench, answers = random_use(dut, seed)
     simulate(dut, bench, cycles=8000)
     assert [job for _, job in answers] == list(range(24))
@@ -174,7 +174,7 @@ def test_random_jobs(seed):
 
 def test_latency():
     """The answer is on offer three cycles after the last output, when all else is over."""
-    dut = Completion(TINY)
+    dut = made(Completion, TINY)
 
     async def bench(ctx):
         record = full_record(TINY, random.Random(1), generation=1, layer=0, progressive=0)

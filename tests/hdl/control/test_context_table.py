@@ -10,7 +10,7 @@ from hdl.control.context_table import ContextTable
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import unpack
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.records import full_record, set_record
 
 TINY = PRESETS["tiny"]
@@ -69,14 +69,14 @@ def random_use(dut, seed, jobs=40):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_jobs(seed):
-    dut = ContextTable(TINY)
+    dut = made(ContextTable, TINY)
     bench, _ = random_use(dut, seed)
     simulate(dut, bench, cycles=2000)
 
 
 def test_rate():
     """Four jobs in a row: one every two cycles, and then no room."""
-    dut = ContextTable(TINY)
+    dut = made(ContextTable, TINY)
     taken = []
 
     async def bench(ctx):

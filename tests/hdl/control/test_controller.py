@@ -7,7 +7,7 @@ import pytest
 from hdl.control.controller import Controller
 from hdl.spec.config import PRESETS
 from tests.bench.controller_bench import Datapath
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.records import full_record
 
 TINY = PRESETS["tiny"]
@@ -28,7 +28,7 @@ def rows_of(record):
 @pytest.fixture(scope="module", params=range(3))
 def used(request):
     """What a datapath saw of 24 jobs."""
-    dut = Controller(TINY)
+    dut = made(Controller, TINY)
     datapath = Datapath(dut, TINY, random_records(24, request.param), request.param)
     simulate(dut, datapath.bench, cycles=6000)
     return datapath

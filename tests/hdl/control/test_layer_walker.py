@@ -16,7 +16,7 @@ from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import ProtocolError, run_streams
+from tests.bench.harness import ProtocolError, made, run_streams
 
 TINY = PRESETS["tiny"]  # 32 heads, groups of 8, 16 address bits, 64 tokens
 SMALL = dataclasses.replace(TINY, max_heads=5, max_group=3, max_tokens=13, address_width=32, num_channels=8)
@@ -254,7 +254,7 @@ class Machine:
 
 def run(config, cases, *, stall=0.3, seed=0, dut=None):
     """Runs the layers and compares everything; returns the machine and the cycle of the last status."""
-    dut = dut or LayerWalker(config)
+    dut = dut or made(LayerWalker, config)
     machine = Machine(config, dut, cases, stall=stall, seed=seed)
     expected, current = [], 0
     for case in cases:

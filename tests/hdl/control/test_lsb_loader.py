@@ -9,7 +9,7 @@ from hdl.control.lsb_loader import LsbLoader
 from hdl.spec.config import PRESETS
 from hdl.spec.numerics import LSB_BITS
 from sim.common.packing import pack, unpack
-from tests.bench.harness import ProtocolError, check_reset, simulate
+from tests.bench.harness import ProtocolError, check_reset, made, simulate
 from tests.bench.records import full_record, set_record
 
 TINY = PRESETS["tiny"]
@@ -102,7 +102,7 @@ def contains(item, fields):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_each_plane_once(seed):
-    dut = LsbLoader(TINY)
+    dut = made(LsbLoader, TINY)
     bench, commands = random_use(dut, seed)
     simulate(dut, bench, cycles=2000)
     assert commands
@@ -118,7 +118,7 @@ def generation_jobs(ctx, dut):
 
 def test_ahead_in_generation():
     """After a flat first pass the LSBs of the next one are loaded when it has been read; after another one, not."""
-    dut = LsbLoader(TINY)
+    dut = made(LsbLoader, TINY)
     loads = []
 
     async def watch(ctx):
@@ -147,7 +147,7 @@ def test_ahead_in_generation():
 
 
 def test_not_ahead_of_what_is_final():
-    dut = LsbLoader(TINY)
+    dut = made(LsbLoader, TINY)
 
     async def bench(ctx):
         generation_jobs(ctx, dut)
@@ -169,7 +169,7 @@ def test_not_ahead_of_what_is_final():
 
 def test_latency_and_interval():
     """The command is on offer two cycles after the decision; needed planes follow every other cycle."""
-    dut = LsbLoader(TINY)
+    dut = made(LsbLoader, TINY)
 
     async def bench(ctx):
         generation_jobs(ctx, dut)

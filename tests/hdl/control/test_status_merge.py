@@ -6,7 +6,7 @@ import pytest
 
 from hdl.control.status_merge import StatusMerge
 from hdl.spec.config import PRESETS
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 
 TINY = PRESETS["tiny"]
 SOURCES = ("refused", "layer", "job")
@@ -24,14 +24,14 @@ def answers(count, seed):
 @pytest.mark.parametrize("stall", [0, 0.3, 0.7])
 def test_every_answer_once(stall):
     given = answers(30, 1)
-    got, _ = run_streams(StatusMerge(TINY), given, {"o": 90}, stall=stall, seed=2, shy=0.3)
+    got, _ = run_streams(made(StatusMerge, TINY), given, {"o": 90}, stall=stall, seed=2, shy=0.3)
     for code, name in enumerate(SOURCES):
         assert [item for item in got["o"] if item["code"] == code] == given[name]
 
 
 def test_priority_and_rate():
     """All sources always on offer: the first one is served first, an answer every cycle."""
-    got, last = run_streams(StatusMerge(TINY), answers(20, 3), {"o": 60}, stall=0)
+    got, last = run_streams(made(StatusMerge, TINY), answers(20, 3), {"o": 60}, stall=0)
     order = [item["code"] for item in got["o"]]
     assert order == sorted(order), "a later source was served while an earlier one waited"
     assert last < 60 + 6

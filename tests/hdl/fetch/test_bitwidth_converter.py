@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hdl.fetch.bitwidth_converter import BitwidthConverter
 from hdl.spec.config import PRESETS, Config
 from tests.bench.examples import examples
-from tests.bench.harness import run_streams
+from tests.bench.harness import made, run_streams
 
 TINY = PRESETS["tiny"]
 NARROW = Config(num_multipliers=16, lanes=2, operand_width=16, max_dim=16, dims=(16,), max_tokens=16, norm_lanes=4)
@@ -26,7 +26,7 @@ def convert(config, items, stall=0):
             "tag": i % 256,
         }
         slices.append({"raw": raw, **fields})
-    results, cycles = run_streams(BitwidthConverter(config, tag=8), {"i": slices}, {"o": len(items)}, stall=stall)
+    results, cycles = run_streams(made(BitwidthConverter, config, tag=8), {"i": slices}, {"o": len(items)}, stall=stall)
     assert [item["tag"] for item in results["o"]] == [i % 256 for i in range(len(items))]
     return [item["words"] for item in results["o"]], cycles
 

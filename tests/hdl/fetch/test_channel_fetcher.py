@@ -13,7 +13,7 @@ from hdl.fetch.row_source import RowSource
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.memory_model import SimMemory
 from tests.bench.row_model import cut_slices, load_fields, load_name, local_row, requested, table_word
 
@@ -133,7 +133,7 @@ def test_slices(name, stall):
     """Of each source in order; words in flight are limited, and nothing is left inside."""
     config = CONFIGS[name]
     scene = Scene(config, random.Random(f"{name} {stall}"), 2)
-    dut = ChannelFetcher(config)
+    dut = made(ChannelFetcher, config)
     reads, asked, ends = [], [], []
 
     async def watch(ctx):
@@ -164,7 +164,7 @@ def test_rate():
     scene.rows["bulk"] = [local_row(0, i, i) for i in range(8)]
     scene.memory = [scene.rng.getrandbits(config.channel_width) for _ in range(100)]
     scene.slices["bulk"] = cut_slices(config, scene.table, scene.rows["bulk"], scene.memory)
-    dut = ChannelFetcher(config)
+    dut = made(ChannelFetcher, config)
     reads = []
     results, cycles = run_streams(
         dut, scene.rows, {"o": len(scene.slices["bulk"])}, stall=0, processes=scene.processes(dut, reads=reads)
@@ -181,7 +181,7 @@ def test_latency():
     scene.table[0] = load_fields(config, dim=16, width=12, count=1)
     scene.rows["bulk"] = [local_row(0, 0, 0)]
     scene.memory = [0] * 20
-    dut = ChannelFetcher(config)
+    dut = made(ChannelFetcher, config)
     seen = {}
 
     async def watch(ctx):
@@ -206,7 +206,7 @@ def test_words_in_flight(latency):
     scene.table[0] = load_fields(config, dim=64, width=12, count=20)
     scene.rows["bulk"] = [local_row(0, 0, 0)]
     scene.memory = [0] * 20
-    dut = ChannelFetcher(config)
+    dut = made(ChannelFetcher, config)
     cycles = []
 
     async def watch(ctx):

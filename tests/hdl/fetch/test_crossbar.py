@@ -9,7 +9,7 @@ from hdl.fetch.fetch_layouts import slice_elements, slice_tag, word_slice
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import pack, unpack
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 SIZES = {"max_dim": 16, "dims": (16,), "buffer_dim": 16, "norm_lanes": 4}
 MANY = Config(
@@ -51,7 +51,7 @@ def run_crossbar(config, items, stall, rng, watch=None, rate=1.0):
 
     Returns the slices by target, the cycle of the last, and how many had come when the first channel was through.
     """
-    dut = SliceCrossbar(config)
+    dut = made(SliceCrossbar, config)
     shape = word_slice(config, slice_tag(config))
     targets = [*dut.keys, *dut.values, dut.query]
     results = [[] for _ in targets]
@@ -297,7 +297,7 @@ def test_reset_with_slices_inside():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_round_robin_is_fair(count):
-    dut = RoundRobin(count)
+    dut = made(RoundRobin, count)
     rng = random.Random(count)
     waits = [0] * count
 

@@ -11,7 +11,7 @@ from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import pack, unpack
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
 from tests.bench.fetch_model import Planes, words_read
-from tests.bench.harness import Simulation, simulate
+from tests.bench.harness import Simulation, made, simulate
 from tests.bench.memory_model import SimMemory
 from tests.hdl.fetch.test_id_list import beats_of
 
@@ -88,7 +88,7 @@ class Bench:
     def __init__(self, config, planes, *, stall=0.0, latency=4, seed=0):
         self.config, self.planes = config, planes
         self.stall, self.rng = stall, random.Random(seed)
-        self.dut = Fetcher(config)
+        self.dut = made(Fetcher, config)
         self.reset = None
         self.memory = SimMemory(config, planes.contents, latency=latency, stall=stall, seed=seed)
         self.buffers = {"key": {}, "value": {}}

@@ -8,7 +8,7 @@ from hdl.fetch.gather import ChannelPick, Gather, LineRanker, LineSpread
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import VALUE
 from sim.common.packing import pack, unpack
-from tests.bench.harness import check_stream_reset, clocked, run_streams, simulate
+from tests.bench.harness import check_stream_reset, clocked, made, run_streams, simulate
 from tests.hdl.fetch.test_id_list import beats_of
 
 WIDE = Config(
@@ -90,7 +90,7 @@ def feed(config, rows, lists, rng, stall, ended):
 
 
 def gather(config, rows, lists, rng, stall, per_line):
-    dut = Gather(config)
+    dut = made(Gather, config)
     lines = [line for row in rows for line in lines_of(row.keep, per_line)]
     expected = [[e for row in rows for e in row.expected(config, c)] for c in range(config.num_channels)]
     ended = [0] * config.num_channels
@@ -180,7 +180,7 @@ def test_conflicts_cost_a_cycle_each():
 def test_reset_in_a_row():
     """After a reset a new row begins with rank 0 and nothing of the old one comes."""
     config, reset = PRESETS["tiny"], Signal()
-    dut = Gather(config)
+    dut = made(Gather, config)
 
     async def start_row(ctx, lines):
         ctx.set(dut.start.payload, VALUE << config.load_width)
@@ -274,7 +274,7 @@ def test_spread(config, stall):
         for items in expected:
             items.append((load, None, None, 1))
     outputs = {f"rows.{c}": len(items) for c, items in enumerate(expected)}
-    results, _ = run_streams(LineSpread(config), {"i": lines}, outputs, stall=stall)
+    results, _ = run_streams(made(LineSpread, config), {"i": lines}, outputs, stall=stall)
     for c, items in enumerate(expected):
         assert [item(entry) for entry in results[f"rows.{c}"]] == items
     check_stream_reset(lambda: LineSpread(config), {"i": lines}, outputs, stall=stall, resets=4)
@@ -313,7 +313,7 @@ def test_ranker():
         return [run]
 
     for stall in (0, 0.4):
-        dut = LineRanker(config)
+        dut = made(LineRanker, config)
         results, _ = run_streams(dut, {"line": lines}, {"o": len(lines)}, stall=stall, processes=processes(dut))
         found = {row.load: [] for row in rows}
         for line in results["o"]:
@@ -331,7 +331,7 @@ def test_ranker():
 def test_channel_pick():
     """The lowest pending row of the channel; its end mark before them, or after them if it is of the same row."""
     config = WIDE
-    dut = ChannelPick(config, channel=3)
+    dut = made(ChannelPick, config, channel=3)
 
     async def bench(ctx):
         rng = random.Random(1)

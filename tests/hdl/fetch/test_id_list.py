@@ -9,7 +9,7 @@ from hdl.fetch.id_list import ChannelList, ClassPick, IdSpread, PositionList
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack, unpack
 from tests.bench import harness
-from tests.bench.harness import check_reset, clocked
+from tests.bench.harness import check_reset, clocked, made
 
 WIDE = Config(
     num_multipliers=128,
@@ -112,7 +112,7 @@ def simulate(dut, bench, top=None):
 def test_lists_hold_the_ids(config, stall, cut):
     """Lists written one after another, each checked in the cycle in which busy falls, with the other list untouched."""
     rng = random.Random(f"{config.name} {stall} {cut}")
-    dut = SortedLists(config)
+    dut = made(SortedLists, config)
 
     async def bench(ctx):
         lists = [[], []]
@@ -138,7 +138,7 @@ def test_lists_hold_the_ids(config, stall, cut):
 )
 def test_cycles_of_a_beat(ids, cycles):
     """Ids of different classes go at once, those of one class one a cycle; the next beat follows without a gap."""
-    dut = SortedLists(WIDE)
+    dut = made(SortedLists, WIDE)
 
     async def bench(ctx):
         beats = beats_of(WIDE, 0, ids)
@@ -156,7 +156,7 @@ def test_cycles_of_a_beat(ids, cycles):
 
 
 def test_an_empty_beat_clears_a_list():
-    dut = SortedLists(WIDE)
+    dut = made(SortedLists, WIDE)
 
     async def bench(ctx):
         rng = random.Random(0)
@@ -195,7 +195,7 @@ def test_reset_in_a_beat():
 def test_a_list_is_busy_until_all_its_ids_are_there(config, stall):
     """In every cycle, also while its beat waits for the beat of the other list before it."""
     rng = random.Random(f"{config.name} {stall} busy")
-    dut = SortedLists(config)
+    dut = made(SortedLists, config)
     size = 2 * config.lanes
     # Ids of one class, as many as there are, take longest; the next beat waits meanwhile.
     same = list(range(0, config.max_tokens, config.num_channels))[:size]
@@ -230,7 +230,7 @@ def test_a_list_is_busy_until_all_its_ids_are_there(config, stall):
 
 def test_busy_tells_of_the_beat_that_waits():
     """A beat of list 1 waits, while four ids of one class of list 0 are handed out."""
-    dut = SortedLists(WIDE)
+    dut = made(SortedLists, WIDE)
 
     async def bench(ctx):
         rng = random.Random(0)
@@ -280,7 +280,7 @@ def test_class_pick():
     """The lowest pending id of the class, and its lane."""
     for config in CONFIGS:
         for channel in range(0, config.num_channels, 3):
-            dut = ClassPick(config, channel=channel)
+            dut = made(ClassPick, config, channel=channel)
 
             async def bench(ctx, dut=dut, config=config, channel=channel):
                 rng = random.Random(channel)

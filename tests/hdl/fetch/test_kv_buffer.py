@@ -6,7 +6,7 @@ from amaranth.hdl import Value
 from hdl.fetch.kv_buffer import KVBuffer
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack, unpack
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 
 ODD = Config(
     num_multipliers=32,
@@ -36,7 +36,7 @@ SIZES = [
 @pytest.mark.parametrize("idle", [0, 0.5])
 def test_writes_and_windows(config, slots, banks_per_lane, idle):
     """Random partial writes on all banks, random windows at the same time."""
-    dut = KVBuffer(config, slots=slots, banks_per_lane=banks_per_lane)
+    dut = made(KVBuffer, config, slots=slots, banks_per_lane=banks_per_lane)
     simulate(dut, random_accesses(dut, [[0] * config.lane_width for _ in range(slots)], idle, 400), cycles=500)
 
 
@@ -112,7 +112,7 @@ def test_reset(banks_per_lane, idle):
 def test_a_window_may_hang_over_the_end():
     """Of a window that begins in the last slices, those that exist are right."""
     config, slots = PRESETS["tiny"], PRESETS["tiny"].key_slots
-    dut = KVBuffer(config, slots=slots, banks_per_lane=2)
+    dut = made(KVBuffer, config, slots=slots, banks_per_lane=2)
     words = list(range(config.lane_width))
 
     async def run(ctx):

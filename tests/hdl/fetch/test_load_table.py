@@ -12,7 +12,7 @@ from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, VALUE
 from sim.common.packing import unpack
 from tests.bench.fetch_configs import ODD, WIDE
-from tests.bench.harness import check_reset, check_stream_reset, run_streams
+from tests.bench.harness import check_reset, check_stream_reset, made, run_streams
 from tests.bench.row_model import load_fields, load_name
 
 CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD}
@@ -103,7 +103,7 @@ class Scene:
 def test_commands(name, stall):
     config = CONFIGS[name]
     scene = Scene(config, random.Random(f"{name} {stall}"), 12)
-    dut = LoadTable(config)
+    dut = made(LoadTable, config)
     busy = []
 
     async def watch(ctx):
@@ -120,7 +120,7 @@ def test_commands(name, stall):
 
 
 def test_latency():
-    dut = LoadTable(WIDE)
+    dut = made(LoadTable, WIDE)
     scene = Scene(WIDE, random.Random(1), 1)
     seen = {}
 
@@ -149,7 +149,7 @@ def test_latency():
 
 def test_rate():
     """Commands of two kinds: one a cycle."""
-    dut = LoadTable(WIDE)
+    dut = made(LoadTable, WIDE)
     number = 20
     scene = Scene(WIDE, random.Random(1), number)
     _, cycles = run_streams(

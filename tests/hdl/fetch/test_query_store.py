@@ -12,7 +12,7 @@ from hdl.spec.config import PRESETS
 from hdl.spec.payloads import QUERY
 from sim.common.packing import pack, unpack
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.row_model import load_fields
 
 CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD}
@@ -103,7 +103,7 @@ class Scene:
 def test_rows_come_back_in_order(name, stall):
     config = CONFIGS[name]
     scene = Scene(config, random.Random(f"{name} {stall}"), 25)
-    dut = QueryStore(config)
+    dut = made(QueryStore, config)
     busy = []
 
     async def watch(ctx):
@@ -124,7 +124,7 @@ def test_rate():
     dims = [dim for dim in config.dims if dim <= slice_elements(config)]
     scene = Scene(config, random.Random(1), 40, planes=1, dims=dims or [config.dims[0]])
     slices = scene.rows[0][0]["last_slice"] + 1
-    dut = QueryStore(config)
+    dut = made(QueryStore, config)
     _, cycles = run_streams(dut, {"request": scene.requests}, {"o": 40}, stall=0, processes=scene.processes(dut, 0))
     assert cycles <= 40 * max(2, slices) + QueryStore.REQUEST_LATENCY + slices + QueryStore.LATENCY
 
@@ -133,7 +133,7 @@ def test_latencies():
     """REQUEST_LATENCY from a request to its channel, LATENCY from its last slice to the row."""
     config = PRESETS["tiny"]
     scene = Scene(config, random.Random(1), 1)
-    dut = QueryStore(config)
+    dut = made(QueryStore, config)
     seen = {}
 
     async def watch(ctx):

@@ -11,7 +11,7 @@ from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, VALUE
 from sim.common.packing import pack
 from tests.bench.fetch_configs import ODD, WIDE
-from tests.bench.harness import check_reset, simulate, wait
+from tests.bench.harness import check_reset, made, simulate, wait
 from tests.bench.row_model import load_name
 
 CONFIGS = {"one_queue": PRESETS["ulx3s"], "tiny": PRESETS["tiny"], "odd": ODD, "wide": WIDE}
@@ -115,7 +115,7 @@ class Scene:
 def test_ready_and_done(name, stall):
     config = CONFIGS[name]
     scene = Scene(config, random.Random(f"{name} {stall}"), 24)
-    dut = ReadyCount(config)
+    dut = made(ReadyCount, config)
     simulate(dut, scene.bench(dut, [], stall), cycles=5000)
 
 
@@ -123,7 +123,7 @@ def test_ready_and_done(name, stall):
 def test_latency(name):
     """From the last slice at the head of its queue to ``key_ready``, and from the last end mark to ``done``."""
     config = CONFIGS[name]
-    dut = ReadyCount(config)
+    dut = made(ReadyCount, config)
 
     async def bench(ctx):
         load = load_name(config, KEY, 0)

@@ -13,7 +13,7 @@ from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import unpack
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
-from tests.bench.harness import check_reset, check_stream_reset, run_streams, simulate
+from tests.bench.harness import check_reset, check_stream_reset, made, run_streams, simulate
 from tests.bench.row_model import load_fields, load_name, local_row, requested, table_word
 
 CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD}
@@ -86,7 +86,7 @@ def test_requests_and_rows(name, stall):
     table = random_table(config, rng)
     rows = random_rows(config, rng, table, 8)
     addresses, slots = requested(config, table, rows)
-    dut = RowIssuer(config)
+    dut = made(RowIssuer, config)
     asked, units, busy = [], [], []
 
     async def watch(ctx):
@@ -126,7 +126,7 @@ def test_latency_and_rate():
     rows = [local_row(0, i, i) for i in range(8)]
     addresses, _ = requested(config, table, rows)
     assert len(addresses) == 8 * 12
-    dut = RowIssuer(config)
+    dut = made(RowIssuer, config)
     seen = []
 
     async def bench(ctx):
@@ -159,7 +159,7 @@ def test_words_are_shared_within_a_load_only():
     rows += [local_row(query, 0), local_row(query, 1), local_row(key, end=True)]
     addresses, slots = requested(config, table, rows)
     assert addresses == [10, 10, 10, 10] and [slot["reuse"] for slot in slots] == [0, 1, 0, 0, 0, 0, 0]
-    dut = RowIssuer(config)
+    dut = made(RowIssuer, config)
 
     async def give_table(ctx):
         ctx.set(Value.cast(dut.table), table_word(config, table))

@@ -7,7 +7,7 @@ import pytest
 from hdl.fetch.row_router import RowRouter
 from hdl.spec.config import PRESETS
 from tests.bench.fetch_configs import ODD, WIDE
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.row_model import local_row
 
 CONFIGS = {"tiny": PRESETS["tiny"], "one_channel": PRESETS["ulx3s"], "odd": ODD, "wide": WIDE}
@@ -54,7 +54,7 @@ class Scene:
 def test_channels_get_their_classes(name, stall):
     config = CONFIGS[name]
     scene = Scene(config, random.Random(f"{name} {stall}"), 12)
-    dut = RowRouter(config, depth=4, loads=LOADS)
+    dut = made(RowRouter, config, depth=4, loads=LOADS)
     results, _ = run_streams(dut, scene.inputs, scene.outputs, stall=stall, processes=scene.processes(dut))
     assert results == scene.expected
 
@@ -70,7 +70,7 @@ def test_rate():
             rows = [local_row(load, i % 3) for i in range(9)]
             scene.inputs[f"i.{k}"] += [*rows, local_row(load, end=True)]
     outputs = {f"o.{c}": 10 * LOADS for c in range(config.num_channels)}
-    dut = RowRouter(config, depth=4, loads=LOADS)
+    dut = made(RowRouter, config, depth=4, loads=LOADS)
     _, cycles = run_streams(dut, scene.inputs, outputs, stall=0, processes=scene.processes(dut))
     # A start passes through a queue of its own, while the first row waits.
     assert cycles <= 10 * LOADS + RowRouter.LATENCY + 3
@@ -81,7 +81,7 @@ def test_latency():
     config = ODD
     scene = Scene(config, random.Random(0), 0)
     scene.starts = [{"load": 1, "skew": 0}]
-    dut = RowRouter(config, depth=4, loads=LOADS)
+    dut = made(RowRouter, config, depth=4, loads=LOADS)
     seen = []
 
     async def late(ctx):

@@ -9,7 +9,7 @@ from hdl.fetch.row_source import RowSource
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import unpack
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.row_model import load_name, local_row
 
 CONFIG = PRESETS["tiny"]
@@ -73,7 +73,7 @@ def test_order(stall, throttle):
 
 def test_latency():
     rows = random_inputs(random.Random(0), 1)["query"]
-    _, cycles = run_streams(RowSource(CONFIG), {"query": rows}, {"o": 1}, stall=0)
+    _, cycles = run_streams(made(RowSource, CONFIG), {"query": rows}, {"o": 1}, stall=0)
     assert cycles == RowSource.LATENCY
 
 

@@ -11,7 +11,7 @@ from hdl.fetch.row_walker import ClassWalker, LoadLookUp, RowJoiner, RowWalker
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, VALUE
 from tests.bench.fetch_configs import ODD, WIDE
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.row_model import load_fields, load_name, local_row, table_word
 
 CONFIGS = {"tiny": PRESETS["tiny"], "one_channel": PRESETS["ulx3s"], "odd": ODD, "wide": WIDE}
@@ -112,7 +112,7 @@ def test_rows(name, lsb, stall):
     rng = random.Random(f"{name} {lsb} {stall}")
     channel = rng.randrange(config.num_channels)
     scene = Scene(config, channel, rng, 12, lsb=lsb)
-    dut = RowWalker(config, channel=channel, lsb=lsb)
+    dut = made(RowWalker, config, channel=channel, lsb=lsb)
     processes = [scene.start(dut, dut.start, dut.o), scene.lists(dut, rng, stall)]
     results, _ = run_streams(dut, {}, {"o": len(scene.rows)}, stall=stall, processes=processes)
     scene.check(results["o"])
@@ -131,7 +131,7 @@ def test_latency_and_rate(listed):
     loads = list(scene.table)[: scene.room]
     for name in loads:
         scene.add(name)
-    dut = RowWalker(config, channel=0, lsb=False)
+    dut = made(RowWalker, config, channel=0, lsb=False)
     seen, started = [], []
 
     async def watch(ctx):
@@ -169,7 +169,7 @@ def test_look_up():
     config = ODD
     for channel in range(config.num_channels):
         scene = Scene(config, channel, random.Random(channel), 8)
-        dut = LoadLookUp(config, channel=channel, lsb=False)
+        dut = made(LoadLookUp, config, channel=channel, lsb=False)
 
         async def give(ctx, dut=dut, scene=scene):
             ctx.set(Value.cast(dut.table), table_word(config, scene.table))
@@ -193,7 +193,7 @@ def test_joiner():
     steps = [(2, 0), (3, 0), (5, 0), (0, 1), (6, 0), (7, 0)]
     expected = [0, 1, 0, 0, 0, 1]
     items = [{"of": load, "index": i, "end": end} for i, (_, end) in enumerate(steps)]
-    dut = RowJoiner(config, channel=0)
+    dut = made(RowJoiner, config, channel=0)
 
     async def give_list(ctx):
         given = iter(steps)
@@ -251,7 +251,7 @@ def test_class_walker(stall):
         return [run, *map(after_lists, starts)]
 
     outputs = {"bulk": len(bulk.rows), "lsb": len(lsb.rows)}
-    dut = ClassWalker(config, channel=channel)
+    dut = made(ClassWalker, config, channel=channel)
     results, _ = run_streams(dut, {}, outputs, stall=stall, processes=processes(dut))
     bulk.check(results["bulk"])
     lsb.check(results["lsb"])

@@ -10,7 +10,7 @@ from hdl.fetch.slice_assembler import RowCutter, SliceAssembler, SliceSteps
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY
 from tests.bench.fetch_configs import BROAD, ODD, WIDE
-from tests.bench.harness import check_reset, check_stream_reset, run_streams
+from tests.bench.harness import check_reset, check_stream_reset, made, run_streams
 from tests.bench.row_model import cut_slices, load_fields, load_name, local_row, requested, table_word
 from tests.hdl.fetch.test_row_issuer import random_rows, random_table
 
@@ -71,7 +71,7 @@ def random_scene(name, stall, loads=6):
 @pytest.mark.parametrize("stall", [0, 0.3])
 def test_slices(name, stall):
     rng, scene = random_scene(name, stall)
-    dut = SliceAssembler(scene.config)
+    dut = made(SliceAssembler, scene.config)
     results, cycles = run_streams(
         dut,
         {"row": scene.slots, "word": scene.words},
@@ -93,7 +93,7 @@ def test_latency_and_rate():
     rng = random.Random(0)
     scene = Scene(config, rng, table, rows)
     assert len(scene.slices) >= len(scene.words)
-    dut = SliceAssembler(config)
+    dut = made(SliceAssembler, config)
     _, cycles = run_streams(
         dut,
         {"row": scene.slots, "word": scene.words},
@@ -130,7 +130,7 @@ def test_cuts(stall):
 
         return [run]
 
-    dut = RowCutter(config)
+    dut = made(RowCutter, config)
     results, cycles = run_streams(
         dut, {"row": scene.slots}, {"o": len(scene.slices)}, stall=stall, processes=processes(dut)
     )

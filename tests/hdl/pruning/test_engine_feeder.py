@@ -3,7 +3,7 @@ import random
 import pytest
 
 from hdl.pruning.engine_feeder import EngineFeeder
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY
 
 CONFIGS = {"eight": EIGHT, "odd": ODD, "one": ONE, "tiny": TINY}
@@ -49,7 +49,7 @@ def test_lines_are_full_and_carry_k(name, stall):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_latency(name):
     segments, _ = make_items(CONFIGS[name], random.Random(1), [1])
-    dut = EngineFeeder(CONFIGS[name])
+    dut = made(EngineFeeder, CONFIGS[name])
     assert run_streams(dut, {"i": segments}, {"o": 1}, stall=0)[1] == dut.latency
 
 
@@ -57,7 +57,7 @@ def test_latency(name):
 def test_a_segment_a_cycle(name):
     config = CONFIGS[name]
     segments, lines = make_items(config, random.Random(2), [config.max_tokens] * 6, full=True)
-    dut = EngineFeeder(config)
+    dut = made(EngineFeeder, config)
     _, last = run_streams(dut, {"i": segments}, {"o": len(lines)}, stall=0)
     assert last <= len(segments) + dut.latency
 

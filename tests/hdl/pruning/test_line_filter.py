@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from golden.datapath import integer
 from hdl.pruning.line_filter import LineFilter
 from tests.bench.examples import examples
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.lines import make_lines, split_lines
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY, line_fields
 
@@ -54,7 +54,7 @@ def make_items(config, rng, rows, packing):
 
 def check(config, rng, rows, packing, **options):
     entries, expected = make_items(config, rng, rows, packing)
-    results, last = run_streams(LineFilter(config), {"i": entries}, {"o": len(entries)}, **options)
+    results, last = run_streams(made(LineFilter, config), {"i": entries}, {"o": len(entries)}, **options)
     for line, out in zip(expected, results["o"], strict=True):
         assert {name: out[name] for name in line} == line
         out["lanes"] = [out["keep"] >> lane & 1 for lane in range(config.lanes)]

@@ -7,7 +7,7 @@ import torch
 
 from golden.datapath import integer
 from hdl.pruning.probability import Probability
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY
 
 CONFIGS = {"eight": EIGHT, "odd": ODD, "one": ONE, "tiny": TINY}
@@ -39,7 +39,7 @@ def expected(config, line):
 
 
 def check(config, lines, **options):
-    results, last = run_streams(Probability(config), {"i": lines}, {"o": len(lines)}, **options)
+    results, last = run_streams(made(Probability, config), {"i": lines}, {"o": len(lines)}, **options)
     assert results["o"] == [expected(config, line) for line in lines]
     return last
 

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from hdl.pruning.row_segments import RowSegments
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.lines import make_lines
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY, line_fields
 
@@ -44,21 +44,21 @@ def test_segments_of_pruned_rows(name, pack, stall):
     config, rng = CONFIGS[name], random.Random(f"{name} {pack}")
     lengths = [rng.choice([1, config.lanes, config.lanes + 1, rng.randint(1, config.max_tokens)]) for _ in range(16)]
     inputs, segments = make_items(config, rng, lengths, pack=pack)
-    results, _ = run_streams(RowSegments(config), inputs, {"o": len(segments)}, stall=stall)
+    results, _ = run_streams(made(RowSegments, config), inputs, {"o": len(segments)}, stall=stall)
     assert list(map(segment, results["o"])) == segments
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_latency(name):
     inputs, _ = make_items(CONFIGS[name], random.Random(1), [1], prune=True)
-    assert run_streams(RowSegments(CONFIGS[name]), inputs, {"o": 1}, stall=0)[1] == RowSegments.LATENCY
+    assert run_streams(made(RowSegments, CONFIGS[name]), inputs, {"o": 1}, stall=0)[1] == RowSegments.LATENCY
 
 
 @pytest.mark.parametrize("length", [1, 9, 25])
 def test_a_segment_a_cycle(length):
     """A line with two pruned rows takes two cycles, every other one."""
     inputs, segments = make_items(EIGHT, random.Random(2), [length] * 24, prune=True)
-    _, last = run_streams(RowSegments(EIGHT), inputs, {"o": len(segments)}, stall=0)
+    _, last = run_streams(made(RowSegments, EIGHT), inputs, {"o": len(segments)}, stall=0)
     assert last == len(segments) - 1 + RowSegments.LATENCY
 
 
@@ -66,7 +66,7 @@ def test_rows_that_are_not_pruned_pass_in_a_cycle_a_line():
     inputs, _ = make_items(EIGHT, random.Random(3), [25] * 24, prune=False)
     more, segments = make_items(EIGHT, random.Random(4), [1], prune=True)
     inputs = {name: inputs[name] + more[name] for name in inputs}
-    results, last = run_streams(RowSegments(EIGHT), inputs, {"o": 1}, stall=0)
+    results, last = run_streams(made(RowSegments, EIGHT), inputs, {"o": 1}, stall=0)
     assert list(map(segment, results["o"])) == segments
     assert last == len(inputs["line"]) - 1 + RowSegments.LATENCY
 

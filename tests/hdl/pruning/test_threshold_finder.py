@@ -6,7 +6,7 @@ import torch
 
 from golden.datapath import integer
 from hdl.pruning.threshold_finder import ThresholdFinder
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.lines import make_lines
 from tests.hdl.pruning.test_value_pruner import EIGHT, LEAN, ODD, TINY, line_fields
 
@@ -48,7 +48,7 @@ def watcher(dut, busy, done):
 def test_equals_golden(name, length, stall):
     config = CONFIGS[name]
     inputs, selections = make_items(config, random.Random(f"{name} {length}"), 10, length=length)
-    dut, busy, done = ThresholdFinder(config), [], []
+    dut, busy, done = made(ThresholdFinder, config), [], []
     outputs, options = {"o": len(selections)}, {"stall": stall, "processes": [watcher(dut, busy, done)]}
     results, _ = run_streams(dut, inputs, outputs, **options)
     assert results["o"] == selections
@@ -60,7 +60,7 @@ def test_equals_golden(name, length, stall):
 def test_all_engines_are_at_work(engines):
     config = dataclasses.replace(EIGHT, num_topk_engines=engines)
     inputs, _ = make_items(config, random.Random(1), 9, length=40, prune=True)
-    dut, busy, done = ThresholdFinder(config), [], []
+    dut, busy, done = made(ThresholdFinder, config), [], []
     run_streams(dut, inputs, {"o": 9}, stall=0, processes=[watcher(dut, busy, done)])
     assert max(busy) == engines
 
@@ -69,7 +69,7 @@ def test_selections_wait_for_a_slow_consumer():
     """SELECTIONS thresholds wait, and those that the engines hold; then they come in order."""
     config = LEAN
     inputs, selections = make_items(config, random.Random(2), 14, length=9, prune=True)
-    dut, done, got = ThresholdFinder(config), [], []
+    dut, done, got = made(ThresholdFinder, config), [], []
 
     async def consume(ctx):
         for _ in range(700):

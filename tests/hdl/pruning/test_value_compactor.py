@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hdl.pruning.value_compactor import ValueCompactor
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.lines import make_lines
 from tests.hdl.pruning.test_value_pruner import EIGHT, ODD, ONE, TINY, line_fields
 
@@ -95,7 +95,7 @@ def test_another_line_size_waits():
         lines.append({**geometry, "exps": exps, "keep": keep, "a": row, "b": row})
         kept = [exp for lane, exp in enumerate(exps) if keep >> lane & 1]
         expected.append({**geometry, "a_count": len(kept), "exps": kept + [0] * (8 - len(kept))})
-    results, _ = run_streams(ValueCompactor(EIGHT), {"i": lines * 3}, {"o": len(lines) * 3}, stall=0)
+    results, _ = run_streams(made(ValueCompactor, EIGHT), {"i": lines * 3}, {"o": len(lines) * 3}, stall=0)
     assert results["o"] == expected * 3
 
 

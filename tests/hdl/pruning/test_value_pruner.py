@@ -12,7 +12,7 @@ from golden.datapath import integer
 from hdl.pruning.value_pruner import ValuePruner
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack as pack_bits
-from tests.bench.harness import run_streams
+from tests.bench.harness import made, run_streams
 from tests.bench.lines import make_lines
 
 EIGHT = Config(
@@ -171,7 +171,7 @@ def run(config, jobs, *, stall=0.0, seed=0, softmax=None, dut=None):
     softmax: makes of the DUT and the streams the processes that drive score, line and row, instead of the harness.
     """
     streams, expected = make_streams(config, random.Random(seed), jobs)
-    dut = ValuePruner(config) if dut is None else dut
+    dut = made(ValuePruner, config) if dut is None else dut
     pulses = {"decided": [], "topk_rows": 0, "stall_topk": 0, "topk_busy": 0}
 
     async def watch(ctx):

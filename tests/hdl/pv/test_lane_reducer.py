@@ -4,7 +4,7 @@ import pytest
 
 from hdl.pv.lane_reducer import LaneReducer
 from hdl.spec.config import PRESETS, Config
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 
 def make(lanes, width, norm_lanes, **kwargs):
@@ -28,7 +28,7 @@ CONFIGS = {
 
 def check(config, beats):
     """Send (gates, terms) or None for a bubble; compare with sums in Python."""
-    dut = LaneReducer(config)
+    dut = made(LaneReducer, config)
     expected = [None] * dut.latency + list(beats)
 
     async def bench(ctx):
@@ -59,7 +59,7 @@ def check(config, beats):
 
 
 def random_beats(config, count, rng, bubbles):
-    dut = LaneReducer(config)
+    dut = made(LaneReducer, config)
     limit = (1 << config.acc_width - 1) // config.lanes
     for _ in range(count):
         if rng.random() < bubbles:
@@ -87,5 +87,5 @@ def test_sums(name, bubbles):
      ("one lane, two granules", 1, 2), ("tiny", 1, 1)],
 )  # fmt: skip
 def test_latency_and_groups(name, latency, groups):
-    dut = LaneReducer(CONFIGS[name])
+    dut = made(LaneReducer, CONFIGS[name])
     assert (dut.latency, dut.num_groups) == (latency, groups)

@@ -15,7 +15,7 @@ from hdl.spec.config import PRESETS, Config
 from hdl.spec.payloads import output_beat
 from hdl.spec.widths import signed
 from tests.bench.examples import examples
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 
 CONFIGS = {
     "tiny": PRESETS["tiny"],
@@ -119,7 +119,7 @@ def spread(config, rng, sums):
 def check(config, rows, **kwargs):
     expected = [beat for row in rows for beat in beats_of(config, **row)]
     rows = [{name: row[name] for name in ("row", "acc")} for row in rows]
-    results, last = run_streams(Bench(config), {"i": rows}, {"o": len(expected)}, **kwargs)
+    results, last = run_streams(made(Bench, config), {"i": rows}, {"o": len(expected)}, **kwargs)
     assert observed(results["o"]) == expected
     return len(expected), last
 

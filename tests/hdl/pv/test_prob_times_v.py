@@ -13,7 +13,7 @@ from hdl.pv.prob_times_v import ProbTimesV
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation, run_streams
+from tests.bench.harness import Simulation, made, run_streams
 from tests.bench.lines import make_lines
 
 LANES8 = Config(
@@ -191,7 +191,7 @@ class ValueBuffer:
 
 
 def check(config, jobs, *, stall, rate=1.0, seed=0, lines=None):
-    dut = ProbTimesV(config)
+    dut = made(ProbTimesV, config)
     rows, expected = value_rows(config, jobs), golden_beats(config, jobs)
     buffer = ValueBuffer(config, dut, jobs, rate=rate, seed=seed)
     results, last = run_streams(
@@ -340,7 +340,7 @@ def test_reset_forgets_a_half_done_row_and_busy_falls():
 def test_stalls_are_told_apart():
     """Each cycle counts a beat or one kind of stall."""
     config = PRESETS["tiny"]
-    dut = ProbTimesV(config)
+    dut = made(ProbTimesV, config)
     jobs = [make_job(config, random.Random(0), 64, [9] + [1] * 9, drop=0)]
     buffer, counts, cycles = ValueBuffer(config, dut, jobs, rate=0.3), [0, 0, 0], 0
 

@@ -4,7 +4,7 @@ import pytest
 
 from hdl.qk.adder_tree import AdderTree, adder_tree_latency
 from hdl.spec.config import PRESETS, Config
-from tests.bench.harness import run_streams
+from tests.bench.harness import made, run_streams
 
 EIGHT = Config(
     num_multipliers=16, lanes=8, max_dim=32, dims=(16, 32), max_tokens=16, buffer_dim=16, norm_lanes=4
@@ -36,7 +36,7 @@ def make_items(config, count, seed=0):
 
 
 def check(config, items, **options):
-    result, last = run_streams(AdderTree(config), {"i": items}, {"o": len(items)}, **options)
+    result, last = run_streams(made(AdderTree, config), {"i": items}, {"o": len(items)}, **options)
     for item, output in zip(items, result["o"], strict=True):
         sums = expected(config, item)
         assert output["sums"] == sums * (config.lanes // len(sums))

@@ -13,7 +13,7 @@ from hdl.qk.qk_multiply import QKMultiply
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation, run_streams
+from tests.bench.harness import Simulation, made, run_streams
 from tests.bench.lines import make_lines, split_lines
 
 
@@ -137,7 +137,7 @@ class Case:
 
     def run(self, stall=0.0, lines=None, **options):
         """Run, and compare rows and tags with the golden model. Returns (lines, cycles, counts of the counters)."""
-        dut = QKMultiply(self.config)
+        dut = made(QKMultiply, self.config)
         counts = dict.fromkeys(("busy", "stall_query", "stall_key", "stall_out", "useful"), 0)
 
         async def count(ctx):
@@ -196,7 +196,7 @@ def test_packed_at_full_supply(config):
 def test_packed_where_the_next_query_has_come(stall):
     """With slow queries, some lines go without a row B. How many lines there are shows in the run."""
     case = Case(EIGHT, [Job(16, [9] * 30, True, loaded=True)])
-    dut = QKMultiply(EIGHT)
+    dut = made(QKMultiply, EIGHT)
     lines = []
 
     async def collect(ctx):
@@ -242,7 +242,7 @@ def test_no_packing_if_only_the_context_differs():
 
 def test_tags_that_are_not_taken_stop_the_queries():
     case = Case(EIGHT, [Job(16, [3] * 40, loaded=True)])
-    dut = QKMultiply(EIGHT)
+    dut = made(QKMultiply, EIGHT)
     tags = []
 
     async def collect(ctx):
@@ -276,7 +276,7 @@ def test_corners(config):
 def test_lines_come_while_keys_load():
     """The first line is there long before the last key."""
     case = Case(EIGHT, [Job(16, [60])])
-    dut = QKMultiply(EIGHT)
+    dut = made(QKMultiply, EIGHT)
     seen = []
 
     async def watch(ctx):
@@ -351,7 +351,7 @@ def test_beats_back_to_back(name):
 
 def test_row_is_not_later_than_its_first_line():
     case = Case(EIGHT, [Job(16, [3] * 20 + [9, 17, 1], loaded=True)])
-    dut = QKMultiply(EIGHT)
+    dut = made(QKMultiply, EIGHT)
 
     async def watch(ctx):
         rows = row = 0
@@ -379,7 +379,7 @@ def test_reset_in_mid_stream(name):
     """What was under way is gone, and the next queries are served as ever."""
     config = CONFIGS[name]
     case = Case(config, [Job(config.dims[-1], [7] * 8, loaded=True), Job(config.dims[0], [9] * 3, loaded=True)])
-    dut = QKMultiply(config)
+    dut = made(QKMultiply, config)
     top = Resettable(dut)
     lines = []
 

@@ -5,7 +5,7 @@ import torch
 
 from golden.datapath import integer
 from hdl.softmax.row_finish import RowFinish
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.hdl.softmax.test_softmax import CONFIGS, make_rows
 
 CONFIG = CONFIGS["eight_lanes"]
@@ -46,7 +46,7 @@ def summing(dut, sums, stall):
 @pytest.mark.parametrize("stall", [0, 0.3, 0.6])
 def test_equals_golden(stall):
     facts, sums, expected = make_items(50)
-    dut = RowFinish(CONFIG)
+    dut = made(RowFinish, CONFIG)
     results, last = run_streams(dut, {"facts": facts}, {"o": 50}, stall=stall, processes=[summing(dut, sums, stall)])
     assert results["o"] == expected
     if not stall:

@@ -7,7 +7,7 @@ import torch
 
 from golden.datapath import integer
 from hdl.softmax.row_max import RowMax
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.hdl.softmax.test_softmax import CONFIGS, score_lines
 
 
@@ -30,7 +30,7 @@ def random_scores(config, rng, lengths):
 def check(config, scores, rng, *, packing=False, stall=0.3):
     """Undefined lanes hold large numbers as often as small ones."""
     lines = score_lines(config, scores, rng, packing=packing)
-    result, last = run_streams(RowMax(config), {"i": lines}, {"o": len(scores)}, stall=stall)
+    result, last = run_streams(made(RowMax, config), {"i": lines}, {"o": len(scores)}, stall=stall)
     assert result["o"] == expected(scores)
     return lines, last
 

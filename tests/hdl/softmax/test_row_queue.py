@@ -3,7 +3,7 @@ import random
 import pytest
 
 from hdl.softmax.row_queue import RowQueue
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.hdl.softmax.test_softmax import CONFIGS, make_rows
 
 CONFIG = CONFIGS["eight_lanes"]
@@ -57,7 +57,7 @@ def test_joins_and_shows_two_rows(stall):
 def test_b_is_shown_and_a_full_window_waits():
     """Without ``take`` three rows come in, of which two are shown."""
     inputs, facts, factors = make_items(5)
-    dut = RowQueue(CONFIG)
+    dut = made(RowQueue, CONFIG)
 
     async def watch(ctx):
         await ctx.tick().repeat(20)

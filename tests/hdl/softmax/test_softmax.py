@@ -12,7 +12,7 @@ from hdl.softmax.softmax import Softmax
 from hdl.spec.config import PRESETS, Config
 from sim.common.packing import pack
 from tests.bench.examples import examples
-from tests.bench.harness import run_streams
+from tests.bench.harness import made, run_streams
 from tests.bench.lines import make_lines, split_lines
 
 SIZES = {"num_multipliers": 16, "max_dim": 16, "dims": (16,), "buffer_dim": 16, "norm_lanes": 1}
@@ -165,7 +165,7 @@ def test_latency(name):
     config, rng = CONFIGS[name], random.Random(10)
     scores, rows = make_rows(config, [1], rng)
     inputs = {"line": score_lines(config, scores, rng), "row": rows}
-    dut = Softmax(config)
+    dut = made(Softmax, config)
     assert run_streams(dut, inputs, {"line_out": 1}, stall=0)[1] == dut.latency
     assert run_streams(dut, inputs, {"line_out": 1, "row_out": 1}, stall=0)[1] == dut.latency + dut.sum_latency
 

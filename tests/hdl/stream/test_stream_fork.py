@@ -1,7 +1,7 @@
 import pytest
 
 from hdl.stream.stream_fork import StreamFork
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 
 ITEMS = [i * 7 % 256 for i in range(100)]
 OUTPUTS = {f"o.{i}": 100 for i in range(3)}
@@ -9,7 +9,7 @@ OUTPUTS = {f"o.{i}": 100 for i in range(3)}
 
 @pytest.mark.parametrize("stall", [0, 0.5])
 def test_every_output_gets_every_item(stall):
-    result, last = run_streams(StreamFork(8, num_outputs=3), {"i": ITEMS}, OUTPUTS, stall=stall)
+    result, last = run_streams(made(StreamFork, 8, num_outputs=3), {"i": ITEMS}, OUTPUTS, stall=stall)
     assert all(result[name] == ITEMS for name in OUTPUTS)
     assert stall or last <= 101
 

@@ -1,7 +1,7 @@
 import pytest
 
 from hdl.stream.stream_queue import StreamQueue
-from tests.bench.harness import check_reset, check_stream_reset, run_streams, simulate
+from tests.bench.harness import check_reset, check_stream_reset, made, run_streams, simulate
 
 DEPTHS = [*range(3, 10), 15, 16, 17, 63, 64, 65, 66, 100, 128]
 
@@ -10,7 +10,7 @@ DEPTHS = [*range(3, 10), 15, 16, 17, 63, 64, 65, 66, 100, 128]
 @pytest.mark.parametrize("stall", [0, 0.2, 0.5])
 def test_order_and_rate(depth, stall):
     items = [(7 * i) % 251 for i in range(400)]
-    queue = StreamQueue(8, depth=depth)
+    queue = made(StreamQueue, 8, depth=depth)
     result, last = run_streams(queue, {"i": items}, {"o": len(items)}, stall=stall)
     assert result["o"] == items
     assert stall or last <= len(items) + StreamQueue.LATENCY + queue.deep, "one item a cycle"
@@ -46,14 +46,14 @@ def fill(queue, levels=None):
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_takes_as_many_as_it_is_deep(depth):
-    queue = StreamQueue(8, depth=depth)
+    queue = made(StreamQueue, 8, depth=depth)
     simulate(queue, fill(queue), cycles=10 * depth + 100)
 
 
 @pytest.mark.parametrize("depth", [3, 4, 65])
 def test_stays_full(depth):
     """An item comes for each that goes, while the queue is full but for the cycle that its ``ready`` takes to rise."""
-    queue = StreamQueue(8, depth=depth)
+    queue = made(StreamQueue, 8, depth=depth)
 
     async def bench(ctx):
         ctx.set(queue.i.valid, 1)

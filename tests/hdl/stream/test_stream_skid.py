@@ -3,20 +3,20 @@
 import pytest
 
 from hdl.stream.stream_skid import StreamSkid
-from tests.bench.harness import check_stream_reset, run_streams, simulate
+from tests.bench.harness import check_stream_reset, made, run_streams, simulate
 
 
 @pytest.mark.parametrize("stall", [0, 0.3, 0.7])
 def test_items_pass_in_order(stall):
     items = [i * 37 % 256 for i in range(300)]
-    results, last = run_streams(StreamSkid(8), {"i": items}, {"o": len(items)}, stall=stall, seed=3)
+    results, last = run_streams(made(StreamSkid, 8), {"i": items}, {"o": len(items)}, stall=stall, seed=3)
     assert results["o"] == items
     assert stall or last <= len(items), "an item a cycle, in the cycle in which it comes"
 
 
 def test_ready_does_not_follow_the_neighbour():
     """An item passes in its cycle or is held; ``i.ready`` tells that only in the next cycle."""
-    dut = StreamSkid(8)
+    dut = made(StreamSkid, 8)
 
     async def bench(ctx):
         ctx.set(dut.i.valid, 1)

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from hdl.topk.keep_mask import KeepMask
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 
 def reference(greater, equal, ties, lanes):
@@ -18,7 +18,7 @@ def reference(greater, equal, ties, lanes):
 @pytest.mark.parametrize("lanes", [1, 2, 3, 8, 16])
 @pytest.mark.parametrize("count_width", [1, 3, 11])
 def test_keeps_the_earliest_ties(lanes, count_width):
-    dut = KeepMask(lanes=lanes, count_width=count_width)
+    dut = made(KeepMask, lanes=lanes, count_width=count_width)
     rng = random.Random(lanes)
     limit = (1 << count_width) - 1
 

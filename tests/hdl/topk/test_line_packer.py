@@ -3,7 +3,7 @@ import random
 import pytest
 
 from hdl.topk.line_packer import LinePacker
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 
 
 def groups_of(row, counts, lanes):
@@ -52,7 +52,7 @@ def run(dut, groups, lines, size, **kwargs):
 @pytest.mark.parametrize("stall", [0, 0.4])
 def test_packs_rows(lanes_in, lanes_out, size, stall):
     rows, groups = random_rows(lanes_in, 16, seed=lanes_in + size)
-    dut = LinePacker(8, lanes_in=lanes_in, lanes_out=lanes_out)
+    dut = made(LinePacker, 8, lanes_in=lanes_in, lanes_out=lanes_out)
     run(dut, groups, expected(rows, size), size, stall=stall, seed=size)
 
 
@@ -80,7 +80,7 @@ def test_a_group_a_cycle(lanes_in, size, groups_per_row):
         counts = [rng.randint(1, lanes_in) for _ in range(groups_per_row)]
         rows.append(list(range(sum(counts))))
         groups += groups_of(rows[-1], counts, lanes_in)
-    dut = LinePacker(8, lanes_in=lanes_in, lanes_out=8)
+    dut = made(LinePacker, 8, lanes_in=lanes_in, lanes_out=8)
     last = run(dut, groups, expected(rows, size), size, stall=0)
     assert last <= len(groups) + dut.latency
 

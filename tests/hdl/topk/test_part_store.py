@@ -4,12 +4,12 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 
 from hdl.topk.part_store import PartStore
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8])
 def test_packs_lines(lanes):
-    dut = PartStore(score_width=8, lanes=lanes, depth=16)
+    dut = made(PartStore, score_width=8, lanes=lanes, depth=16)
     rng, reset = random.Random(lanes), Signal()
 
     async def bench(ctx):

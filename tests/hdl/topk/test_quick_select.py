@@ -13,7 +13,7 @@ from hdl.spec.config import PRESETS, Config
 from hdl.topk.quick_select import QuickSelect
 from sim.common.packing import pack, unpack
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation, run_streams
+from tests.bench.harness import Simulation, made, run_streams
 
 TINY = PRESETS["tiny"]
 ODD = dataclasses.replace(TINY, name="odd", max_tokens=52, buffer_dim=32, max_dim=16, dims=(16,), operand_width=8)
@@ -66,7 +66,7 @@ def check(config, rows, stall=0.0, seed=0, dut=None):
 
 def measured_cycles(config, rows):
     """Cycles of each row from its first line accepted to its result valid, rows one at a time."""
-    dut = QuickSelect(config)
+    dut = made(QuickSelect, config)
     cycles, results = [], []
 
     async def bench(ctx):
@@ -208,7 +208,7 @@ def test_reset_in_mid_row():
 
 
 def test_results_wait_for_a_slow_consumer():
-    dut = QuickSelect(TINY)
+    dut = made(QuickSelect, TINY)
     rows = [([5, 1, 9], 2), ([7] * 9, 4), ([1, 2, 3, 4], 4)]
     results = []
 

@@ -10,7 +10,7 @@ from golden.datapath.topk import bench_rows, quick_select_cycles
 from hdl.spec.config import PRESETS
 from hdl.topk.topk import TopK
 from tests.bench.examples import examples
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.hdl.topk.test_quick_select import CONFIGS, ODD, TINY, lines_of, random_rows
 
 
@@ -26,7 +26,9 @@ def expected(config, row, k):
 def check(config, rows, stall=0.0, seed=0):
     lines = [line for row, k in rows for line in lines_of(config, row, k)]
     groups = [group for row, k in rows for group in expected(config, row, k)]
-    result, last = run_streams(TopK(config), {"i": lines}, {"o": len(groups)}, stall=stall, seed=seed, watchdog=4000)
+    result, last = run_streams(
+        made(TopK, config), {"i": lines}, {"o": len(groups)}, stall=stall, seed=seed, watchdog=4000
+    )
     assert [(group["items"][: group["count"]], group["last"]) for group in result["o"]] == groups
     return last
 

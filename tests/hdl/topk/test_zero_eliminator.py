@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hdl.topk.zero_eliminator import ZeroEliminator
 from tests.bench.examples import examples
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 
 
 def compacted(results):
@@ -37,14 +37,14 @@ def random_groups(lanes, count, seed, density=0.5):
 @pytest.mark.parametrize("stall", [0, 0.3, 0.6])
 def test_compacts_in_order(lanes, stall):
     groups = random_groups(lanes, 40, seed=lanes)
-    dut = ZeroEliminator(8, lanes=lanes)
+    dut = made(ZeroEliminator, 8, lanes=lanes)
     result, _ = run_streams(dut, {"i": groups}, {"o": len(groups)}, stall=stall, seed=lanes)
     assert compacted(result["o"]) == expected(groups)
 
 
 def test_every_mask_of_four_lanes():
     groups = [{"items": [1, 2, 3, 4], "keep": keep, "last": 0} for keep in range(16)]
-    result, _ = run_streams(ZeroEliminator(8, lanes=4), {"i": groups}, {"o": 16}, stall=0)
+    result, _ = run_streams(made(ZeroEliminator, 8, lanes=4), {"i": groups}, {"o": 16}, stall=0)
     assert compacted(result["o"]) == expected(groups)
 
 
@@ -52,13 +52,13 @@ def test_every_mask_of_four_lanes():
 @given(keeps=st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=12))
 def test_any_mask_of_sixteen_lanes(keeps):
     groups = [{"items": list(range(16)), "keep": keep, "last": 0} for keep in keeps]
-    result, _ = run_streams(ZeroEliminator(4, lanes=16), {"i": groups}, {"o": len(groups)}, stall=0)
+    result, _ = run_streams(made(ZeroEliminator, 4, lanes=16), {"i": groups}, {"o": len(groups)}, stall=0)
     assert compacted(result["o"]) == expected(groups)
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 8])
 def test_a_group_a_cycle(lanes):
-    dut = ZeroEliminator(8, lanes=lanes)
+    dut = made(ZeroEliminator, 8, lanes=lanes)
     _, last = run_streams(dut, {"i": random_groups(lanes, 64, seed=1)}, {"o": 64}, stall=0)
     assert last <= 64 + dut.latency
 

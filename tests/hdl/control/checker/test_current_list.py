@@ -1,7 +1,7 @@
 import random
 
 from hdl.control.checker.current_list import CurrentList
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG, request
 
 
@@ -73,7 +73,7 @@ def use(items):
 
 def test_random_steps():
     items = steps(400, 1)
-    dut = CurrentList(CONFIG)
+    dut = made(CurrentList, CONFIG)
     bench, _, seen = use(items)(dut)
     simulate(dut, bench, cycles=3 * len(items))
     model, want = Model(), []

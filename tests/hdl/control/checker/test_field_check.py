@@ -2,7 +2,7 @@ import random
 
 from hdl.control.checker.field_check import FieldCheck
 from hdl.spec import payloads
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG, random_request, request
 
 
@@ -73,7 +73,7 @@ def test_random_requests():
     items = [random_request(rng, changes=1 + i % 3) for i in range(600)]
     # Fields that a list does not need may be anything; sizes are compared where they are defined.
     items = [item for item in items if not item["list_only"] or item["job"]["num_queries"] * item["job"]["group"] < 512]
-    dut = FieldCheck(CONFIG)
+    dut = made(FieldCheck, CONFIG)
     bench, _, seen = use(items)(dut)
     simulate(dut, bench, cycles=3 * len(items))
     want = [expected(item) for item in items]
@@ -96,7 +96,7 @@ def test_the_first_of_several_wrong_fields_counts():
         {"group": 9},
     ]
     items = [request(**{name: value for change in order[i:] for name, value in change.items()}) for i in range(6)]
-    dut = FieldCheck(CONFIG)
+    dut = made(FieldCheck, CONFIG)
     bench, _, seen = use(items)(dut)
     simulate(dut, bench, cycles=50)
     assert [code for code, _ in seen] == [

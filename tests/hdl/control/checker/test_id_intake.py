@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hdl.control.checker.id_intake import IdIntake
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.requests import CONFIG
 
 ROWS = 40
@@ -123,7 +123,7 @@ def test_random_lists(lanes, stall):
     fine = [int(rng.random() < 0.8) for _ in lists]
     writes, want = expected(lists, lanes, fine)
     ends: list = []
-    dut = IdIntake(config)
+    dut = made(IdIntake, config)
     result, _ = run_streams(
         dut,
         {"ids": [beat for beats in lists for beat in beats]},

@@ -2,7 +2,7 @@ import random
 
 from hdl.control.checker.job_answer import JobAnswer
 from hdl.spec import payloads
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.requests import CONFIG, request
 
 
@@ -70,7 +70,7 @@ def test_each_answer_goes_to_whom_it_concerns():
     accepted, refused, answers = expected(items)
     taken: list = []
     told: list = []
-    dut = JobAnswer(CONFIG)
+    dut = made(JobAnswer, CONFIG)
     result, _ = run_streams(
         dut,
         {},

@@ -5,7 +5,7 @@ import pytest
 
 from hdl.control.checker.job_recorder import JobRecorder
 from hdl.spec.config import PRESETS
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG, request
 
 WIDE = dataclasses.replace(CONFIG, name="wide", num_multipliers=128, lanes=8, topk_parallelism=8)
@@ -74,7 +74,7 @@ def expected(config, item, current, rows):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_random_jobs(config):
     jobs = random_jobs(config, 200, 1)
-    dut = JobRecorder(config)
+    dut = made(JobRecorder, config)
     bench, _, seen = use(config, jobs)(dut)
     simulate(dut, bench, cycles=4 * len(jobs))
     for (item, current, rows), record in zip(jobs, seen, strict=True):

@@ -2,7 +2,7 @@ import random
 
 from hdl.control.checker.pair_check import PairCheck
 from hdl.spec import payloads
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG, request
 
 PAIR = {"dim": 32, "generation": 1, "num_queries": 1}
@@ -47,7 +47,7 @@ def use(items):
 
 
 def run(items):
-    dut = PairCheck(CONFIG)
+    dut = made(PairCheck, CONFIG)
     bench, _, seen = use(items)(dut)
     simulate(dut, bench, cycles=4 * len(items) + 4)
     return seen

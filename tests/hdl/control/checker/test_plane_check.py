@@ -4,7 +4,7 @@ import random
 import pytest
 
 from hdl.control.checker.plane_check import PlaneCheck
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG, GOOD
 
 ODD = dataclasses.replace(CONFIG, num_channels=1, channel_width=32, max_tokens=48, dims=(16, 48), operand_width=16)
@@ -59,7 +59,7 @@ def test_planes_at_the_edges_of_the_window(config, planes):
     rng = random.Random(3)
     window = (1000, 1000 + 4 * config.plane_words(config.max_tokens, 2 * config.dims[-1], 16))
     cases = [random_job(config, rng, planes, window) for _ in range(150)]
-    dut = PlaneCheck(config, planes)
+    dut = made(PlaneCheck, config, planes)
     bench, _, seen = use(cases, window)(dut)
     simulate(dut, bench, cycles=6 * len(cases))
     want = [fits for _, _, both in cases for fits in both]
@@ -71,7 +71,7 @@ def test_a_window_up_to_the_end_of_the_address_space():
     end = 1 << CONFIG.address_width
     job = {**GOOD, "key_lsb_base": end - 10, "value_base": end - 20}  # 5 rows of 128 and 256 bits
     cases = [(job, 9, None), ({**job, "key_lsb_base": end - 9, "value_base": end - 19}, 9, None)]
-    dut = PlaneCheck(CONFIG, PLANES[1])
+    dut = made(PlaneCheck, CONFIG, PLANES[1])
     bench, _, seen = use(cases, (0, end))(dut)
     simulate(dut, bench, cycles=20)
     assert seen == [1, 1, 0, 0]

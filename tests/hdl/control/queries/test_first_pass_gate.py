@@ -10,7 +10,7 @@ from hdl.control.queries.second_passes import SecondPasses
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 
 TINY = PRESETS["tiny"]
 DEPTH = SecondPasses.DEPTH
@@ -96,13 +96,13 @@ class Rows:
 @pytest.mark.parametrize("seed", range(3))
 def test_safe_and_alive(seed, rows, decide):
     """Rows that are decided slowly fill the queue of second passes; jobs of one row are opened just before the next."""
-    dut = FirstPassGate(TINY)
+    dut = made(FirstPassGate, TINY)
     simulate(dut, Rows(dut, seed, rows=rows, decide=decide).bench, cycles=8000)
 
 
 def test_full_queue_closes_the_gate():
     """Nothing is decided: as many rows are asked for as the queue holds, but for the three that it may not know of."""
-    dut = FirstPassGate(TINY)
+    dut = made(FirstPassGate, TINY)
     asked = 0
 
     async def bench(ctx):

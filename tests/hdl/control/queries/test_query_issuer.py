@@ -10,7 +10,7 @@ from hdl.control.queries.first_passes import FirstPasses
 from hdl.control.queries.query_issuer import QueryIssuer
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
-from tests.bench.harness import ProtocolError, check_reset, simulate
+from tests.bench.harness import ProtocolError, check_reset, made, simulate
 from tests.bench.records import full_record, set_records
 
 TINY = PRESETS["tiny"]
@@ -134,7 +134,7 @@ def issuer_use(dut, seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_issuer(seed):
-    dut = QueryIssuer(TINY)
+    dut = made(QueryIssuer, TINY)
     bench, seen = issuer_use(dut, seed)
     simulate(dut, bench, cycles=5000)
     assert seen
@@ -187,7 +187,7 @@ def passes_use(dut, seed, take=0.6):
 @pytest.mark.parametrize("take", [0.4, 1])
 @pytest.mark.parametrize("seed", range(4))
 def test_first_passes(seed, take):
-    dut = FirstPasses(TINY)
+    dut = made(FirstPasses, TINY)
     bench, seen = passes_use(dut, seed, take)
     simulate(dut, bench, cycles=2000)
     if take == 1:  # a row a cycle within a job

@@ -10,7 +10,7 @@ from hdl.control.queries.query_joiner import QueryJoiner
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.records import full_record, set_records
 
 TINY = PRESETS["tiny"]
@@ -37,7 +37,7 @@ def joined(issue, row):
 def test_requests_do_not_wait_for_rows():
     """Without Q rows, ``query_queue`` + 4 rows are asked for."""
     rng = random.Random(2)
-    dut = QueryJoiner(TINY)
+    dut = made(QueryJoiner, TINY)
     given = list(issues(40, rng))
     depth = TINY.query_queue + 4
     got, _ = run_streams(dut, {"issue": given[:depth]}, {"request": depth}, stall=0)
@@ -49,7 +49,7 @@ def test_rows_are_joined_in_order(stall):
     rng = random.Random(3)
     given, rows = list(issues(60, rng)), elements(60, rng)
     got, _ = run_streams(
-        QueryJoiner(TINY),
+        made(QueryJoiner, TINY),
         {"issue": given, "elements": rows},
         {"request": 60, "query": 60},
         stall=stall,
@@ -85,7 +85,7 @@ def test_flat_rows_come_again(stall, flat):
     """Four jobs; the row of one is flat, and comes again between the others, or after them, with all its bits."""
     rng = random.Random(4)
     given, rows = list(issues(4, rng)), elements(4, rng)
-    dut = QueryJoiner(TINY)
+    dut = made(QueryJoiner, TINY)
     got, _ = run_streams(
         dut,
         {"issue": given, "elements": rows},
@@ -104,7 +104,7 @@ def test_rate():
     rng = random.Random(5)
     given, rows = list(issues(50, rng)), elements(50, rng)
     _, last = run_streams(
-        QueryJoiner(TINY),
+        made(QueryJoiner, TINY),
         {"issue": given, "elements": rows},
         {"request": 50, "query": 50},
         stall=0,

@@ -9,7 +9,7 @@ from hdl.control.queries.query_keeper import QueryKeeper
 from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.common.packing import pack, unpack
-from tests.bench.harness import ProtocolError, check_reset, simulate
+from tests.bench.harness import ProtocolError, check_reset, made, simulate
 
 TINY = PRESETS["tiny"]
 ROW = payloads.query_row(TINY)
@@ -84,14 +84,14 @@ def random_use(dut, seed, rows=40):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_flat_rows_come_back(seed):
-    dut = QueryKeeper(TINY)
+    dut = made(QueryKeeper, TINY)
     bench, offers = random_use(dut, seed)
     simulate(dut, bench, cycles=5000)
     assert offers
 
 
 def test_latency_and_interval():
-    dut = QueryKeeper(TINY)
+    dut = made(QueryKeeper, TINY)
 
     async def bench(ctx):
         rng = random.Random(1)

@@ -6,7 +6,7 @@ import pytest
 
 from hdl.control.queries.second_passes import SecondPasses
 from hdl.spec.config import PRESETS
-from tests.bench.harness import check_stream_reset, run_streams, wait
+from tests.bench.harness import check_stream_reset, made, run_streams, wait
 
 TINY = PRESETS["tiny"]
 GENERATION = 0b1010
@@ -45,7 +45,7 @@ def loads(dut, seed):
 def test_flat_rows_once_in_order(stall, seed):
     given = list(decisions(200, seed))
     rows = flat_rows(given)
-    dut = SecondPasses(TINY)
+    dut = made(SecondPasses, TINY)
     got, _ = run_streams(
         dut,
         {"decided": given},
@@ -65,7 +65,7 @@ def test_a_place_for_every_row():
         {"tag": {"context": 0, "query": k % 64, "group": k // 64, "second": 0}, "flat": 1}
         for k in range(SecondPasses.DEPTH)
     ]
-    dut = SecondPasses(TINY)
+    dut = made(SecondPasses, TINY)
     early = []
 
     async def late(ctx):

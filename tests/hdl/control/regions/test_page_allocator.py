@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hdl.control.regions.page_allocator import PageAllocator
 from tests.bench.examples import examples
-from tests.bench.harness import Simulation
+from tests.bench.harness import Simulation, made
 
 
 class Model:
@@ -32,7 +32,7 @@ class Model:
 
 
 def simulate(pages, bench):
-    dut = PageAllocator(pages)
+    dut = made(PageAllocator, pages)
     sim = Simulation(dut)
     sim.add_clock(1e-6)
 
@@ -180,7 +180,7 @@ def test_fragments_join():
 
 
 def test_reset_in_a_search():
-    dut = PageAllocator(8)
+    dut = made(PageAllocator, 8)
     reset = Signal()
     sim = Simulation(ResetInserter(reset)(dut))
     sim.add_clock(1e-6)

@@ -6,7 +6,7 @@ import pytest
 
 from hdl.control.regions.region_release import RegionRelease
 from hdl.spec.config import PRESETS
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 
 TINY = PRESETS["tiny"]
 PAGES, CONTEXTS = TINY.key_pages, TINY.contexts
@@ -51,7 +51,7 @@ def random_use(dut, seed, regions=40):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_each_region_once(seed):
-    dut = RegionRelease(TINY, pages=PAGES)
+    dut = made(RegionRelease, TINY, pages=PAGES)
     bench, given = random_use(dut, seed)
     simulate(dut, bench, cycles=5000)
     assert given
@@ -59,7 +59,7 @@ def test_each_region_once(seed):
 
 def test_rate():
     """A region every other cycle, the lowest context first."""
-    dut = RegionRelease(TINY, pages=PAGES)
+    dut = made(RegionRelease, TINY, pages=PAGES)
 
     async def bench(ctx):
         ctx.set(dut.done, 15)

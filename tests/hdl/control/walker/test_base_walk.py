@@ -5,7 +5,7 @@ import pytest
 from hdl.control.walker.base_walk import BaseWalk
 from hdl.spec.config import PRESETS
 from hdl.spec.planes import PLANES
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG, GOOD
 
 CONFIGS = [CONFIG, PRESETS["ulx3s-d32"]]
@@ -67,7 +67,7 @@ def use(layers):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_random_layers(config):
     layers = random_layers(config, 60, 1)
-    dut = BaseWalk(config)
+    dut = made(BaseWalk, config)
     bench, _, seen = use(layers)(dut)
     simulate(dut, bench, cycles=60 * 14)
     want = []

@@ -5,7 +5,7 @@ import pytest
 from hdl.control.walker.group_walk import GroupWalk
 from hdl.spec import payloads
 from hdl.spec.planes import PLANES
-from tests.bench.harness import check_stream_reset, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.requests import CONFIG, GOOD
 
 END = 1 << CONFIG.address_width
@@ -117,7 +117,7 @@ def test_random_layers(stall):
     want = [expected(*layer) for layer in layers]
     codes: list = []
     entries: list = []
-    dut = GroupWalk(CONFIG)
+    dut = made(GroupWalk, CONFIG)
     result, _ = run_streams(
         dut,
         {"heads": [head for _, heads in layers for head in heads]},
@@ -138,7 +138,7 @@ def test_a_group_takes_six_cycles():
     layer = {"job": GOOD, "num_heads": 16, **{f"{name}_stride": 1 for name in PLANES}}
     blank = {"scale": 1, "shift": 1, "weight": 0, "importance": 0}
     heads = [{**blank, "head": kv, "kv_head": kv, "last": int(kv == 15)} for kv in range(16)]
-    dut = GroupWalk(CONFIG)
+    dut = made(GroupWalk, CONFIG)
     _, last = run_streams(
         dut, {"heads": heads}, {"group": 16}, stall=0, processes=control(dut, [(layer, heads)], [], []), settle=5
     )

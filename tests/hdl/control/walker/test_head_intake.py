@@ -1,7 +1,7 @@
 import random
 
 from hdl.control.walker.head_intake import HeadIntake
-from tests.bench.harness import check_reset, give, run_streams
+from tests.bench.harness import check_reset, give, made, run_streams
 from tests.bench.requests import CONFIG
 
 BLANK = {"scale": 1, "shift": 1, "weight": 0, "importance": 0}
@@ -58,7 +58,7 @@ def judged(head, before, group, final, fine):
 def test_random_heads():
     heads = random_heads(40, 1)
     seen: list = []
-    dut = HeadIntake(CONFIG)
+    dut = made(HeadIntake, CONFIG)
     run_streams(
         dut, {"heads": heads}, {}, stall=0.3, processes=[control(dut, len(heads), seen, 2)], settle=20 * len(heads)
     )

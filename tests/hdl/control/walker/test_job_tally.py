@@ -1,7 +1,7 @@
 import random
 
 from hdl.control.walker.job_tally import JobTally
-from tests.bench.harness import check_reset, simulate
+from tests.bench.harness import check_reset, made, simulate
 from tests.bench.requests import CONFIG
 
 
@@ -41,7 +41,7 @@ def use(cycles):
 
 def test_random_layers():
     cycles = random_pulses(20, 1)
-    dut = JobTally(CONFIG)
+    dut = made(JobTally, CONFIG)
     bench, _, seen = use(cycles)(dut)
     simulate(dut, bench, cycles=len(cycles) + 1)
     want, flight, before = [], 0, False
@@ -55,7 +55,7 @@ def test_random_layers():
 
 def test_all_heads_may_be_in_flight():
     cycles = [(1, 0, 0, 0)] + [(0, 1, 0, 0)] * CONFIG.max_heads + [(0, 0, 1, 0)] * CONFIG.max_heads + [(0, 0, 0, 0)]
-    dut = JobTally(CONFIG)
+    dut = made(JobTally, CONFIG)
     bench, _, seen = use(cycles)(dut)
     simulate(dut, bench, cycles=len(cycles) + 1)
     assert [none for none, _ in seen] == [1, 1, *[0] * (2 * CONFIG.max_heads - 1), 1]
