@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -15,9 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +25,7 @@ from hdl import verilog
 from hdl.spec.config import Config
 from hdl.spec.payloads import job_output, job_probs, job_status, survivor
 from sim.common.errors import UserError
+from sim.common.locks import locked
 from sim.engine.engine import Engine, EngineError, RawRun
 from sim.engine.timing import stall_threshold
 from sim.transport.complete import open_selections
@@ -179,7 +178,7 @@ def cached_build(final: Path, fill: Callable[[Path], None]) -> Path:
     if (final / "libspatten.so").is_file():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(final.with_name(f"{final.name}.lock")):
+    with locked(final.with_name(f"{final.name}.lock")):
         if (final / "libspatten.so").is_file():
             return final
         work = Path(tempfile.mkdtemp(prefix="building-", dir=final.parent))
@@ -189,28 +188,6 @@ def cached_build(final: Path, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return final
-
-
-def _is_there(path: Path, file: IO[str]) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone among the processes that lock this file, which is there only meanwhile."""
-    while True:
-        with path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_there(path, file):
-                continue  # the one before has removed it
-            try:
-                yield
-            finally:
-                path.unlink()
-            return
 
 
 def build(
