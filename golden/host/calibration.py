@@ -23,6 +23,8 @@ __all__ = ["Calibration", "Grid"]
 FEEDBACK_ROWS = 256
 """Last rows whose queries tell which errors of K matter."""
 _FEEDBACK_RIDGE = 0.003
+_FEEDBACK_SAMPLES = 4
+"""Queries, of each dimension, that make the moment as good as it gets."""
 _SINK_ROWS = 8
 """Last rows whose attention tells the sink."""
 _SLACK_STEPS = 4
@@ -239,10 +241,13 @@ def _feedback(query: Tensor, channel: Tensor) -> Tensor:
     """(B, K, D, D) factor L of the queries' second moment L·diag·Lᵀ, as the quantized K sees them.
 
     Rounding channel after channel, each taking up what the errors so far do to the scores, is the rule of optimal
-    brain quantization (LDLQ, in "QuIP", Chee et al. 2023), here for the cache instead of weights.
+    brain quantization (LDLQ, in "QuIP", Chee et al. 2023), here for the cache instead of weights. Of few queries the
+    moment says little about those to come: it is shrunk towards one without preference, and L towards no feedback.
     """
     rows = query[..., -FEEDBACK_ROWS:, :].flatten(2, 3) * channel
-    moment = rows.transpose(-1, -2) @ rows / rows.shape[-2]
-    ridge = _FEEDBACK_RIDGE * moment.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-30
+    count, dim = rows.shape[-2:]
+    moment = rows.transpose(-1, -2) @ rows / count
+    shrinkage = dim / count * max(0.0, 1 - count / (_FEEDBACK_SAMPLES * dim))
+    ridge = (_FEEDBACK_RIDGE + shrinkage) * moment.diagonal(dim1=-2, dim2=-1).mean(-1) + 1e-30
     factor = torch.linalg.cholesky(moment + ridge[..., None, None] * torch.eye(moment.shape[-1], dtype=moment.dtype))
     return factor / factor.diagonal(dim1=-2, dim2=-1)[..., None, :]

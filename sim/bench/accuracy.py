@@ -38,9 +38,30 @@ def bench_accuracy() -> Iterator[Record]:
         prompt = Path(work) / "prompt.txt"
         prompt.write_text(_beginning(Path(text), 512))
         yield from _rtl("smollm2", ["--text", f"@{prompt}", "--generate", "5", "--algorithm", "smollm2-5pct"])
+    yield from _short_prompts(text)
 
 
 _GOALS = {"dram_reduction_at_5pct_ppl": 10.0, "dram_reduction_at_1pt_spearman": 7.0}
+
+
+_SHORT = (1, 2, 4, 8, 16, 64, 256)
+"""Tokens of short prompts; 64 tokens follow each."""
+_SHORT_LIMITS = {"dense": 0.002, "smollm2-1pct": 0.01, "smollm2-5pct": 0.05}
+"""Algorithm -> most perplexity that it may lose after any of them."""
+
+
+def _short_prompts(text: str) -> Iterator[Record]:
+    """The worst loss of each algorithm over the lengths of the prompt, mean of 64 windows."""
+    for algorithm, limit in _SHORT_LIMITS.items():
+        losses = {}
+        for context in _SHORT:
+            options = ["--windows", "64", "--batch", "32", "--context", str(context), "--generate", "64"]
+            figures, command = json_of(["eval", "ppl", "smollm2", "--text", text, *options, "--algorithm", algorithm])
+            losses[context] = figures["ppl_increase"], command
+        loss, command = max(losses.values())
+        name = f"smollm2.short_prompts.{'' if algorithm == 'dense' else algorithm.split('-')[1] + '.'}worst_loss"
+        common: dict[str, Any] = {"preset": "paper", "memory": "none", "command": command}
+        yield Record(name=name, value=loss, unit="", better="lower", goal=limit, **common)
 
 
 def _data_folder() -> Path:

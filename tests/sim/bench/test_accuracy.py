@@ -24,7 +24,8 @@ def test_records(folder, monkeypatch):
 
     def json_of(arguments):
         asked.append(arguments)
-        return figures, f"spatten {' '.join(arguments)}"
+        context = int(arguments[arguments.index("--context") + 1]) if "--context" in arguments else 0
+        return figures | {"ppl_increase": context % 5 / 1000}, f"spatten {' '.join(arguments)}"
 
     monkeypatch.setattr(accuracy, "json_of", json_of)
     monkeypatch.setattr(accuracy, "_beginning", lambda path, tokens: "text")
@@ -40,14 +41,17 @@ def test_records(folder, monkeypatch):
         for model in ("minilm", "smollm2")
         for what in ("mismatches", "values_compared", "cycles")
     ]
-    assert list(records) == [name for one in reductions for name in (one, f"{one}.loss")] + runs
+    short = [f"smollm2.short_prompts.{name}worst_loss" for name in ("", "1pct.", "5pct.")]
+    assert list(records) == [name for one in reductions for name in (one, f"{one}.loss")] + runs + short
+    assert [(records[name].value, records[name].goal) for name in short] == [(0.004, x) for x in (0.002, 0.01, 0.05)]
+    assert all("--context 64 --generate 64" in records[name].command for name in short), "the worst one's"
     assert [records[name].value for name in reductions] == [11.0, 0.0, 11.0, 0.0], "no reduction beyond the loss"
     assert [records[name].goal for name in reductions] == [10.0, None, None, 7.0]
     assert records["minilm.dram_reduction_at_1pt_spearman.loss"].value == 2.0
     assert [arguments[:2] for arguments in asked] == [["eval", "ppl"]] * 3 + [["eval", "sts"]] + [
         ["run", "minilm"],
         ["run", "smollm2"],
-    ]
+    ] + [["eval", "ppl"]] * 21
     assert [name.rpartition("/")[2] for name in asked[3] if name.endswith(".tsv")] == [
         "2014-a.tsv",
         "2014-b.tsv",
