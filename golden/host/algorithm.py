@@ -67,6 +67,9 @@ class Algorithm:
     layer, head: each keeps its own table, and its survivors from step to step"""
     token_keep: Ratios = DENSE
     """share of the tokens so far"""
+    ratio_tokens: int = 0
+    """the share is of at least so many tokens: shorter sequences keep as many as one of this length, if they have them;
+    what a model needs of a text does not shrink with it"""
     head_keep: Ratios = DENSE
     """share of the query heads (scope cascade or layer)"""
     pin_first: int = 0
@@ -90,7 +93,7 @@ class Algorithm:
             raise ValueError(f"scope must be one of {', '.join(SCOPES)}, not {self.scope!r}")
         _check_ratios("token_keep", self.token_keep, nested=self.scope == "head")
         _check_ratios("head_keep", self.head_keep, nested=False)
-        for name in ("pin_first", "pin_last", "importance_rows"):
+        for name in ("ratio_tokens", "pin_first", "pin_last", "importance_rows"):
             _check_count(name, getattr(self, name), 65535)
         _check_count("decay", self.decay, 31)
         if not isinstance(self.normalize, bool):
@@ -137,7 +140,8 @@ class Algorithm:
 
     def token_count(self, ratio: float, tokens: int, *, pin_last: int = 0) -> int:
         """Tokens that survive of ``tokens``: those of the ratio, and not less than are pinned."""
-        return min(tokens, max(keep_count(ratio, tokens), self.pin_first + max(pin_last, self.pin_last)))
+        share = keep_count(ratio, max(tokens, self.ratio_tokens))
+        return min(tokens, max(share, self.pin_first + max(pin_last, self.pin_last)))
 
     # JSON ------------------------------------------------------------------------------------------------------
 

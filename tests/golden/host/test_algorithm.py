@@ -187,3 +187,12 @@ def test_load_errors(tmp_path):
         Algorithm.load("sparse")
     with pytest.raises(ValueError, match=r"algorithm file '.*none.json' cannot be read: No such file"):
         Algorithm.load(str(tmp_path / "none.json"))
+
+
+def test_short_sequences_keep_as_many_tokens_as_longer_ones():
+    whole = Algorithm(token_keep=(0.1,), ratio_tokens=100, pin_first=2)
+    assert [whole.token_count(0.1, tokens) for tokens in (1, 5, 10, 11, 100, 101, 200)] == [1, 5, 10, 10, 10, 11, 20]
+    plain = Algorithm(token_keep=(0.1,), pin_first=2)
+    assert [plain.token_count(0.1, tokens) for tokens in (1, 5, 10, 11, 100, 101, 200)] == [1, 2, 2, 2, 10, 11, 20]
+    with pytest.raises(ValueError, match="ratio_tokens must be an integer from 0 to 65535, not -1"):
+        Algorithm(ratio_tokens=-1)
