@@ -63,6 +63,7 @@ def test_random_configurations_run(seed):
     check_runs(random_config(seed, small=True), jobs=2, keys=4, tokens=3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", LINTED_SEEDS)
 def test_random_configurations_are_linted(seed, tmp_path):
     check_verilog(random_config(seed, small=True), tmp_path)
