@@ -19,6 +19,9 @@ from golden.host.traces import TableTrace
 
 __all__ = ["Spans", "run_spans", "spans_of"]
 
+_HIDDEN = -1e4
+"""A mask of this or less hides a token."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Spans:
@@ -58,9 +61,12 @@ def spans_of(mask: Tensor, queries: int, before: int, *, causal: bool) -> Spans 
     """The spans of an attention mask, boolean or added to the scores: (…, q, n) of q queries after ``before`` tokens.
 
     None: every row attends all, or with ``causal`` all up to itself. ValueError if the rows of a mask are no spans, or
-    differ between sequences or heads.
+    differ between sequences or heads, or are a bias.
     """
-    shown = (mask if mask.dtype == torch.bool else mask == 0).flatten(0, -3)
+    shown = mask if mask.dtype == torch.bool else mask == 0
+    if mask.dtype != torch.bool and bool((mask[~shown] > _HIDDEN).any()):
+        raise ValueError("its mask adds a bias to the scores")
+    shown = shown.flatten(0, -3)
     tokens = before + queries
     if not causal and bool(shown.all()):
         return None  # of all tokens of an encoder, pruned ones too

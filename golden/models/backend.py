@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from golden.host.session import Session
-from golden.host.spans import spans_of
+from golden.host.spans import Spans, spans_of
 from golden.models.errors import ModelError
 from golden.models.scatter import check_first_token, scattered
 
@@ -61,7 +61,7 @@ def replaced(model: Any, session: Session) -> Iterator[None]:
     if session.num_layers not in (None, layers):
         raise ModelError(f"num_layers of the session must be the model's {layers}, not {session.num_layers}")
     session.num_layers = layers
-    causal = is_causal(model.config)
+    causal = _generates(model)
     attention, before = model.config._attn_implementation, vars(model).get("forward")
     shortened: list[nn.Module] = []
     if session.algorithm.prunes_tokens and not causal:
@@ -70,7 +70,8 @@ def replaced(model: Any, session: Session) -> Iterator[None]:
     handles = scattered(shortened, session)
     try:
         model.set_attn_implementation(NAME)
-        model.forward = _reported(session, forward_of(model, session, causal=causal))
+        windows = _windows(model.config) if causal else None
+        model.forward = _reported(session, forward_of(model, session, causal=causal), windows)
         yield
     finally:
         del model.forward
@@ -81,12 +82,19 @@ def replaced(model: Any, session: Session) -> Iterator[None]:
             handle.remove()
 
 
-def _reported(session: Session, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _windows(config: Any) -> list[int | None]:
+    """Tokens that the layers of the model's own cache keep; None: all."""
+    from transformers import DynamicCache
+
+    return [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=config).layers]
+
+
+def _reported(session: Session, forward: Callable[..., Any], windows: list[int | None] | None) -> Callable[..., Any]:
     """``forward``, whose every attention is the session's, and whose errors are :class:`ModelError`."""
 
     @functools.wraps(forward)
     def run(*args: Any, **kwargs: Any) -> Any:
-        _active.append(session)
+        _active.append((session, windows))
         try:
             output = forward(*args, **kwargs)
         except ModelError:
@@ -113,6 +121,14 @@ def is_causal(config: Any) -> bool:
     return kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
+def _generates(model: Any) -> bool:
+    """As :func:`is_causal`, of a model; transformers' table lacks some that are parts of others (mllama)."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    kind = model.config.model_type
+    return is_causal(model.config) or (model.can_generate() and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+
+
 def _layer_modules(model: Any) -> list[nn.Module]:
     """The encoder's layers; one that is used several times (ALBERT) counts once."""
     config = model.config
@@ -125,7 +141,8 @@ def _layer_modules(model: Any) -> list[nn.Module]:
 
 # The attention function ----------------------------------------------------------------------------------------
 
-_active: list[Session] = []
+_active: list[tuple[Session, list[int | None] | None]] = []
+"""Sessions whose models run, with the windows of the models' own caches; None: of an encoder."""
 
 
 def register() -> None:
@@ -155,7 +172,7 @@ def _attention(
         raise ModelError(f"attention {NAME!r} needs a session: call the model within golden.models.backend.replaced")
     if module.training:
         raise ModelError("model must be in evaluation mode, which model.eval() sets: this attention drops nothing")
-    session = _active[-1]
+    session, windows = _active[-1]
     causal = kwargs.get("is_causal")
     causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
     before = session.num_tokens - (query.shape[2] if session.next_layer else 0) if causal else 0
@@ -165,14 +182,28 @@ def _attention(
             spans = spans_of(attention_mask, query.shape[2], before, causal=causal)
         except ValueError as error:
             reason = str(error)
+    layer = session.next_layer
+    if reason is None and not causal and layer == 0 and session.num_tokens:
+        reason = f"it is called more often than once for each of {session.num_layers} layers"
+        if windows is not None:
+            reason = "its attention is bidirectional: tokens that follow would change those that came before"
+    if reason is None and windows is not None and before:
+        reason = _hidden_by_cache(windows[layer] if layer < len(windows) else None, before, spans)
     if reason is not None:
         raise ModelError(f"{type(module).__name__} is not supported: {reason}")
-    layer = session.next_layer
     try:
         out = session.attention(layer, query, key, value, scaling=scaling, causal=causal, spans=spans)
     except ValueError as error:
         raise ModelError(str(error)) from error
     return out.to(value.dtype).transpose(1, 2).contiguous(), None
+
+
+def _hidden_by_cache(window: int | None, before: int, spans: Spans | None) -> str | None:
+    """What is wrong where the model's own cache hides tokens that its mask shows (Moshi)."""
+    shown = before + 1 if spans is None else int((spans.last - spans.first + 1).max())
+    if window is None or shown <= window:
+        return None
+    return f"its cache keeps {window} tokens, and its mask shows {shown}: keep the text within {window}"
 
 
 def _unsupported(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]) -> str | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.utils.generic import ModelOutput
 
@@ -155,6 +156,11 @@ class _Call:
 
     def _check_pieces(self) -> None:
         """ValueError for inputs that nobody knows how to cut."""
+        if getattr(self.model.config, "trigram_input", False):
+            kind = self.model.config.model_type
+            raise ValueError(
+                f"attention_mask must hide nothing from {kind}, whose embedding reads padding beside a token"
+            )
         for name, value in self.inputs.items():
             known = (*_BY_TOKEN, "attention_mask", "cache_position", "logits_to_keep", "past_key_values")
             if isinstance(value, Tensor) and name not in known:
@@ -185,12 +191,20 @@ class _Call:
         if "position_ids" not in inspect.signature(self.original).parameters:
             return None
         for module in self.model.modules():
-            count = getattr(module, "create_position_ids_from_input_ids", None)  # RoBERTa's kind: by token id
+            count = _position_counter(module)
             if count is not None:
-                return count(self.inputs["input_ids"], module.padding_idx, before)
+                past = {"past_key_values_length": before} if before else {}  # encoders alone know no such argument
+                return count(self.inputs["input_ids"], module.padding_idx, **past)
             if "PositionalEmbedding" in type(module).__name__:  # OPT's kind: by mask
                 return None
         return torch.arange(before, before + self.count).expand(self.batch, -1)
+
+
+def _position_counter(module: nn.Module) -> Callable[..., Tensor] | None:
+    """How an embedding of RoBERTa's kind counts positions, by token id: its method, or (ESM) a function beside it."""
+    name = "create_position_ids_from_input_ids"
+    beside = getattr(sys.modules[type(module).__module__], name, None) if hasattr(module, "padding_idx") else None
+    return getattr(module, name, beside)
 
 
 def _joined(parts: list[tuple[list[int], list[int], Any]], batch: int, count: int) -> ModelOutput:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sim.bench.families import families
 from sim.bench.record import Record, json_of
 
 __all__ = ["bench_accuracy"]
@@ -39,6 +41,7 @@ def bench_accuracy() -> Iterator[Record]:
         prompt.write_text(_beginning(Path(text), 512))
         yield from _rtl("smollm2", ["--text", f"@{prompt}", "--generate", "5", "--algorithm", "smollm2-5pct"])
     yield from _short_prompts(text)
+    yield from _families()
 
 
 _GOALS = {"dram_reduction_at_5pct_ppl": 10.0, "dram_reduction_at_1pt_spearman": 7.0}
@@ -100,6 +103,25 @@ def _rtl(model: str, options: list[str]) -> Iterator[Record]:
         **common,
     )
     yield Record(name=f"{model}.rtl_vs_golden.cycles", value=figures["cycles"], unit="cycles", goal=None, **common)
+
+
+def _families() -> Iterator[Record]:
+    """Families of transformers that are right, refused and wrong; the last ones are told on stderr, too."""
+    found = list(families())
+    for family in found:
+        if family.outcome == "wrong":
+            print(f"wrong: {family.name}: {family.reason}", file=sys.stderr)
+    for outcome, better, goal in (("right", "higher", 60.0), ("refused", "lower", None), ("wrong", "lower", 0.0)):
+        yield Record(
+            name=f"models.families_{outcome}",
+            value=sum(family.outcome == outcome for family in found),
+            unit="families",
+            better=better,
+            goal=goal,
+            preset="paper",
+            memory="none",
+            command="spatten bench accuracy",
+        )
 
 
 def _beginning(path: Path, tokens: int) -> str:

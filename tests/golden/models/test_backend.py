@@ -16,6 +16,8 @@ from transformers import (
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    EsmConfig,
+    EsmModel,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2LMHeadModel,
@@ -23,6 +25,8 @@ from transformers import (
     GptOssForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MobileBertConfig,
+    MobileBertModel,
     ModernBertConfig,
     ModernBertModel,
     MPNetConfig,
@@ -58,6 +62,7 @@ DECODERS = {
 ENCODERS = {
     "bert": (BertModel, BertConfig(**SIZES)),
     "roberta": (RobertaModel, RobertaConfig(**SIZES)),
+    "esm": (EsmModel, EsmConfig(**SIZES, pad_token_id=0, mask_token_id=99)),
     "electra": (ElectraModel, ElectraConfig(**SIZES, embedding_size=32)),
     "albert": (AlbertModel, AlbertConfig(**SIZES, embedding_size=16)),
     "distilbert": (
@@ -248,6 +253,18 @@ def test_padded_sentences_are_as_in_float(name, side):
             got = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
     shown = mask.bool()
     assert (got[shown] - want[shown]).norm() / want[shown].norm() < 0.01 and not got[~shown].any()
+
+
+def test_padding_that_an_embedding_reads_is_refused():
+    """MobileBERT's embedding of a token has the neighbours' in it."""
+    config = MobileBertConfig(**SIZES, embedding_size=32, intra_bottleneck_size=32)
+    model, mask = MobileBertModel(config).eval(), torch.ones(1, 5)
+    with torch.no_grad(), replaced(model, session()):
+        model(torch.arange(3, 8)[None], attention_mask=mask)
+        mask[0, 4] = 0
+        with pytest.raises(ModelError, match="hide nothing from mobilebert, whose embedding reads padding") as error:
+            model(torch.arange(3, 8)[None], attention_mask=mask)
+    assert "\n" not in str(error.value)
 
 
 def test_layers_that_are_not_replaced_are_told():

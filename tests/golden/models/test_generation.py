@@ -5,16 +5,22 @@ import copy
 import pytest
 import torch
 from transformers import (
+    BertGenerationConfig,
+    BertGenerationDecoder,
     DynamicCache,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2LMHeadModel,
     MistralConfig,
     MistralForCausalLM,
+    MllamaForCausalLM,
+    MoshiConfig,
+    MoshiForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     StaticCache,
 )
+from transformers.models.mllama.configuration_mllama import MllamaTextConfig
 
 from golden.host.algorithm import ALGORITHMS, Algorithm, Schedule
 from golden.host.session import Session
@@ -47,9 +53,11 @@ LOCAL = {
         ),
     ),
 }
+MLLAMA = MllamaTextConfig(**SIZES, num_key_value_heads=1, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 MODELS = {
     "llama": (type(tiny_causal().model), LLAMA),
     "gpt2": (GPT2LMHeadModel, GPT2),
+    "mllama": (MllamaForCausalLM, MLLAMA),  # whose type transformers' table does not have
     "opt": (OPTForCausalLM, OPTConfig(**SIZES, ffn_dim=32, word_embed_proj_dim=32)),
     **LOCAL,
 }
@@ -272,6 +280,10 @@ def masks(rows):
             "LlamaAttention is not supported: its mask shows a query tokens that do not follow each other",
         ),
         (
+            {"attention_mask": torch.tensor([[[[0.5, -9e9, -9e9], [0, 0, -9e9], [0, 0, 0]]]])},
+            "LlamaAttention is not supported: its mask adds a bias to the scores",
+        ),
+        (
             {"attention_mask": masks([[1, 1, 0], [1, 1, 0], [1, 1, 1]])},
             "LlamaAttention is not supported: its mask shows a query other tokens than those up to itself",
         ),
@@ -295,6 +307,23 @@ def test_what_is_refused(inputs, message):
         with pytest.raises(ModelError, match=message) as error, replaced(model.model, session):
             model.model(torch.tensor([[3, 4, 5]]), **inputs)
     assert "\n" not in str(error.value)
+
+
+def test_a_window_that_only_the_cache_has_is_refused():
+    """Moshi's masks show all tokens, and its cache drops those beyond its window."""
+    model = tiny_causal(MoshiForCausalLM, MoshiConfig(**SIZES, num_key_value_heads=1, head_dim=16, sliding_window=12))
+    assert torch.equal(generated(model, IDS, max_new_tokens=3, min_new_tokens=3)[:, 9:], model.generate(IDS, 3))
+    assert close(model.logits(IDS.repeat(1, 2), Session(DENSE, TINY)), model.logits(IDS.repeat(1, 2)))
+    message = "MoshiAttention is not supported: its cache keeps 12 tokens, and its mask shows 13: keep the text"
+    with pytest.raises(ModelError, match=message):
+        generated(model, IDS)
+
+
+def test_bidirectional_attention_does_not_generate():
+    model = tiny_causal(BertGenerationDecoder, BertGenerationConfig(**SIZES))
+    assert close(model.logits(IDS, Session(DENSE, TINY)), model.logits(IDS))
+    with pytest.raises(ModelError, match="its attention is bidirectional: tokens that follow would change those"):
+        generated(model, IDS)
 
 
 def test_a_call_that_failed_leaves_the_cache_as_it_was():

@@ -4,6 +4,7 @@ import pytest
 
 from sim.bench import accuracy
 from sim.bench.accuracy import bench_accuracy
+from sim.bench.families import Family
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_records(folder, monkeypatch):
+def test_records(folder, monkeypatch, capsys):
     asked = []
     figures = {"dram_reduction": 11.0, "ppl": 10.4, "dense_ppl": 10.0, "dense_spearman": 80.0, "spearman": 78.0}
     figures |= {"mismatches": 0, "values_compared": 5, "cycles": 7}
@@ -29,6 +30,8 @@ def test_records(folder, monkeypatch):
 
     monkeypatch.setattr(accuracy, "json_of", json_of)
     monkeypatch.setattr(accuracy, "_beginning", lambda path, tokens: "text")
+    outcomes = ["right", "right", "refused", "skipped", "wrong"]
+    monkeypatch.setattr(accuracy, "families", lambda: [Family("one", outcome, "why") for outcome in outcomes])
     records = {record.name: record for record in bench_accuracy()}
     reductions = [
         "smollm2.dram_reduction_at_5pct_ppl",
@@ -41,10 +44,13 @@ def test_records(folder, monkeypatch):
         for model in ("minilm", "smollm2")
         for what in ("mismatches", "values_compared", "cycles")
     ]
+    counts = [f"models.families_{outcome}" for outcome in ("right", "refused", "wrong")]
     short = [f"smollm2.short_prompts.{name}worst_loss" for name in ("", "1pct.", "5pct.")]
-    assert list(records) == [name for one in reductions for name in (one, f"{one}.loss")] + runs + short
+    assert list(records) == [name for one in reductions for name in (one, f"{one}.loss")] + runs + short + counts
     assert [(records[name].value, records[name].goal) for name in short] == [(0.004, x) for x in (0.002, 0.01, 0.05)]
     assert all("--context 64 --generate 64" in records[name].command for name in short), "the worst one's"
+    assert [records[name].value for name in counts] == [2, 1, 1] and not records["models.families_wrong"].met
+    assert capsys.readouterr().err == "wrong: one: why\n"
     assert [records[name].value for name in reductions] == [11.0, 0.0, 11.0, 0.0], "no reduction beyond the loss"
     assert [records[name].goal for name in reductions] == [10.0, None, None, 7.0]
     assert records["minilm.dram_reduction_at_1pt_spearman.loss"].value == 2.0
