@@ -80,7 +80,7 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"num_key_value_heads": 2},
     {"num_kv_shared_layers": 0},
     {"num_experts_per_tok": 1},
-    {"layer_types": ["full_attention"] * 2},
+    {"layer_types": ["conv", "full_attention"]},
 )
 """To SIZES, one after the other, until a family can be built and runs."""
 
