@@ -214,6 +214,7 @@ def _unsupported(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, o
         "position_bias": "a bias by position",
         "softcap": "a soft cap of its scores",
         "s_aux": "attention sinks",
+        "block_indices": "a choice of blocks of keys for each query",  # MiniMax M3's sparse layers
     }
     for option, what in needs.items():
         if options.get(option) is not None:

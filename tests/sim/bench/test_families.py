@@ -49,6 +49,16 @@ def test_refused_families():
         assert re.search(REFUSED[family.name], family.reason), family.reason
 
 
+def test_sparse_layers_are_refused(monkeypatch):
+    """MiniMax M3 hands the blocks that its queries attend past the mask."""
+    layers = ["full_attention", "minimax_m3_sparse"]
+    sizes = {"index_block_size": 2, "index_topk_blocks": 1, "index_n_heads": 1, "index_head_dim": 16}
+    monkeypatch.setattr("sim.bench.families._CHANGES", (sizes | {"layer_types": layers},))
+    (family,) = families(["minimax_m3_vl_text"])
+    assert family.outcome == "refused"
+    assert "its attention needs a choice of blocks of keys for each query ('block_indices')" in family.reason
+
+
 @pytest.mark.parametrize(("fault", "name"), [(Faulty, "llama"), (Faulty, "bert"), (Windowless, "mistral")])
 def test_a_fault_is_wrong(fault, name):
     (family,) = families([name], fault)
