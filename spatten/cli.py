@@ -16,6 +16,7 @@ from sim.common.extras import without
 from spatten.commands.bench import bench
 from spatten.commands.bitstream import bitstream, fpga_app
 from spatten.commands.board import board
+from spatten.commands.chat import chat
 from spatten.commands.doctor import doctor
 from spatten.commands.evaluate import eval_app
 from spatten.commands.models import models
@@ -56,7 +57,7 @@ def root(
 
 
 app.add_typer(eval_app, name="eval")
-for command in (run, workload, synth, baselines, netlist, reproduce, bench, results, bitstream, board):
+for command in (run, chat, workload, synth, baselines, netlist, reproduce, bench, results, bitstream, board):
     app.command()(command)
 app.add_typer(fpga_app, name="fpga")
 for command in (verilog, doctor, models):
@@ -68,6 +69,7 @@ KEPT = {
     "baselines": "baselines that were recorded are kept",
     "bench": "the records so far are in build/bench",
     "bitstream": "the logs so far are in the folder of --output, an older bitstream is as it was",
+    "chat": "pages that were written are kept",
     "eval": "finished batches are kept; the same command goes on from there",
     "models": "models that are complete are kept",
     "netlist": "no metrics were written; the simulator is kept if it was complete",

@@ -27,7 +27,7 @@ ROOMS = {
         ("transport", "evaluate"),
         ("engine",),
         ("run", "model"),
-        ("workload",),
+        ("chat", "workload"),
         ("reproduce", "bench"),
     ),
     "fpga": (("spec",), ("link",), ("memory", "host"), ("board",), ("build",)),

@@ -80,11 +80,14 @@ class _Call:
         return new_cache(self.session, self.layers) if self._option("use_cache", True) else None
 
     def run(self) -> Any:
-        """The output, with the cache that was given or made."""
-        before = self.sequences.length
-        mask = self._mask(before)
-        self.sequences.extend(mask)
-        output = self._whole() if self._is_plain() else self._in_pieces(before)
+        """The output, with the cache that was given or made; a call that fails leaves it as it was."""
+        before, saved = self.sequences.length, self.sequences.saved()
+        try:
+            self.sequences.extend(self._mask(before))
+            output = self._whole() if self._is_plain() else self._in_pieces(before)
+        except BaseException:  # also Ctrl-C
+            self.sequences.length, self.sequences.groups = before, saved
+            raise
         if self.cache is not None:
             output["past_key_values"] = self.cache
         return output.to_tuple() if self.as_tuple else output

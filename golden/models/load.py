@@ -216,9 +216,13 @@ class _Model:
         except ValueError as error:
             raise ModelError(f"{self.name}: {error}") from None
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text; ModelError if it has one that the model does not know."""
-        ids, count = self.tokenizer(text)["input_ids"], vocabulary(self.model)
+    def encode(self, text: str, *, whole: bool = True) -> list[int]:
+        """Token ids of a text; ModelError if it has one that the model does not know.
+
+        whole: with the tokens that the tokenizer puts around a text; False: of a part, which has none.
+        """
+        options = {} if whole else {"add_special_tokens": False}
+        ids, count = self.tokenizer(text, **options)["input_ids"], vocabulary(self.model)
         for token in ids:
             if token >= count:
                 word = self.tokenizer.convert_ids_to_tokens([token])[0]

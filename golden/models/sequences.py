@@ -76,6 +76,12 @@ class Sequences:
         """Rows of the batch."""
         return sum(len(group.rows) for group in self.groups)
 
+    def saved(self) -> list[Group]:
+        """The groups as they are now, whatever the next call does to them."""
+        return [
+            dataclasses.replace(group, columns=list(group.columns), marks=dict(group.marks)) for group in self.groups
+        ]
+
     def extend(self, mask: Tensor) -> None:
         """New columns: mask (B, columns) bool of all columns so far and the new ones, False where padding stands.
 

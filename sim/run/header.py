@@ -7,33 +7,35 @@ from collections.abc import Iterator
 from golden.host.algorithm import Algorithm
 from golden.layers.quantize import AttentionSettings
 from sim.common.settings import option_of
-from sim.run.request import RunRequest
-from sim.run.task import Model, Task
+from sim.run.request import MachineRequest
+from sim.run.task import Model, Setup, Task
 
 __all__ = ["algorithm_name", "header"]
 
 
-def header(task: Task) -> Iterator[tuple[str, str]]:
+def header(setup: Setup) -> Iterator[tuple[str, str]]:
     """What runs, line by line."""
-    model, config, algorithm = task.model, task.config, task.algorithm
+    model, config, algorithm = setup.model, setup.config, setup.algorithm
+    task = setup if isinstance(setup, Task) else None
     shared = f" on {model.num_kv_heads}" if model.num_kv_heads != model.num_heads else ""
-    text = task.text if len(task.text) <= 200 else task.text[:199] + "…"
-    timing = task.timing
+    timing = setup.timing
     latency = f" latency {timing.latency}" if timing.mode == "ideal" else ""
-    memory = f", memory {timing.mode}{latency}, seed {timing.seed}" if task.simulated else ""
-    port = f", port {task.request.port}" if task.request.port else ""
+    memory = f", memory {timing.mode}{latency}, seed {timing.seed}" if setup.simulated else ""
+    port = f", port {setup.request.port}" if setup.request.port else ""
     yield "model", f"{model.name}: {model.num_layers} layers, {model.num_heads} heads{shared}, D = {model.dim}"
-    yield "text", f"{text} ({len(task.tokens)} tokens)"
+    if task is not None:
+        text = task.text if len(task.text) <= 200 else task.text[:199] + "…"
+        yield "text", f"{text} ({len(task.tokens)} tokens)"
     yield "preset", f"{config.name}: 2 × {config.num_multipliers} multipliers, {config.lanes} lanes"
-    yield "engine", task.engine + memory + port
+    yield "engine", setup.engine + memory + port
     yield "settings", _precision(algorithm.attention)
-    if algorithm.prompt is not None and task.generate:
+    if algorithm.prompt is not None and (task is None or task.generate):
         yield "of prompt", _precision(algorithm.prompt)
     if algorithm.prunes_tokens or algorithm.prunes_heads:
         yield "pruning", ", ".join(_pruning(algorithm, model))
 
 
-def algorithm_name(request: RunRequest) -> str:
+def algorithm_name(request: MachineRequest) -> str:
     """What the user called the algorithm; options may have changed it."""
     changed = ", ".join(option_of(name) for name in request.settings.given)
     if request.algorithm is None:

@@ -69,7 +69,8 @@ def page_of(record: RunRecord) -> str:
 
 def _lead(record: RunRecord) -> Iterator[str]:
     """What ran, part by part."""
-    generated = f" and {count(len(record.generated))} generated" if record.generated else ""
+    further = "after the first question" if record.conversation else "generated"
+    generated = f" and {count(len(record.generated))} {further}" if record.generated else ""
     yield f"{count(len(record.tokens))} tokens{generated}"
     yield f"engine {record.engine}"
     if record.preset:

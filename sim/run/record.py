@@ -101,6 +101,8 @@ class RunRecord:
     generated: list[str] = dataclasses.field(default_factory=list)
     dense_generated: list[str] = dataclasses.field(default_factory=list)
     """what the model generates with its own attention"""
+    conversation: bool = False
+    """of the generated tokens some are further questions"""
     layers: list[LayerView]
     """in the order in which they ran: by step, then by layer"""
 

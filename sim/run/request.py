@@ -8,22 +8,17 @@ from typing import Annotated
 
 from sim.common.settings import UNCHANGED, Settings, Told
 
-__all__ = ["METRICS", "RunRequest"]
+__all__ = ["METRICS", "MachineRequest", "RunRequest"]
 
 METRICS = Path("build/sim/metrics.json")
 """Where the metrics go if the request does not say it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """A text, a model, an engine, and how they meet; :func:`sim.run.run.run_command` checks and runs it.
-
-    The fields are the options of ``spatten run``, in their order.
-    """
+class MachineRequest:
+    """A model, an engine, and how they meet; the fields are options, in their order."""
 
     model: Annotated[str, Told("minilm, smollm2, or a folder or name for transformers.", argument=True)] = "minilm"
-    text: Annotated[str | None, Told("The text, or @FILE; default a built-in one.")] = None
-    generate: Annotated[int | None, Told("Tokens a language model adds; default 16.")] = None
     engine: Annotated[str, Told("auto, verilator, pysim, fpga or golden.")] = "auto"
     preset: Annotated[str, Told("tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")] = "tiny"
     algorithm: Annotated[str | None, Told("A named one, or a .json file; default no pruning, K 8+4.")] = None
@@ -37,5 +32,13 @@ class RunRequest:
     trace: Annotated[Path | None, Told("Waveform file (VCD).")] = None
     port: Annotated[str | None, Told("Serial port of the board of the engine fpga.")] = None
     baud: Annotated[int | None, Told("Of the port; default 1000000.")] = None
-    json_path: Annotated[Path | None, Told("Metrics; default build/sim/metrics.json.", option="json")] = None
     html_path: Annotated[Path | None, Told("A page of the run.", option="html")] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRequest(MachineRequest):
+    """A text on top; :func:`sim.run.run.run_command` checks and runs it. The options of ``spatten run``."""
+
+    text: Annotated[str | None, Told("The text, or @FILE; default a built-in one.")] = None
+    generate: Annotated[int | None, Told("Tokens a language model adds; default 16.")] = None
+    json_path: Annotated[Path | None, Told("Metrics; default build/sim/metrics.json.", option="json")] = None

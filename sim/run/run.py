@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -31,10 +32,10 @@ from sim.run.layer_record import LayerRecord, layer_record
 from sim.run.metrics import metrics_of
 from sim.run.record import RunRecord, record_of
 from sim.run.request import RunRequest
-from sim.run.task import Model, Task, of_model, task_of
+from sim.run.task import Model, Setup, Task, of_model, task_of
 from sim.run.text import print_header, print_layers, print_summary, print_text
 
-__all__ = ["run_command", "write_json"]
+__all__ = ["Runner", "recorded", "run_command", "token_names", "write_json"]
 
 
 def run_command(
@@ -88,38 +89,54 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-class _Runner:
+class Runner:
     """Executes a session's layers, the first of each step on an engine, and keeps the records."""
 
-    def __init__(self, task: Task, engine: Engine | None, bar: Progress):
-        self.task, self.bar = task, bar
-        self.accelerator = Accelerator(engine, task.config, progress=self._progress) if engine else None
+    def __init__(self, setup: Setup, engine: Engine | None, *, float_error: bool = False):
+        self.setup = setup
+        self.accelerator = Accelerator(engine, setup.config, progress=self.progress) if engine else None
         self.session = Session(
-            task.algorithm, task.config, execute=self._execute, on_layer=self._on_layer, float_error=True
+            setup.algorithm, setup.config, execute=self.execute, on_layer=self.on_layer, float_error=float_error
         )
         self.traces: list[LayerTrace] = []
         self.records: list[LayerRecord] = []
         self.reports: list[Report] = []
         """with mismatches"""
-        self._bar = bar.add_task("layers", total=max(1, task.generate) * task.layers)
 
-    def _execute(self, layer: Layer, config: Config) -> Outcome:
-        if self.accelerator is None or self.session.next_layer >= self.task.layers:
+    def execute(self, layer: Layer, config: Config) -> Outcome:
+        """A layer's outcome, from the engine or the golden model."""
+        if self.accelerator is None or self.session.next_layer >= self.setup.layers:
             return run_layer(layer, config)
         return self.accelerator.execute(layer, config)
 
-    def _on_layer(self, trace: LayerTrace) -> None:
+    def on_layer(self, trace: LayerTrace) -> None:
+        """Keep what a layer did."""
         calls = self.accelerator.take_calls() if self.accelerator else []
         self.traces.append(trace)
-        self.records.append(layer_record(trace, calls, self.task.model.dim, self.task.config))
+        self.records.append(layer_record(trace, calls, self.setup.model.dim, self.setup.config))
         for call in calls:
             self.reports += [report for report in (call.results, call.survivors) if report.mismatches]
-        if trace.layer < self.task.layers:
+
+    def progress(self, answered: int, cycles: int) -> None:
+        """Called now and then while the engine runs a layer."""
+
+
+class _ShownRunner(Runner):
+    """Shows how far it is."""
+
+    def __init__(self, task: Task, engine: Engine | None, bar: Progress):
+        super().__init__(task, engine, float_error=True)
+        self.bar, self._bar = bar, bar.add_task("layers", total=max(1, task.generate) * task.layers)
+
+    def on_layer(self, trace: LayerTrace) -> None:
+        super().on_layer(trace)
+        if trace.layer < self.setup.layers:
             self.bar.advance(self._bar)
 
-    def _progress(self, answered: int, cycles: int) -> None:
-        step = f"token {len(self.traces) // self.task.model.num_layers}, " if self.session.prompt.rows else ""
-        layer = f"layer {self.session.next_layer + 1}/{self.task.model.num_layers}"
+    def progress(self, answered: int, cycles: int) -> None:
+        layers = self.setup.model.num_layers
+        step = f"token {len(self.traces) // layers}, " if self.session.prompt.rows else ""
+        layer = f"layer {self.session.next_layer + 1}/{layers}"
         self.bar.update(self._bar, description=f"{step}{layer}, {cycles:,} cycles")
 
 
@@ -128,7 +145,7 @@ def _run(console: Console, task: Task, simulator: Engine | None) -> tuple[dict[s
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     started = time.perf_counter()
     with Progress(*columns, console=console, transient=True) as bar:
-        runner = _Runner(task, simulator, bar)
+        runner = _ShownRunner(task, simulator, bar)
         quality, new, dense_new = _through_model(task, runner.session)
     metrics = metrics_of(task, runner.session, runner.records) | quality
     metrics["seconds"] = round(time.perf_counter() - started, 3)
@@ -157,37 +174,43 @@ def _through_model(task: Task, session: Session) -> tuple[dict[str, Any], list[i
     return {"embedding_cosine": None, **texts}, new, dense
 
 
-def _run_record(
-    task: Task, runner: _Runner, metrics: dict[str, Any], new: list[int], dense_new: list[int]
-) -> RunRecord:
-    timing = task.timing
-    ideal = f", latency {timing.latency}, stall {timing.stall:g}" if timing.mode == "ideal" else ""
-    memory = f"{timing.mode}{ideal}, seed {timing.seed}" if task.simulated else ""
-    record = record_of(
-        runner.traces,
+def _run_record(task: Task, runner: Runner, metrics: dict[str, Any], new: list[int], dense_new: list[int]) -> RunRecord:
+    return recorded(
+        runner,
         tokens=task.tokens,
-        generated=_names(task.model, new),
-        dense_generated=_names(task.model, dense_new),
-        model=task.model.name,
+        generated=token_names(task.model, new),
+        dense_generated=token_names(task.model, dense_new),
         text=task.text,
-        engine=task.engine,
-        preset=task.config.name,
-        algorithm=metrics["algorithm"],
-        algorithm_name=algorithm_name(task.request),
         revision=metrics["git_revision"] or "",
-        memory="board" if task.engine == BOARD else memory,
         dram_reduction=metrics["dram_reduction"],
         embedding_cosine=metrics["embedding_cosine"],
         factors=metrics["factors"],
         mismatches=metrics["mismatches"],
         values_compared=metrics["values_compared"],
     )
+
+
+def recorded(runner: Runner, **fields: Any) -> RunRecord:
+    """What a runner has kept, as a record; fields: those that only the caller knows."""
+    setup, timing = runner.setup, runner.setup.timing
+    ideal = f", latency {timing.latency}, stall {timing.stall:g}" if timing.mode == "ideal" else ""
+    memory = f"{timing.mode}{ideal}, seed {timing.seed}" if setup.simulated else ""
+    record = record_of(
+        runner.traces,
+        model=setup.model.name,
+        engine=setup.engine,
+        preset=setup.config.name,
+        algorithm=dataclasses.asdict(setup.algorithm),
+        algorithm_name=algorithm_name(setup.request),
+        memory="board" if setup.engine == BOARD else memory,
+        **fields,
+    )
     for view, mine in zip(record.layers, runner.records, strict=True):
         view.cycles, view.counters = mine.cycles, mine.counters or None
     return record
 
 
-def _names(model: Model, ids: list[int]) -> list[str]:
+def token_names(model: Model, ids: list[int]) -> list[str]:
     """Tokens; one that the tokenizer does not know (models pad their vocabularies) by its number."""
     names = model.tokenizer.convert_ids_to_tokens(ids)
     return [f"[{token}]" if name is None else name for token, name in zip(ids, names, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,20 @@ from sim.common.options import algorithm_of, naming
 from sim.common.settings import Settings, option_of
 from sim.engine.registry import AUTO, BOARD, GOLDEN, SIMULATORS, best_simulator, engine_names
 from sim.engine.timing import MemoryTiming
-from sim.run.request import METRICS, RunRequest
+from sim.run.request import METRICS, MachineRequest, RunRequest
 from sim.run.text import read_text
 
-__all__ = ["GENERATE", "Model", "Task", "of_model", "task_of"]
+__all__ = [
+    "GENERATE",
+    "Model",
+    "Setup",
+    "Task",
+    "check_files",
+    "check_least",
+    "of_model",
+    "setup_of",
+    "task_of",
+]
 
 GENERATE = 16
 """Tokens that a language model adds, if the user does not say how many."""
@@ -27,27 +38,19 @@ Model = SentenceModel | CausalModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-    """A run that can be done."""
+class Setup:
+    """A model and the engine that its attention runs on."""
 
-    request: RunRequest
+    request: MachineRequest
     model: Model
-    text: str
-    generate: int
     algorithm: Algorithm
     config: Config
     timing: MemoryTiming
     engine: str
     layers: int
     """of each step, that run on the engine"""
-    metrics: Path
-    """file of the metrics"""
     page: Path | None
     """file of the page"""
-
-    @property
-    def tokens(self) -> list[str]:
-        return self.model.tokens(self.text)
 
     @property
     def simulated(self) -> bool:
@@ -63,44 +66,79 @@ class Task:
         limit = {} if request.max_cycles is None else {"max_cycles": request.max_cycles}
         return {"timing": self.timing, "trace": request.trace} | limit
 
+    @property
+    def token_limit(self) -> int:
+        """Most tokens of a sequence."""
+        return self.model.token_limit(self.config)
+
+    @property
+    def limit_reason(self) -> str:
+        """What sets the limit, in words."""
+        return f"preset {self.config.name}, heads of dimension {self.model.dim}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(Setup):
+    """A run that can be done."""
+
+    request: RunRequest
+    text: str
+    generate: int
+    metrics: Path
+    """file of the metrics"""
+
+    @property
+    def tokens(self) -> list[str]:
+        return self.model.tokens(self.text)
+
 
 def task_of(request: RunRequest) -> Task:
     """Check a request before any long work, and load its model; ValueError tells in one line what cannot be done."""
+    metrics = METRICS if request.json_path is None else request.json_path
+    named = request.text.removeprefix("@") if request.text else None
+    check_files(request, {"--json": metrics}, {"--text": named})
+    text = read_text(request.text)
+    check_least(request, generate=0)
+    setup = setup_of(request)
+    generate = _check_generate(setup.model, request.generate)
+    _check_length(setup, len(setup.model.encode(text)), generate)
+    return Task(**vars(setup), text=text, generate=generate, metrics=metrics)
+
+
+def setup_of(request: MachineRequest) -> Setup:
+    """Check what a request says of model and engine, and load its model; ValueError as of :func:`task_of`."""
     with naming(["preset"], f"--preset {request.preset}"):
         config = Config.load(request.preset)
     algorithm = algorithm_of(request.algorithm, request.settings, config)
     timing = _timing(request, config)
-    metrics = METRICS if request.json_path is None else request.json_path
-    _check_files(request, metrics)
-    text = read_text(request.text)
     engine = _engine_name(request.engine, request.trace)
-    for name, least in (("layers", 1), ("max_cycles", 1), ("generate", 0)):
-        value = getattr(request, name)
-        if value is not None and value < least:
-            raise UserError(f"{option_of(name)} must be at least {least}, not {value}")
+    check_least(request, layers=1, max_cycles=1)
     _check_board(request, engine, timing)
     model = _load(request.model, config)
     if request.layers is not None and request.layers > model.num_layers:
         raise UserError(f"--layers must be at most {model.num_layers}, those of {model.name!r}, not {request.layers}")
     _check_algorithm(model, algorithm, config, request.settings)
-    generate = _check_generate(model, request.generate)
-    _check_length(model, len(model.encode(text)), generate, config)
-    return Task(
+    return Setup(
         request=request,
         model=model,
-        text=text,
-        generate=generate,
         algorithm=algorithm,
         config=config,
         timing=timing,
         engine=engine,
         layers=request.layers or model.num_layers,
-        metrics=metrics,
         page=request.html_path,
     )
 
 
-def _timing(request: RunRequest, config: Config) -> MemoryTiming:
+def check_least(request: MachineRequest, **fields: int) -> None:
+    """UserError if a field of the request is less than it may be."""
+    for name, least in fields.items():
+        value = getattr(request, name)
+        if value is not None and value < least:
+            raise UserError(f"{option_of(name)} must be at least {least}, not {value}")
+
+
+def _timing(request: MachineRequest, config: Config) -> MemoryTiming:
     with naming(["mode", "latency", "stall", "seed"]):
         timing = MemoryTiming(
             mode=request.memory, latency=request.memory_latency, stall=request.memory_stall, seed=request.seed
@@ -132,9 +170,8 @@ def _check_generate(model: Model, generate: int | None) -> int:
     return GENERATE if generate is None else generate
 
 
-def _check_length(model: Model, tokens: int, generate: int, config: Config) -> None:
-    limit = model.token_limit(config)
-    why = f"preset {config.name}, heads of dimension {model.dim}"
+def _check_length(setup: Setup, tokens: int, generate: int) -> None:
+    limit, why = setup.token_limit, setup.limit_reason
     if tokens > limit:
         raise UserError(f"--text has {tokens} tokens, but the limit is {limit} ({why})")
     if generate and tokens + generate - 1 > limit:
@@ -155,7 +192,7 @@ def _engine_name(engine: str, trace: Path | None) -> str:
     return engine
 
 
-def _check_board(request: RunRequest, engine: str, timing: MemoryTiming) -> None:
+def _check_board(request: MachineRequest, engine: str, timing: MemoryTiming) -> None:
     """Are the options of a board given with a board, and only such?"""
     port, baud = request.port, request.baud
     if engine != BOARD:
@@ -182,15 +219,19 @@ def _check_board(request: RunRequest, engine: str, timing: MemoryTiming) -> None
             )
 
 
-def _check_files(request: RunRequest, metrics: Path) -> None:
-    """Can what is to be written be written? Told before the run, so that no run is in vain."""
-    outputs = {"--json": metrics, "--html": request.html_path, "--trace": request.trace}
-    for option, path in outputs.items():
+def check_files(
+    request: MachineRequest, outputs: Mapping[str, Path] | None = None, inputs: Mapping[str, str | None] | None = None
+) -> None:
+    """Can what is to be written be written? Told before the run, so that no run is in vain.
+
+    outputs, inputs: further files, by option.
+    """
+    written = {**(outputs or {}), "--html": request.html_path, "--trace": request.trace}
+    for option, path in written.items():
         if path is not None:
             check_writable(option, path)
-    text = request.text.removeprefix("@") if request.text else None
-    inputs = {"MODEL": request.model, "--text": text, "--algorithm": request.algorithm, "--preset": request.preset}
-    check_distinct(outputs, inputs)
+    read = {"MODEL": request.model, **(inputs or {}), "--algorithm": request.algorithm, "--preset": request.preset}
+    check_distinct(written, read)
 
 
 def _load(name: str, config: Config) -> Model:

@@ -18,8 +18,8 @@ from spatten import cli
 from tests.bench.standin import StandIn
 
 WITH_PRESET = (
-    "baselines topk", "bitstream", "board --simulate", "eval ppl none --text text", "eval sts none --pairs text",
-    "lint-verilog", "netlist", "run", "synth", "verilog", "workload rows.csv",
+    "baselines topk", "bitstream", "board --simulate", "chat", "eval ppl none --text text",
+    "eval sts none --pairs text", "lint-verilog", "netlist", "run", "synth", "verilog", "workload rows.csv",
 )  # fmt: skip
 BAD_PRESETS = {
     "huge": "must be one of",
@@ -58,6 +58,11 @@ OTHERS = {
     "run --engine abacus": "--engine must be one of",
     "run --json x --html x": "--html must be another file than that of --json, not 'x'",
     "run --json text --text @text": "--json must be another file than that of --text, not 'text'",
+    "chat --max-new-tokens 0": "--max-new-tokens must be at least 1, not 0",
+    "chat --html folder": "--html must be a file, not the folder 'folder'",
+    "chat --html text --algorithm text": "--html must be another file than that of --algorithm, not 'text'",
+    "chat --engine abacus": "--engine must be one of",
+    "chat ../none": "model folder '../none' does not exist",
     "run --layers 0": "--layers must be at least 1, not 0",
     "run ../none": "model folder '../none' does not exist",
     "run none/of/this": "model folder 'none/of/this' does not exist",

@@ -348,6 +348,30 @@ def test_a_call_that_failed_leaves_the_cache_as_it_was():
         assert torch.equal(got, model.model(IDS[:, :1], past_key_values=fresh).logits)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS_TRIED)
+def test_a_call_that_fails_between_its_tokens_leaves_the_cache_as_it_was(name):
+    """Its length and its positions, too; also where the user stopped it."""
+    model, calls = tiny_causal(), []
+    session = Session(ALGORITHMS_TRIED[name], TINY)
+    execute = session.execute
+
+    def sometimes(layer, config):
+        calls.append(layer)
+        if len(calls) == 3 + 4:  # layers of the prompt, of the first token, and one of the second
+            raise KeyboardInterrupt
+        return execute(layer, config)
+
+    session.execute = sometimes
+    with torch.no_grad(), replaced(model.model, session):
+        cache = model.model(IDS[:1, :4]).past_key_values
+        with pytest.raises(KeyboardInterrupt):
+            model.model(IDS[:1, 4:8], past_key_values=cache)
+        assert cache.get_seq_length() == 4
+        got = model.model(IDS[:1, 4:], past_key_values=cache).logits
+        fresh = model.model(IDS[:1, :4]).past_key_values
+        assert torch.equal(got, model.model(IDS[:1, 4:], past_key_values=fresh).logits)
+
+
 def test_padding_must_stay_where_it_was():
     model, (ids, mask) = tiny_causal(), padded("left")
     with torch.no_grad(), replaced(model.model, Session(DENSE, TINY)):
