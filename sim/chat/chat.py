@@ -43,7 +43,8 @@ def chat_command(
     source, console, errors: by default stdin, stdout and stderr. Returns the exit status: 0, 1 (results differed from
     the golden model, or the hardware failed), 2 (the user asked for what cannot be done).
     """
-    source, console, errors = source or sys.stdin, console or console_of(), errors or console_of(stderr=True)
+    console, errors = console or console_of(), errors or console_of(stderr=True)
+    lines: TextIO = sys.stdin if source is None else source
     try:
         setup, model = _setup_of(request)
     except ValueError as error:
@@ -54,7 +55,7 @@ def chat_command(
             if setup.engine != GOLDEN:
                 engine = engine_factory(setup.engine, setup.config, **setup.engine_options)
                 stack.enter_context(contextlib.closing(engine))
-            chat = _Chat(request, Conversation(setup, model, engine), source, console, errors)
+            chat = _Chat(request, Conversation(setup, model, engine), lines, console, errors)
             print_header(console, list(header(setup)))
             chat.hold()
     except (SetupError, UserError) as error:
