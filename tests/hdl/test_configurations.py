@@ -58,7 +58,7 @@ def check_verilog(config: Config, folder) -> None:
         assert "[-1:0]" not in to_verilog(config)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", [*SEEDS[:8], *(pytest.param(seed, marks=pytest.mark.long) for seed in SEEDS[8:])])
 def test_random_configurations_run(seed):
     check_runs(random_config(seed, small=True), jobs=2, keys=4, tokens=3)
 

@@ -3,6 +3,8 @@
 import struct
 from pathlib import Path
 
+import pytest
+
 from fpga.board.system import System
 from fpga.host.codec import FrameDecoder, encode_frame
 from fpga.spec.protocol import ANSWER, Command, Error, Identity
@@ -61,6 +63,7 @@ class Line:
         raise AssertionError(f"no answer to {command!r} within {WATCHDOG} cycles")
 
 
+@pytest.mark.long
 def test_commands_through_the_pins():
     settings = SystemSettings(core=SMALL, clock_hz=CLOCK_HZ, memory_words=64, window_base=8, window_words=32)
     assert settings.cycles_per_bit == CYCLES_PER_BIT

@@ -3,6 +3,7 @@
 import random
 import struct
 
+import pytest
 from amaranth.hdl import Value
 
 from fpga.host.codec import FrameDecoder, encode_frame, frame_crc
@@ -408,6 +409,7 @@ def test_reset():
     bench.run(host)
 
 
+@pytest.mark.long
 def test_damaged_frames_and_garbage():
     """Whatever came before it, a good request behind a flag is answered, and each bad frame is counted."""
     bench = Bench(seed=11)
@@ -447,6 +449,7 @@ def test_damaged_frames_and_garbage():
     bench.run(host, cycles=300_000)
 
 
+@pytest.mark.long
 def test_bytes_that_find_no_room():
     """While a RESET waits for the memory the queue overflows: its frames are lost, the next one is answered."""
     bench = Bench(seed=12)

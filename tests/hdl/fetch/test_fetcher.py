@@ -409,7 +409,7 @@ class LazyPlanes(dict):
 
 
 MIXES = [
-    ("tiny", 0, 24, 64),
+    pytest.param("tiny", 0, 24, 64, marks=pytest.mark.long),
     ("tiny", 0.3, 12, 20),
     ("tiny", 0.6, 4, 64),
     ("broad", 0.3, 24, 12),
