@@ -181,8 +181,8 @@ def _built(name: str, changes: dict[str, Any]) -> nn.Module:
     import transformers
     from transformers.models.auto import modeling_auto as auto
 
-    tables = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    kinds: dict[str, Any] = dict(tables[0] if _generates(name) else tables[1])
+    tables: tuple[Any, Any] = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    kinds = tables[0] if _generates(name) else tables[1]
     family = name.removesuffix(DECODER)
     fields = _small(transformers.CONFIG_MAPPING[family], SIZES | changes)
     if name != family:
