@@ -408,15 +408,18 @@ class LazyPlanes(dict):
         self.contents = planes.contents
 
 
-MIXES = [
-    pytest.param("tiny", 0, 24, 64, marks=pytest.mark.long),
+LONG_MIXES = [
+    ("tiny", 0, 24, 64),
     ("tiny", 0.3, 12, 20),
+    ("odd", 0.3, 8, 9),
+    ("wide", 0.3, 2, 128),
+]
+MIXES = [
     ("tiny", 0.6, 4, 64),
     ("broad", 0.3, 24, 12),
     ("odd", 0, 12, 9),
-    ("odd", 0.3, 8, 9),
     ("wide", 0, 8, 40),
-    ("wide", 0.3, 2, 128),
+    *(pytest.param(*mix, marks=pytest.mark.long) for mix in LONG_MIXES),
 ]
 
 
