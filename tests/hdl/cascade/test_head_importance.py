@@ -27,9 +27,9 @@ each_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: conf
 class Bench:
     """Drives the table by hand and keeps what every rank is to hold."""
 
-    def __init__(self, config, *, idle=0.0, seed=0, reset=None):
+    def __init__(self, config, *, idle=0.0, seed=0, reset=None, shared=True):
         self.config, self.idle, self.rng, self.reset = config, idle, random.Random(seed), reset
-        self.dut = made(HeadImportance, config)
+        self.dut = made(HeadImportance, config) if shared else HeadImportance(config)
         self.heads, self.weights, self.importance, self.sums = ([0] * config.max_heads for _ in range(4))
 
     def run(self, script):
@@ -191,7 +191,7 @@ def test_any_weight_importance_and_sum(cases):
     config = config_of(16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Config, "abs_sum_width", 48)
-        bench = Bench(config)
+        bench = Bench(config, shared=False)
 
         async def script():
             for rank in range(config.max_heads):
