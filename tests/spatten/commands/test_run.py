@@ -23,7 +23,7 @@ def model(tmp_path, monkeypatch, capsys):
         (["--memory", "ddr4"], "--memory must be one of ideal, hbm2, not 'ddr4'"),
         (["--token-keep", "2"], "--token-keep must be in (0, 1], not 2.0"),
         (["--port", "x", "--engine", "golden"], "--port needs --engine fpga, not golden"),
-        (["--html", "/"], "--html cannot be written to '/'"),
+        (["--html", "/"], "--html must be a file, not the folder '/'"),
     ],
 )
 def test_errors_are_one_line_on_stderr(model, options, line, capsys):
