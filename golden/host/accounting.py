@@ -41,7 +41,7 @@ def accounting(totals: Totals) -> dict[str, Any]:
     return {
         "dram_reduction": dram_reduction(totals),
         "factors": factors(totals),
-        "bytes_read": totals.traffic.by_plane | {"total": sum(totals.traffic.by_plane.values())},
+        "bytes_read": totals.traffic.by_plane | {"total": totals.traffic.read},
         "bytes_requantized": totals.traffic.requantized,
         "bytes_read_fp32_dense": totals.traffic.dense,
         "rows": totals.rows,

@@ -240,6 +240,5 @@ def _float_attention(
 ) -> Tensor:
     """What dense float attention makes of a query and the rows that a memory keeps."""
     assert memory.rows is not None
-    rows = memory.rows.key.rows.double(), memory.rows.value.rows.double()
-    mask = None if spans is None else spans.mask(rows[0].shape[2])
-    return dense_attention(query, *rows, scaling=scaling, causal=causal, mask=mask)
+    mask = None if spans is None else spans.mask(memory.rows.key.count)
+    return dense_attention(query, *memory.rows.floats, scaling=scaling, causal=causal, mask=mask)

@@ -82,6 +82,11 @@ class FloatRows:
         by_group = query.unflatten(1, (key.shape[1], -1))
         return cls(query=by_group[..., -FEEDBACK_ROWS:, :], key=Plane(key, dtype), value=Plane(value, dtype))
 
+    @property
+    def floats(self) -> tuple[Tensor, Tensor]:
+        """K and V (B, K, tokens, D) in float64."""
+        return self.key.rows.double(), self.value.rows.double()
+
     def append(self, query: Tensor, key: Tensor, value: Tensor) -> None:
         """The next token: query (B, H, 1, D), key and value (B, K, 1, D)."""
         rows = torch.cat([self.query, query.unflatten(1, (key.shape[1], -1))], -2)
@@ -139,7 +144,7 @@ class LayerMemory:
         keep: the rows are needed later. ids, tokens: as of :meth:`golden.host.tables.Plane.of_tokens`. measure: None:
         the layer's own largest V unit. The rest: fields of the class.
         """
-        calibration = Calibration.of(rows.query, rows.key.rows.double(), rows.value.rows.double(), settings)
+        calibration = Calibration.of(rows.query, *rows.floats, settings)
         key, value = cls._planes(calibration, rows, width, ids, tokens)
         if measure is None:
             measure = calibration.value_range.amax(1, keepdim=True)
@@ -155,9 +160,9 @@ class LayerMemory:
 
     @staticmethod
     def _planes(calibration: Calibration, rows: FloatRows, width: int, ids: Tensor, tokens: int) -> list[Plane]:
-        key = calibration.key(rows.key.rows.double())
-        value = calibration.value(rows.value.rows.double())
-        return [Plane.of_tokens(_wide(plane, width), ids, tokens) for plane in (key, value)]
+        key, value = rows.floats
+        words = calibration.key(key), calibration.value(value)
+        return [Plane.of_tokens(_wide(plane, width), ids, tokens) for plane in words]
 
     def append(self, query: Tensor, key: Tensor, value: Tensor, token: int) -> Tensor:
         """The new token ``token``: query (B, H, 1, D), K and V (B, K, 1, D).
@@ -170,8 +175,7 @@ class LayerMemory:
             table.append(token)
         outgrown = self.calibration.outgrown(key, value, token + 1)
         if outgrown.any():
-            floats = self.rows.key.rows.double(), self.rows.value.rows.double()
-            self.calibration = self.calibration.grown(outgrown, self.rows.query, *floats)
+            self.calibration = self.calibration.grown(outgrown, self.rows.query, *self.rows.floats)
             every = torch.arange(token + 1).expand(len(key), -1)
             self.key, self.value = self._planes(self.calibration, self.rows, self.width, every, token + 1)
         else:
@@ -182,8 +186,7 @@ class LayerMemory:
     def quantize(self, settings: AttentionSettings, ids: Tensor, tokens: int) -> None:
         """Planes of all tokens so far at another precision. ids, tokens: as of :meth:`of`."""
         assert self.rows is not None
-        floats = self.rows.key.rows.double(), self.rows.value.rows.double()
-        self.calibration = Calibration.of(self.rows.query, *floats, settings)
+        self.calibration = Calibration.of(self.rows.query, *self.rows.floats, settings)
         self.key, self.value = self._planes(self.calibration, self.rows, self.width, ids, tokens)
 
     def requantized_bytes(self, outgrown: Tensor, tokens: int) -> float:

@@ -44,9 +44,14 @@ class Traffic:
         return {plane: getattr(self, plane) for plane in PLANES}
 
     @property
+    def read(self) -> float:
+        """Bytes read of all planes."""
+        return sum(self.by_plane.values())
+
+    @property
     def total(self) -> float:
-        """Bytes read of all planes, and what making planes anew moved."""
-        return sum(self.by_plane.values()) + self.requantized
+        """Bytes read, and those that making planes anew moved."""
+        return self.read + self.requantized
 
     def add(self, other: Traffic) -> None:
         """Take up the bytes of ``other``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from golden.models.errors import ModelError
+from golden.models.errors import ModelError, first_line
 from golden.models.load import CausalModel
 
 __all__ = ["Dialogue"]
@@ -54,5 +54,4 @@ class Dialogue:
         try:
             return self.model.tokenizer.apply_chat_template(roles, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # whatever the template of a model raises
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"{self.model.name}: its chat template cannot be used: {line}") from error
+            raise ModelError(f"{self.model.name}: its chat template cannot be used: {first_line(error)}") from error

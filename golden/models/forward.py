@@ -84,7 +84,8 @@ class _Call:
         before, saved = self.sequences.length, self.sequences.saved()
         try:
             self.sequences.extend(self._mask(before))
-            output = self._whole() if self._is_plain() else self._in_pieces(before)
+            plain = self._is_plain()
+            output = self._model(self.sequences.groups[0], self.inputs) if plain else self._in_pieces(before)
         except BaseException:  # also Ctrl-C
             self.sequences.length, self.sequences.groups = before, saved
             raise
@@ -121,11 +122,8 @@ class _Call:
         group = self.sequences.groups[0]
         return len(group.columns) == self.sequences.length and (group.state is None or self.count == 1)
 
-    def _whole(self) -> Any:
-        return self._model(self.sequences.groups[0], self.inputs)
-
     def _model(self, group: Group, inputs: dict[str, Any]) -> Any:
-        """The model's output for the next tokens of a group; the group's state goes on only if all is well."""
+        """The model's output for the next tokens of a group, whose state is replaced, never changed, if all is well."""
         inputs = inputs | {"return_dict": True}
         if self.cache is not None:
             tokens = 0 if group.state is None else group.state.tokens
@@ -150,7 +148,7 @@ class _Call:
             steps = [columns] if group.state is None and columns else [[column] for column in columns]
             for step in steps:
                 if group.state is not None:
-                    group.marks[group.state.tokens] = group.state.copy()
+                    group.marks[group.state.tokens] = group.state
                 parts.append((group.rows, step, self._model(group, self._piece(group, step, before))))
         output = _joined(parts, self.batch, self.count)
         if isinstance(keep, Tensor) or keep:

@@ -17,7 +17,7 @@ from golden.host.cache import cache_folder
 from golden.host.operand_checks import check_heads, row_width
 from golden.host.session import Session
 from golden.models.backend import check_model, is_causal, replaced
-from golden.models.errors import ModelError
+from golden.models.errors import ModelError, first_line
 from golden.models.gguf import correct_head_dim, tensor_names
 from golden.models.scatter import rows_of
 from golden.models.weights import check_gguf_tensors, check_tokenizer, check_weights, vocabulary
@@ -107,7 +107,7 @@ def _load_tokenizer(transformers: Any, source: str, name: str) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(**_where(source))
     except Exception as error:  # also where there are no files, for some kinds of tokenizers
-        line = _first_line(error)
+        line = first_line(error)
         reason = "" if line.endswith(":") else f": {line}"  # the head of a list says nothing
         raise ModelError(
             f"model {name!r} has no tokenizer that can be loaded (tokenizer.json, or a vocabulary){reason}"
@@ -146,13 +146,9 @@ def _loading(name: str) -> Iterator[Any]:
     except ModelError:
         raise
     except Exception as error:  # whatever a broken file makes the libraries raise
-        raise ModelError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
     finally:
         gguf.tqdm = bar
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
 def convert_gguf(source: Path, folder: Path) -> None:

@@ -51,7 +51,7 @@ class Group:
         if self.state is None or tokens == self.state.tokens:
             return
         if tokens in self.marks:
-            self.state = self.marks[tokens].copy()
+            self.state = self.marks[tokens]
         else:
             self.state = self.state.before(tokens) if tokens else None
         self.marks = {count: state for count, state in self.marks.items() if count <= tokens}

@@ -13,14 +13,13 @@ from rich.console import Console
 from golden.models.load import CausalModel, ModelError
 from sim.chat.conversation import Conversation, Costs, Stopped
 from sim.chat.request import PAGE, ChatRequest
-from sim.common.console import console_of
+from sim.common.console import console_of, tell
 from sim.common.errors import UserError
-from sim.engine.engine import EngineError, SetupError
-from sim.engine.registry import GOLDEN, make_engine
+from sim.engine.registry import make_engine
 from sim.run.header import header
 from sim.run.page import write_page
 from sim.run.record import INVISIBLE
-from sim.run.task import Setup, check_files, check_least, of_model, setup_of
+from sim.run.task import FAULTS, Setup, check_files, check_least, engine_of, fault_of, of_model, setup_of
 from sim.run.text import print_header
 
 __all__ = ["chat_command"]
@@ -50,22 +49,14 @@ def chat_command(
     except ValueError as error:
         return _fail(errors, str(error), 2)
     try:
-        with contextlib.ExitStack() as stack:
-            engine = None
-            if setup.engine != GOLDEN:
-                engine = engine_factory(setup.engine, setup.config, **setup.engine_options)
-                stack.enter_context(contextlib.closing(engine))
+        with engine_of(setup, engine_factory) as engine:
             chat = _Chat(request, Conversation(setup, model, engine), lines, console, errors)
             print_header(console, list(header(setup)))
             chat.hold()
-    except (SetupError, UserError) as error:
-        return _fail(errors, f"--{error}" if isinstance(error, SetupError) else str(error), 2)
-    except ModelError as error:
-        return _fail(errors, of_model(request.model, error), 2)
+    except FAULTS as error:
+        return _fail(errors, *fault_of(error, request.model))
     except UnicodeError:
         return _fail(errors, "the input must be UTF-8 text", 2)
-    except EngineError as error:
-        return _fail(errors, str(error), 1)
     return 1 if chat.mismatches else 0
 
 
@@ -79,12 +70,8 @@ def _setup_of(request: ChatRequest) -> tuple[Setup, CausalModel]:
 
 
 def _fail(errors: Console, message: str, status: int) -> int:
-    _tell(errors, f"error: {message}")
+    tell(errors, f"error: {message}")
     return status
-
-
-def _tell(errors: Console, line: str) -> None:
-    errors.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 class _Chat:
@@ -106,7 +93,7 @@ class _Chat:
             try:
                 self._meet(line)
             except UserError as error:
-                _tell(self.errors, f"error: {error}")
+                tell(self.errors, f"error: {error}")
 
     def _line(self) -> str | None:
         """The next line without blanks around it; None: there is no more."""

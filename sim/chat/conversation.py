@@ -144,7 +144,7 @@ class Conversation:
         return Costs(
             kept=statistics.fmean(record.tokens for record in records if record.step == records[-1].step),
             tokens=len(self.read),
-            read=sum(total.traffic.by_plane.values()),
+            read=total.traffic.read,
             requantized=total.traffic.requantized,
             reduction=dram_reduction(total),
             cycles=sum(cycles) if cycles else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-__all__ = ["PIPE_WIDTH", "console_of"]
+__all__ = ["PIPE_WIDTH", "console_of", "tell"]
 
 PIPE_WIDTH = 10_000
 """Columns of what is no terminal: no line is that long."""
@@ -14,3 +14,8 @@ def console_of(*, stderr: bool = False) -> Console:
     """A console on stdout, or on stderr."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=PIPE_WIDTH)
+
+
+def tell(errors: Console, line: str) -> None:
+    """Print a line that says what went wrong."""
+    errors.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)

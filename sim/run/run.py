@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import time
@@ -18,21 +17,20 @@ from golden.host.session import Session
 from golden.host.traces import LayerTrace
 from golden.layers.layer import Layer, Outcome
 from golden.layers.run_layer import run_layer
-from golden.models.load import ModelError, SentenceModel
+from golden.models.load import SentenceModel
 from hdl.spec.config import Config
-from sim.common.console import console_of
-from sim.common.errors import UserError
+from sim.common.console import console_of, tell
 from sim.common.files import write_text
 from sim.common.mismatch import Report
-from sim.engine.engine import Engine, EngineError, SetupError
-from sim.engine.registry import BOARD, GOLDEN, make_engine
+from sim.engine.engine import Engine
+from sim.engine.registry import BOARD, make_engine
 from sim.run.accelerator import Accelerator
 from sim.run.header import algorithm_name, header
 from sim.run.layer_record import LayerRecord, layer_record
 from sim.run.metrics import metrics_of
 from sim.run.record import RunRecord, record_of
 from sim.run.request import RunRequest
-from sim.run.task import Model, Setup, Task, of_model, task_of
+from sim.run.task import FAULTS, Model, Setup, Task, engine_of, fault_of, task_of
 from sim.run.text import print_header, print_layers, print_summary, print_text
 
 __all__ = ["Runner", "recorded", "run_command", "token_names", "write_json"]
@@ -57,18 +55,10 @@ def run_command(
     except ValueError as error:
         return _fail(errors, str(error), 2)
     try:
-        with contextlib.ExitStack() as stack:
-            simulator = None
-            if task.engine != GOLDEN:
-                engine = engine_factory(task.engine, task.config, **task.engine_options)
-                simulator = stack.enter_context(contextlib.closing(engine))
-            metrics, record = _run(console, task, simulator)
-    except (SetupError, UserError) as error:
-        return _fail(errors, f"--{error}" if isinstance(error, SetupError) else str(error), 2)
-    except ModelError as error:
-        return _fail(errors, of_model(request.model, error), 2)
-    except EngineError as error:
-        return _fail(errors, str(error), 1)
+        with engine_of(task, engine_factory) as engine:
+            metrics, record = _run(console, task, engine)
+    except FAULTS as error:
+        return _fail(errors, *fault_of(error, request.model))
     write_json(task.metrics, metrics)
     console.print(f"metrics: {task.metrics}", markup=False, highlight=False, soft_wrap=True)
     if task.page is not None:
@@ -80,7 +70,7 @@ def run_command(
 
 
 def _fail(errors: Console, message: str, status: int) -> int:
-    errors.print(f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    tell(errors, f"error: {message}")
     return status
 
 

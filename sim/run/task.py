@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ from sim.common.errors import UserError
 from sim.common.files import check_distinct, check_writable
 from sim.common.options import algorithm_of, naming
 from sim.common.settings import Settings, option_of
+from sim.engine.engine import Engine, EngineError, SetupError
 from sim.engine.registry import AUTO, BOARD, GOLDEN, SIMULATORS, best_simulator, engine_names
 from sim.engine.timing import MemoryTiming
 from sim.run.request import METRICS, MachineRequest, RunRequest
 from sim.run.text import read_text
 
 __all__ = [
+    "FAULTS",
     "GENERATE",
     "Model",
     "Setup",
     "Task",
     "check_files",
     "check_least",
+    "engine_of",
+    "fault_of",
     "of_model",
     "setup_of",
     "task_of",
@@ -241,6 +246,29 @@ def _load(name: str, config: Config) -> Model:
     except ModelError as error:
         raise UserError(of_model(name, error)) from None
     return model
+
+
+@contextlib.contextmanager
+def engine_of(setup: Setup, factory: Callable[..., Engine]) -> Iterator[Engine | None]:
+    """The engine of a setup, closed at the end; None: the golden model does without."""
+    if setup.engine == GOLDEN:
+        yield None
+        return
+    with contextlib.closing(factory(setup.engine, setup.config, **setup.engine_options)) as engine:
+        yield engine
+
+
+FAULTS = (UserError, ModelError, EngineError)
+"""What may be wrong once a setup runs; :func:`fault_of` has the words."""
+
+
+def fault_of(error: Exception, model: str) -> tuple[str, int]:
+    """The line that tells one of :data:`FAULTS`, and the exit status: 1 where the hardware failed, else 2."""
+    if isinstance(error, SetupError):
+        return f"--{error}", 2
+    if isinstance(error, ModelError):
+        return of_model(model, error), 2
+    return str(error), 2 if isinstance(error, UserError) else 1
 
 
 def of_model(name: str, error: ModelError) -> str:

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import torch
+import transformers
 from transformers import (
     AlbertConfig,
     AlbertModel,
@@ -74,6 +75,17 @@ ENCODERS = {
         ModernBertConfig(**SIZES, **IDS, cls_token_id=1, sep_token_id=2, layer_types=["full_attention"] * 2),
     ),
 }
+
+
+def headed(heads):
+    """Parameters (family, head) of all encoders with all of these heads that transformers has."""
+    names = [(name, head) for name in ENCODERS for head in heads]
+    return pytest.mark.parametrize(("name", "head"), [pair for pair in names if hasattr(transformers, head_of(*pair))])
+
+
+def head_of(name, head):
+    """transformers' name of a family's model with a head."""
+    return ENCODERS[name][0].__name__.replace("Model", head)
 
 
 def session(algorithm=DENSE, config=TINY, **options):

@@ -13,7 +13,7 @@ from golden.models.errors import ModelError
 from golden.models.load import SentenceModel
 from hdl.spec.config import PRESETS
 from tests.bench.tiny_models import SIZES, WordTokenizer, tiny_model
-from tests.golden.models.test_backend import ENCODERS, TEXT
+from tests.golden.models.test_backend import ENCODERS, TEXT, head_of, headed
 
 TINY = PRESETS["tiny"]
 IDS = torch.arange(3, 23).view(2, 10)
@@ -28,13 +28,13 @@ BY_TOKEN = ("ForTokenClassification", "ForMaskedLM", "ForQuestionAnswering")
 
 def encoder(name, head="Model"):
     """A random one of the family, of four layers, with a head."""
-    kind, config = ENCODERS[name]
+    config = ENCODERS[name][1]
     fields = config.to_diff_dict() | {"n_layers" if name == "distilbert" else "num_hidden_layers": LAYERS}
     fields.pop("layer_types", None)
     if name == "modernbert":
         fields["layer_types"] = ["full_attention"] * LAYERS
     torch.manual_seed(1)
-    model = getattr(transformers, kind.__name__.replace("Model", head))(type(config)(**fields)).eval()
+    model = getattr(transformers, head_of(name, head))(type(config)(**fields)).eval()
     with torch.no_grad():  # attention that is not uniform
         for label, weight in model.named_parameters():
             if weight.dim() == 2 and "embed" not in label:
@@ -78,15 +78,7 @@ def test_pruned_tokens_keep_their_last_states(name, first):
         assert torch.equal(output.last_hidden_state, states[-1])
 
 
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [
-        (name, head)
-        for name, (kind, _) in ENCODERS.items()
-        for head in BY_TOKEN
-        if hasattr(transformers, kind.__name__.replace("Model", head))  # ESM answers no questions
-    ],
-)
+@headed(BY_TOKEN)
 def test_heads_by_token_have_a_row_for_each(name, head):
     """The head's own of the states, and near those of float attention where nothing is pruned."""
     model = encoder(name, head)

@@ -18,7 +18,7 @@ from transformers import (
 from golden.models.load import ModelError, convert_gguf, load_model
 from tests.bench.tiny_gguf import save_tiny_gguf
 from tests.bench.tiny_models import GPT2, LLAMA, SIZES, save_letters, save_tiny_bert, save_tiny_causal
-from tests.golden.models.test_backend import DECODERS, ENCODERS
+from tests.golden.models.test_backend import DECODERS, ENCODERS, head_of, headed
 
 LACKS = "lacks weights that its configuration has: "
 SHAPE = "has weights of another shape than its configuration: "
@@ -53,19 +53,11 @@ def refusal(source):
 # Weights -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "head"),
-    [
-        (name, head)
-        for name, (kind, _) in ENCODERS.items()
-        for head in HEADS
-        if hasattr(transformers, kind.__name__.replace("Model", head))  # ESM answers no questions
-    ],
-)
+@headed(HEADS)
 def test_heads_of_an_encoder_need_no_place(tmp_path, name, head):
     """The encoder is the one that was saved, and what the head needs of it is there; no pooler is a random one."""
-    kind, config = ENCODERS[name]
-    whole = getattr(transformers, kind.__name__.replace("Model", head))(config).eval()
+    config = ENCODERS[name][1]
+    whole = getattr(transformers, head_of(name, head))(config).eval()
     whole.save_pretrained(save_letters(tmp_path))
     model = load_model(str(tmp_path))
     ids = torch.tensor([[3, 4, 5]])
