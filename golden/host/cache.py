@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import io
 import os
+import tokenize
 from pathlib import Path
 
 import platformdirs
@@ -23,20 +26,62 @@ def cache_folder() -> Path:
     return _ROOT / "build" if (_ROOT / "pyproject.toml").is_file() else Path(platformdirs.user_cache_dir("spatten"))
 
 
-@functools.cache
-def source_digest(*packages: str) -> str:
-    """Digest (hex) of all Python sources of the packages, such as ``hdl`` or ``hdl/spec``, with their sub-folders.
+def _imported(path: Path, text: str) -> list[Path]:
+    """Sources of this project that one source names in its imports, those inside functions included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    bases = {_ROOT.joinpath(*name.split(".")) for name in names}
+    bases |= {parent for base in bases for parent in base.parents if _ROOT in parent.parents}  # run on import too
+    found = [file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py")]
+    return [file for file in found if file.is_file() and file != path]
 
-    Names of files count as well as their contents. No package imports one above it (tests/test_imports.py), so these
-    and the packages below them are all that shapes what they make. ValueError for a package without sources.
+
+def _with_imports(path: Path) -> set[Path]:
+    """The source and all that it imports from this project, over any number of steps."""
+    found, left = {path}, [path]
+    while left:
+        source = left.pop()
+        new = set(_imported(source, source.read_text(encoding="utf-8"))) - found
+        found |= new
+        left += new
+    return found
+
+
+def _code(text: str) -> str:
+    """A source without comments, docstrings and empty lines, which shape nothing that it makes."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            for number in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[number] = ""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1]:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+@functools.cache
+def source_digest(*names: str) -> str:
+    """Digest (hex) of Python sources: of a package such as ``hdl`` or ``hdl/spec``, all in it and in its sub-folders;
+    of a file such as ``hdl/spatten.py``, it and what it imports from this project.
+
+    Names of files count as well as their code; comments, docstrings and empty lines do not. No package imports one
+    above it (tests/test_imports.py), so a package and those below it are all that shapes what it makes. ValueError for
+    a package without sources and for a file that is not there.
 
     It is computed once a process, which imports its sources once: what is edited later counts in the next process.
     """
     digest = hashlib.sha256()
-    for package in packages:
-        paths = sorted((_ROOT / package).rglob("*.py"))
+    for name in names:
+        base = _ROOT / name
+        paths = _with_imports(base) if base.is_file() else set(base.rglob("*.py"))
         if not paths:
-            raise ValueError(f"package must be a folder with Python sources, not {package!r}")
-        for path in paths:
-            digest.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes() + b"\0")
+            raise ValueError(f"package must be a folder with Python sources, or one of these, not {name!r}")
+        for path in sorted(paths):
+            code = _code(path.read_text(encoding="utf-8"))
+            digest.update(f"{path.relative_to(_ROOT).as_posix()}\0{code}\0".encode())
     return digest.hexdigest()

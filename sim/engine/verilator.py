@@ -208,7 +208,7 @@ def build(
     if factory is verilog.top_of and source is None:
         # The sources stand for the Verilog, which takes long to make.
         top, text = None, ""
-        sources = [source_digest("hdl")]
+        sources = [source_digest("hdl/verilog.py")]
     else:
         top = factory(config)
         text = verilog.to_verilog(config, top=top)

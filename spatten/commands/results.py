@@ -123,15 +123,16 @@ HEAD = """\
 `spatten results` makes this page from the records in `docs/results/`; do not edit it by hand.
 Each record is written by the command above its table, at the revision in its row.
 A row with † is older than the hardware of digest `{hardware}`:
-the sources in `hdl/` have changed since, or the record does not name them.
+the code of `hdl/spatten.py` and of what it imports has changed since,
+or the record does not name it.
 `spatten results` compares with the hardware of today,
 and `spatten results --from build/bench` takes over the records of new benches.
 """
 
 
 def hardware_digest() -> str:
-    """Of all sources that shape the RTL, as records name it."""
-    return source_digest("hdl")[:12]
+    """Of all sources that shape the core, as records name it."""
+    return source_digest("hdl/spatten.py")[:12]
 
 
 def is_older(record: dict[str, Any], hardware: str) -> bool:

@@ -78,10 +78,35 @@ def test_a_process_has_one_digest(root):
     assert source_digest("a") == before
 
 
-@pytest.mark.parametrize("package", ["nowhere", "empty", "a/one.py"])
+def test_a_file_stands_for_itself_and_what_it_imports(root):
+    (root / "a/one.py").write_text("import c.three\n\ndef late():\n    from a.b import two, nothing\n")
+    (root / "a/apart.py").write_text("")
+    before = digest("a/one.py")
+    (root / "a/apart.py").write_text("1")
+    assert digest("a/one.py") == before
+    (root / "c/three.py").write_text("from a import b, one")  # a circle, and a package without a source
+    assert digest("a/one.py") != before
+    before = digest("a/one.py")
+    edit_in_a_sub_folder(root)
+    assert digest("a/one.py") != before
+
+
+def test_comments_and_docstrings_do_not_count(root):
+    code = 'def f(a):\n    return a["#"]\n'
+    (root / "a/one.py").write_text(code)
+    before = digest("a")
+    commented = '"""New."""\n\ndef f(a):  # why\n    """Two\n    lines."""\n    # more\n    return a["#"]\n'
+    (root / "a/one.py").write_text(commented)
+    assert digest("a") == before
+    (root / "a/one.py").write_text(code.replace("#", "# "))
+    assert digest("a") != before
+
+
+@pytest.mark.parametrize("package", ["nowhere", "empty", "a/none.py"])
 def test_a_package_without_sources_is_refused(root, package):
     (root / "empty").mkdir()
-    with pytest.raises(ValueError, match=f"package must be a folder with Python sources, not '{package}'"):
+    text = f"package must be a folder with Python sources, or one of these, not '{package}'"
+    with pytest.raises(ValueError, match=text):
         source_digest("c", package)
 
 

@@ -34,7 +34,7 @@ def test_writes_json(monkeypatch, tmp_path, capsys):
     keys = {"name", "value", "unit", "better", "goal", "met", "preset", "memory", "command", "revision", "hardware"}
     assert [set(item) for item in written] == [keys, keys]
     assert [item["met"] for item in written] == [False, None]
-    assert {item["hardware"] for item in written} == {source_digest("hdl")[:12]}
+    assert {item["hardware"] for item in written} == {source_digest("hdl/spatten.py")[:12]}
     assert "a.b" in capsys.readouterr().out
 
 
