@@ -28,6 +28,15 @@ def units_per_word(config: Config) -> int:
     return config.channel_width // unit_bits(config)
 
 
+def log_units(config: Config) -> int:
+    return units_per_word(config).bit_length() - 1
+
+
+def offset_width(config: Config) -> int:
+    """Bits of a unit's place in its word. Where a word is one unit it is always 0, in the one bit a field must have."""
+    return max(1, log_units(config))
+
+
 def slice_elements(config: Config) -> int:
     """Elements of a slice that can be other than padding."""
     return min(config.lane_width, config.max_dim)
@@ -160,7 +169,7 @@ def row_slot(config: Config) -> S:
         {
             "load": load_width(config),
             "position": place_width(config),
-            "offset": (units_per_word(config) - 1).bit_length(),  # unit of its first word at which it starts
+            "offset": offset_width(config),  # unit of its first word at which it starts
             "reuse": 1,  # its first word is the last one of the row before
             "repeated": 1,  # its position is below ``repeat``: it is sent a second time
             "short": 1,  # its first slice is the last one of its D elements

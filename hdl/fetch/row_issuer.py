@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.fetch.fetch_layouts import kind_of, load_info, local_row, num_loads, pick, row_slot, units_per_word
+from hdl.fetch.fetch_layouts import kind_of, load_info, local_row, log_units, num_loads, pick, row_slot
 from hdl.spec.config import Config
 from hdl.spec.payloads import QUERY
 from hdl.spec.widths import bits_for_count
@@ -89,16 +89,16 @@ class RowLocator(wiring.Component):
 
     def give(self, m, valid, located, product):
         row, o = located.row, self.o.payload
-        log_units = units_per_word(self.config).bit_length() - 1
-        words = product >> log_units
-        extra = (product[:log_units] + located.row_units - 1)[:-1] >> log_units
+        log = log_units(self.config)
+        words = product >> log
+        extra = (product[:log] + located.row_units - 1)[:-1] >> log
         m.d.comb += [
             self.o.valid.eq(valid),
             o.reuse.eq(self.reuse(m, self.enable & valid, row, words, extra)),
             *(o[name].eq(row[name]) for name in ("load", "position", "end")),
             *(o[name].eq(located[name]) for name in ("repeated", "short", "whole")),
             o.first.eq(located.base + words),
-            o.offset.eq(product[:log_units]),
+            o.offset.eq(product[:log]),
             o.extra.eq(extra),
         ]
 

@@ -16,9 +16,10 @@ from hdl.fetch.fetch_layouts import (
     local_row,
     local_rows,
     local_width,
+    log_units,
     num_loads,
+    offset_width,
     pick,
-    units_per_word,
 )
 from hdl.fetch.id_list import ChannelList, class_entry
 from hdl.spec.config import Config
@@ -29,16 +30,13 @@ from hdl.stream.stream_queue import StreamQueue
 __all__ = ["ClassWalker", "LoadLookUp", "RowJoiner", "RowWalker", "list_read", "walked_load", "walked_step"]
 
 
-def sharing_bits(config: Config) -> int:
-    return (units_per_word(config) - 1).bit_length()
-
-
 def sharing(config: Config, row_units):
     """Mask of the bits of a row's index that are all zero if the row begins with a word.
 
     Rows of ``row_units`` units fill whole words in groups of a power of two.
     """
-    return Cat(row_units[: sharing_bits(config) - i].any() for i in range(sharing_bits(config)))
+    log = log_units(config)
+    return Cat(row_units[: log - i].any() for i in range(log))
 
 
 def list_read(config: Config) -> data.StructLayout:
@@ -53,7 +51,7 @@ def walked_load(config: Config) -> data.StructLayout:
             "load": load_width(config),
             "listed": 1,
             "list": 1,
-            "sharing": sharing_bits(config),
+            "sharing": offset_width(config),
             "total": bits_for_count(local_rows(config)),  # rows of the class
         }
     )
@@ -155,7 +153,7 @@ class RowJoiner(wiring.Component):
         config = self.config
         valid, now = Signal(), Signal(walked_step(config), name="now", reset_less=True)
         row, row_valid = Signal(local_row(config), reset_less=True), Signal()
-        shared = Signal(sharing_bits(config), reset_less=True)
+        shared = Signal(offset_width(config), reset_less=True)
         listed = now.of.listed
         m.d.sync += [
             valid.eq(self.i.valid),
@@ -171,7 +169,7 @@ class RowJoiner(wiring.Component):
         neighbour, in_load = Signal.like(row.index, reset_less=True), Signal()  # of the row before this one
         with m.If(row_valid):
             m.d.sync += [neighbour.eq(row.index + 1), in_load.eq(~row.end)]
-        low = row.index[: sharing_bits(config)]
+        low = row.index[: offset_width(config)]
         m.d.comb += [
             self.o.valid.eq(row_valid),
             self.o.payload.eq(row),

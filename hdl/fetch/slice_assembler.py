@@ -11,7 +11,9 @@ from hdl.fetch.fetch_layouts import (
     granule,
     kind_of,
     load_info,
+    log_units,
     num_loads,
+    offset_width,
     packed_slice,
     pick,
     row_slot,
@@ -47,7 +49,7 @@ def slice_cut(config: Config) -> data.StructLayout:
             "fresh": 1,  # the slice starts in the word after the first one in the ring
             "need": bits_for_count(ring_words(config)),  # words that must be in the ring
             "free": bits_for_count(ring_words(config)),  # words that leave the ring
-            "offset": (units_per_word(config) - 1).bit_length(),
+            "offset": offset_width(config),
         }
     )
 
@@ -79,9 +81,8 @@ class SliceSteps(wiring.Component):
     """
 
     def __init__(self, config: Config):
-        row, info = row_slot(config), load_info(config)
-        self.info_shape = info
-        offset = row["offset"].shape
+        info, offset = load_info(config), offset_width(config)
+        self.log_units = log_units(config)
         super().__init__(
             {
                 "start": In(1),
@@ -128,7 +129,7 @@ class SliceSteps(wiring.Component):
                 done.eq(next_last & (~self.repeated | ~self.again)),
             ]
             with m.If(self.step):
-                m.d.sync += offset.eq((offset + self.units)[: len(offset)])
+                m.d.sync += offset.eq((offset + self.units)[: self.log_units])
         return m
 
 
@@ -183,12 +184,12 @@ class RowCutter(wiring.Component):
 
     def take_words(self, m, row, steps):
         """What the slice needs of the ring, and what it leaves there."""
-        cut, log_units = self.o.payload, units_per_word(self.config).bit_length() - 1
+        cut, log = self.o.payload, log_units(self.config)
         fresh = ~row.reuse & ~steps.begun
         words = Signal(range(ring_words(self.config)))
-        left = (steps.offset + steps.units) >> log_units  # words that the slice fills to their ends
+        left = (steps.offset + steps.units) >> log  # words that the slice fills to their ends
         m.d.comb += [
-            words.eq(((steps.offset + steps.units - 1)[:-1] >> log_units) + 1),
+            words.eq(((steps.offset + steps.units - 1)[:-1] >> log) + 1),
             cut.fresh.eq(fresh & ~row.end),
             cut.need.eq(Mux(row.end, 0, fresh + words)),
             cut.free.eq(Mux(row.end, 0, fresh + Mux(steps.step, Mux(steps.last, words - 1, left), 0))),

@@ -72,3 +72,29 @@ BROAD = Config(
     line_queue=40,
 )
 """One lane, wider than any row, and one channel."""
+SINGLE = Config(
+    num_multipliers=16,
+    lanes=1,
+    max_dim=32,
+    dims=(16, 32),
+    max_tokens=8,
+    buffer_dim=32,
+    key_rows=8,
+    value_rows=8,
+    key_pages=1,
+    value_pages=1,
+    num_channels=1,
+    channel_width=32,
+    address_width=16,
+    topk_parallelism=1,
+    num_topk_engines=1,
+    norm_lanes=1,
+    outstanding=4,
+    slice_queue=2,
+    loads=2,
+    max_heads=4,
+    max_group=2,
+    query_queue=2,
+    line_queue=18,
+)
+"""One memory unit per word, one page per buffer."""

@@ -8,9 +8,12 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
+from hdl.control.regions.page_allocator import PageAllocator
+from hdl.fetch.fetcher import Fetcher
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.version import VERSION
 from hdl.verilog import port_map, port_widths, to_verilog
+from tests.bench.fetch_configs import SINGLE
 from tests.bench.standin import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +67,11 @@ def test_elements_are_not_named_like_bits():
     assert "\\o.1.0 " in text
     assert not re.search(r"\\\S+\[\d+\]", text)
     assert re.search(r"^ +assign .* = o\[\d+:\d+\]", text, re.MULTILINE), "true bit selections stay"
+
+
+@pytest.mark.parametrize("top", [lambda: Fetcher(SINGLE), lambda: PageAllocator(1)], ids=["fetcher", "allocator"])
+def test_no_vector_is_empty(top):
+    assert "[-1:0]" not in to_verilog(SINGLE, top=top())
 
 
 def test_version_is_that_of_the_package():

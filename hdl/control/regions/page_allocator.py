@@ -113,7 +113,8 @@ class PageAllocator(wiring.Component):
                 (low | high, Cat(Mux(low, low_index, high_index) if len(low_index) else (), ~low))
                 for (low, low_index), (high, high_index) in zip(nodes[::2], nodes[1::2], strict=True)
             ]
-        return nodes[0]
+        any_set, index = nodes[0]
+        return any_set, index if len(index) else Const(0, 1)  # of one page
 
     def span(self, page, end):
         """Mask of the pages from ``page`` to ``end`` - 1."""

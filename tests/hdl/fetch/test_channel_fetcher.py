@@ -12,12 +12,12 @@ from hdl.fetch.row_issuer import RowIssuer
 from hdl.fetch.row_source import RowSource
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
-from tests.bench.fetch_configs import BROAD, ODD, WIDE
+from tests.bench.fetch_configs import BROAD, ODD, SINGLE, WIDE
 from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.memory_model import SimMemory
 from tests.bench.row_model import cut_slices, load_fields, load_name, local_row, requested, table_word
 
-CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD}
+CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD, "single": SINGLE}
 SOURCES = ("query", "lsb", "gather", "bulk")
 
 

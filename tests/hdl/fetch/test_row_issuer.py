@@ -12,11 +12,11 @@ from hdl.fetch.row_issuer import RowIssuer, RowLocator, WordCredit
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, QUERY, VALUE
 from sim.common.packing import unpack
-from tests.bench.fetch_configs import BROAD, ODD, WIDE
+from tests.bench.fetch_configs import BROAD, ODD, SINGLE, WIDE
 from tests.bench.harness import check_reset, check_stream_reset, made, run_streams, simulate
 from tests.bench.row_model import load_fields, load_name, local_row, requested, table_word
 
-CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD}
+CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD, "single": SINGLE}
 
 
 def random_table(config, rng):

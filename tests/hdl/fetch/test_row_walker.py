@@ -10,11 +10,11 @@ from hdl.fetch.fetch_layouts import LSB_LOADS, units_per_word
 from hdl.fetch.row_walker import ClassWalker, LoadLookUp, RowJoiner, RowWalker
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY, KEY_LSB, VALUE
-from tests.bench.fetch_configs import ODD, WIDE
+from tests.bench.fetch_configs import ODD, SINGLE, WIDE
 from tests.bench.harness import check_stream_reset, made, run_streams
 from tests.bench.row_model import load_fields, load_name, local_row, table_word
 
-CONFIGS = {"tiny": PRESETS["tiny"], "one_channel": PRESETS["ulx3s"], "odd": ODD, "wide": WIDE}
+CONFIGS = {"tiny": PRESETS["tiny"], "one_channel": PRESETS["ulx3s"], "odd": ODD, "single": SINGLE, "wide": WIDE}
 
 
 class Scene:

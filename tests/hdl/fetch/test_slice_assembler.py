@@ -9,12 +9,12 @@ from hdl.fetch.fetch_layouts import units_per_word
 from hdl.fetch.slice_assembler import RowCutter, SliceAssembler, SliceSteps
 from hdl.spec.config import PRESETS
 from hdl.spec.payloads import KEY
-from tests.bench.fetch_configs import BROAD, ODD, WIDE
+from tests.bench.fetch_configs import BROAD, ODD, SINGLE, WIDE
 from tests.bench.harness import check_reset, check_stream_reset, made, run_streams
 from tests.bench.row_model import cut_slices, load_fields, load_name, local_row, requested, table_word
 from tests.hdl.fetch.test_row_issuer import random_rows, random_table
 
-CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD}
+CONFIGS = {"tiny": PRESETS["tiny"], "wide": WIDE, "odd": ODD, "broad": BROAD, "single": SINGLE}
 SLOT = ("load", "position", "offset", "reuse", "repeated", "short", "whole", "end")
 
 
