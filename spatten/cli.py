@@ -24,6 +24,7 @@ from spatten.commands.reproduce import reproduce
 from spatten.commands.results import results
 from spatten.commands.run import run
 from spatten.commands.synth import baselines, netlist, synth
+from spatten.commands.texts import texts
 from spatten.commands.verilog import lint_verilog, verilog
 from spatten.commands.workload import workload
 
@@ -60,7 +61,7 @@ app.add_typer(eval_app, name="eval")
 for command in (run, chat, workload, synth, baselines, netlist, reproduce, bench, results, bitstream, board):
     app.command()(command)
 app.add_typer(fpga_app, name="fpga")
-for command in (verilog, doctor, models):
+for command in (verilog, doctor, models, texts):
     app.command()(command)
 app.command("lint-verilog")(lint_verilog)
 
@@ -75,6 +76,7 @@ KEPT = {
     "netlist": "no metrics were written; the simulator is kept if it was complete",
     "reproduce": "the figures so far are in the folder of --out",
     "run": "no metrics were written; the simulator is kept if it was complete",
+    "texts": "files that were written are kept",
     "workload": "no figures were written; the simulator is kept if it was complete",
 }
 """Command -> what there is after it was interrupted; of the others nothing."""

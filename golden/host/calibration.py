@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from golden.layers.quantize import AttentionSettings, quantize, unit_of
+from golden.layers.quantize import TRANSFORMS, AttentionSettings, quantize, unit_of
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
 
@@ -208,6 +208,13 @@ class Calibration:
     def key_unit(self) -> Tensor:
         """(B, K) factor of an integer score beside that of Q."""
         return self.key_grid.unit[..., 0, 0]
+
+    @property
+    def constant_bytes(self) -> float:
+        """Bytes in fp32 of what the integers of all K/V heads stand for: units, and centers and channels if any."""
+        kinds = (self.settings.key_transform, self.settings.value_transform)
+        batch, heads, _, dim = self.key_grid.center.shape
+        return 4.0 * batch * heads * sum(1 + TRANSFORMS.index(kind) * dim for kind in kinds)
 
     @property
     def value_range(self) -> Tensor:

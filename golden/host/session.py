@@ -28,6 +28,7 @@ from golden.host.spans import Spans, run_spans
 from golden.host.state import FloatRows, LayerMemory, Operands, SessionState
 from golden.host.traces import LayerTrace, Totals, dense_attention
 from golden.layers.run_layer import run_layer
+from golden.layers.traffic import Traffic
 from hdl.spec.config import Config
 
 __all__ = ["Session"]
@@ -135,10 +136,10 @@ class Session:
         if layer == 0:
             self._begin(query, key, causal)
         state = self._known
-        memory, requantized = self._remember(layer, query, key, value, dtype)
+        memory, moved = self._remember(layer, query, key, value, dtype)
         operands = self._operands(layer, memory, query, scaling)
         step = self._step(layer, operands, query.shape[-1])
-        step.trace.traffic.requantized = requantized
+        step.trace.traffic.add(moved)
         run = run_scope(step, memory, operands) if spans is None else run_spans(step, operands, spans)
         out = memory.calibration.output(run[..., : query.shape[-1]], self.config).flatten(1, 2)
         out = out * step.trace.heads[:, :, None, None]
@@ -176,15 +177,15 @@ class Session:
 
     def _remember(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, dtype: torch.dtype
-    ) -> tuple[LayerMemory, float]:
-        """The layer's memory with the new tokens in it, and the bytes that planes made anew have moved."""
+    ) -> tuple[LayerMemory, Traffic]:
+        """The layer's memory with the new tokens in it, and what constants and planes made anew have moved."""
         state = self._known
         if layer == len(state.layers):
             state.layers.append(self._new_memory(layer, query, key, value, dtype))
-            return state.layers[layer], 0.0
+            return state.layers[layer], Traffic(scales=state.layers[layer].calibration.constant_bytes)
         memory = state.layers[layer]
-        outgrown = memory.append(query, key, value, state.tokens - 1)
-        return memory, memory.requantized_bytes(outgrown, state.tokens)
+        requantized = memory.requantized_bytes(memory.append(query, key, value, state.tokens - 1), state.tokens)
+        return memory, Traffic(requantized=requantized, scales=memory.calibration.constant_bytes)
 
     def _new_memory(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dtype: torch.dtype) -> LayerMemory:
         state, scope = self._known, self.algorithm.scope

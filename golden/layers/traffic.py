@@ -9,6 +9,7 @@ import torch
 from golden.layers.layer import Layer, Outcome
 from hdl.spec.config import Config
 from hdl.spec.planes import PLANES
+from hdl.spec.widths import ID_WIDTH
 
 __all__ = ["Traffic", "multiply_accumulates", "traffic"]
 
@@ -27,6 +28,10 @@ class Traffic:
     """V rows"""
     requantized: float = 0.0
     """fp32 rows that the host read, and planes that it wrote, where K and V outgrew the range of their integers"""
+    ids: float = 0.0
+    """lists of the tokens attended, where those are not all"""
+    scales: float = 0.0
+    """fp32 constants of K's and V's integers, once a pass: units, and with transformations numbers of each channel"""
     dense: float = 0.0
     """4 bytes an element, no token or head pruned, every row once"""
     tokens: float = 0.0
@@ -53,6 +58,11 @@ class Traffic:
         """Bytes read, and those that making planes anew moved."""
         return self.read + self.requantized
 
+    @property
+    def everything(self) -> float:
+        """The same, with ids and scales."""
+        return self.total + self.ids + self.scales
+
     def add(self, other: Traffic) -> None:
         """Take up the bytes of ``other``."""
         for field in dataclasses.fields(self):
@@ -68,7 +78,7 @@ def traffic(
     dense_keys: int,
     dense_dim: int | None = None,
 ) -> Traffic:
-    """Bytes of all sequences; dense attention would have so many query rows a head, and tokens.
+    """Bytes of all sequences and the layer alone; dense attention would have so many query rows a head, and tokens.
 
     dense_dim: D of the heads, if the layer's rows are wider.
 
@@ -88,6 +98,7 @@ def traffic(
         result.key += float(kv_alive.sum()) * chunk.keys * dim * settings.key_bits / 8
         result.key_lsb += float(flat_jobs.sum()) * chunk.keys * dim * settings.key_lsb_bits / 8
         result.value += float(kv_alive.sum()) * values * dim * settings.value_bits / 8
+    result.ids = _id_bytes(layer)
     kv_heads, row = layer.key.shape[1], 4.0 * (dense_dim or dim)
     result.dense = row * batch * kv_heads * (layer.group * dense_queries + 2 * dense_keys)
     result.tokens = row * batch * kv_heads * (layer.group * layer.num_queries + 2 * layer.num_keys)
@@ -98,6 +109,11 @@ def traffic(
     result.values = row * (queries + keys + values)
     result.passes = row * (queries + keys + values + 2 * again)
     return result
+
+
+def _id_bytes(layer: Layer) -> float:
+    """The list of each sequence, which a layer's K/V heads share; there is none if they attend all tokens."""
+    return layer.ids.numel() * ID_WIDTH / 8 if layer.num_keys < layer.key.shape[2] else 0.0
 
 
 def multiply_accumulates(layer: Layer, outcome: Outcome, config: Config) -> int:

@@ -13,7 +13,7 @@ from rich.console import Console
 from golden.models.load import CausalModel, ModelError
 from sim.chat.conversation import Conversation, Costs, Stopped
 from sim.chat.request import PAGE, ChatRequest
-from sim.common.console import console_of, tell
+from sim.common.console import console_of, less, tell
 from sim.common.errors import UserError
 from sim.engine.registry import make_engine
 from sim.run.header import header
@@ -181,7 +181,7 @@ def _told(costs: Costs) -> str:
     requantized = f" and {costs.requantized / 1024:,.1f} KiB to requantize" if costs.requantized else ""
     parts = [
         f"{costs.kept:,.1f} of {costs.tokens:,} tokens kept",
-        f"{costs.read / 1024:,.1f} KiB read{requantized}, {costs.reduction:.1f}x less than fp32 dense",
+        f"{costs.read / 1024:,.1f} KiB read{requantized}, {less(costs.reduction, 'less', digits=1)} than fp32 dense",
     ]
     if costs.cycles is not None:
         parts += [f"{costs.cycles:,} cycles", f"{costs.mismatches:,} mismatches"]

@@ -92,10 +92,9 @@ def _cost(task: Task, answers: list[Answer]) -> dict[str, Any]:
     both = summed(prompt, generation)
     result = accounting(generation if task.CAUSAL else prompt)
     if task.CAUSAL:
-        result |= {
-            "dram_reduction_with_prompt": accounting(both)["dram_reduction"],
-            "prompt": accounting(prompt),
-        }
+        names = ("dram_reduction", "dram_reduction_everything", "dram_reduction_everything_fp16")
+        result |= {f"{name}_with_prompt": accounting(both)[name] for name in names}
+        result["prompt"] = accounting(prompt)
     layers = zip(*(answer.layers for answer in answers), strict=True)
     sums = [[sum(column) for column in zip(*rows, strict=True)] for rows in layers]
     result["survivors"] = [

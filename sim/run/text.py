@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.common import files
+from sim.common.console import less
 from sim.common.errors import UserError
 from sim.common.mismatch import Report
 from sim.run.record import LayerView, RunRecord, Word, words_of
@@ -218,7 +219,7 @@ def print_summary(console: Console, metrics: dict[str, Any], reports: Sequence[R
         console.print(line, highlight=False)
     factors = ", ".join(f"{name} {factor:.2f}×" for name, factor in metrics["factors"].items() if factor != 1)
     stage = "in generation " if metrics["generation_layers"] else ""
-    line = f"{stage}{metrics['dram_reduction']:.2f}× fewer bytes than fp32 dense ({factors}), "
+    line = f"{stage}{less(metrics['dram_reduction'], 'fewer')} bytes than fp32 dense ({factors}), "
     console.print(line + f"{metrics['macs'] / metrics['dense_macs']:.1%} of its multiplications", highlight=False)
     if metrics["embedding_cosine"] is not None:
         console.print(f"embedding cosine similarity {metrics['embedding_cosine']:.6f}", highlight=False)

@@ -307,6 +307,14 @@ def _loss(entry: dict[str, Any]) -> float:
     return 100 * entry["ppl_increase"] if entry["kind"] == "ppl" else entry["points_lost"]
 
 
+def _everything(entry: dict[str, Any]) -> str:
+    """The reduction against both kinds of floats, with all that is moved beside the rows."""
+    stages = {"": "", "_with_prompt": " with the prompt"} if entry["kind"] == "ppl" else {"": ""}
+    name = "dram_reduction_everything"
+    parts = [f"{entry[name + at]:.2f}× (fp16 {entry[name + '_fp16' + at]:.2f}×){text}" for at, text in stages.items()]
+    return ", ".join(parts)
+
+
 def _summary(entry: dict[str, Any]) -> Table:
     """The key figures of one setting."""
     grid = Table.grid(padding=(0, 2))
@@ -325,6 +333,7 @@ def _summary(entry: dict[str, Any]) -> Table:
     grid.add_row("DRAM reduction", f"{entry['dram_reduction']:.2f}× = {factors}")
     if "dram_reduction_with_prompt" in entry:
         grid.add_row("with the prompt", f"{entry['dram_reduction_with_prompt']:.2f}×")
+    grid.add_row("ids and scales too", _everything(entry))
     grid.add_row("flat rows", f"{entry['flat_row_share']:.1%}")
     grid.add_row("products saved", f"{entry['macs_saved']:.1%}")
     kept = [f"{layer['token_share']:.0%}" for layer in entry["survivors"]]

@@ -89,6 +89,18 @@ ROWS = (
     Row(r"model\.max_error", "analytic model of cycles: largest error against the runs of this table"),
     Row(r"(\w+)\.dram_reduction_at_(\d+)(pct_ppl|pt_spearman)", "times fewer bytes, within the limit of the loss"),
     Row(
+        r"smollm2\.dram_reduction_at_(\d+)pct_ppl\.worst_kind",
+        "times fewer bytes, ids and scales too, within the limit of the loss on every kind of text",
+    ),
+    Row(
+        r"smollm2\.dram_reduction_at_(\d+)pct_ppl\.mean",
+        "the same: mean over the kinds of text, within the limit of the mean loss",
+    ),
+    Row(
+        r"smollm2\.dram_reduction_at_(\d+)pct_ppl\.(worst_kind|mean)\.loss",
+        "relative increase of the perplexity, upper bound of the 90 % interval",
+    ),
+    Row(
         r"smollm2\.cascade\.dram_reduction_at_(\d+)pct_ppl",
         "times fewer bytes with one set of survivors for all heads, within the limit of the loss",
     ),

@@ -31,6 +31,8 @@ BAD_PRESETS = {
 }
 
 OTHERS = {
+    "texts build/texts --size 0": "--size must be at least 1, not 0",
+    "texts text": "FOLDER must be a writable file, not 'text/first/prose.txt': Not a directory",
     "verilog -o folder": "--output must be a file, not the folder 'folder'",
     "verilog -o text/x.v": "--output must be a writable file, not 'text/x.v': Not a directory",
     "bitstream -o text": "--output must be a folder, not the file 'text'",

@@ -172,7 +172,31 @@ def test_sessions_count_the_same():
     assert figures["macs_saved"] == 1 - both.macs / both.dense_macs
 
 
+def test_ids_and_scales_by_hand():
+    """Two sequences, two K/V heads of which one keeps half of the tokens; 16 bits an id, 32 a constant."""
+    attention = AttentionSettings(
+        key_bits=8, key_lsb_bits=0, value_bits=8, key_transform="channels", value_transform="mean"
+    )
+    algorithm = Algorithm(attention=attention, scope="head", token_keep=((0.5, 1.0),))
+    session = Session(algorithm, TINY, num_layers=1)
+    generator = torch.Generator().manual_seed(0)
+    for tokens in (10, 1):
+        rows = [torch.randn(2, heads, tokens, DIM, generator=generator) for heads in (4, 2, 2)]
+        session.attention(0, *rows, causal=True)
+    prompt, generation = session.prompt.traffic, session.generation.traffic
+    constants = 2 * 2 * ((1 + 2 * DIM) + (1 + DIM)) * 4
+    assert (prompt.ids, prompt.scales) == (0, constants)
+    assert (generation.ids, generation.scales) == (2 * 6 * 2, constants)
+    figures = accounting(session.generation)
+    moved = generation.total + generation.ids + generation.scales
+    assert figures["bytes_ids"] == generation.ids and figures["bytes_scales"] == generation.scales
+    assert figures["dram_reduction_everything"] == generation.dense / moved < figures["dram_reduction"]
+    assert figures["dram_reduction_everything_fp16"] == generation.dense / 2 / moved
+
+
 def test_nothing_ran():
     figures = accounting(Totals())
-    assert figures["dram_reduction"] == 1 and set(figures["factors"].values()) == {1.0}
+    assert figures["dram_reduction"] == figures["dram_reduction_everything"] == 1 and set(
+        figures["factors"].values()
+    ) == {1.0}
     assert figures["macs_saved"] == figures["flat_row_share"] == 0

@@ -27,7 +27,7 @@ PRUNED = Settings(token_keep="0.7:0.4", scope="layer", pin_first=1)
 FIRST, SECOND = "t h e q u i c k", "b r o w n f o x"
 ANSWERED = re.compile(
     r"\[([\d.]+) of (\d+) tokens kept, ([\d.,]+) KiB read(?: and [\d.,]+ KiB to requantize)?, "
-    r"([\d.]+)x less than fp32 dense(.*)\]"
+    r"([\d.]+)× less than fp32 dense(.*)\]"
 )
 TEMPLATE = "{% for m in messages %}z {{ m['role'][0] }} {{ m['content'] }} y {% endfor %}"
 TEMPLATE += "{% if add_generation_prompt %}z a{% endif %}"
