@@ -18,6 +18,7 @@ ROOMS = {
         ("qk", "pv", "pruning"),
         ("cascade",),
         ("control",),
+        ("axi",),
         ("spatten",),
         ("verilog",),
     ),

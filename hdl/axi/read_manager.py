@@ -1,0 +1,180 @@
+"""One memory channel of the core on an AXI4 bus."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.axi.axi4 import BEATS_WIDTH, INCR, AXI4Read, BusFault, bus_fault
+from hdl.axi.burst_merger import BurstMerger
+from hdl.axi.bus_guard import FaultLatch, SilenceTimer
+from hdl.axi.read_answers import ReadAnswers
+from hdl.spec.config import Config
+from hdl.spec.widths import bits_for_count
+
+__all__ = ["ReadManager"]
+
+
+class ReadManager(wiring.Component):
+    """Reads words over AXI4 in bursts, and gives them in the order of the requests; see docs/axi.md.
+
+    It belongs outside the core's reset. Whoever asks takes every word at once: it asks only for what it has room for.
+    A word outside the window, and every fault of the bus, sets ``fault``; from then on nothing new goes to the bus, and
+    every word asked for is 0, until a stop. ``stop`` forgets what was asked for: no word comes after it. ``arvalid``
+    still stays until ``arready``, and beats are taken and dropped until none is owed; then ``idle`` rises, and so late
+    is ``fault`` cleared and are requests taken again. Latency beside the bus's 4 + BurstMerger.PATIENCE for a word
+    alone; one word a cycle.
+
+    Members
+    -------
+    request : In(stream.Signature(config.address_width))    word number in the channel
+    window_base : In(config.address_width)          first word that the request on offer may read
+    window_limit : In(config.address_width + 1)     first word after those
+    response : Out(stream.Signature(config.channel_width, always_ready=True))
+    bus : Out(AXI4Read)
+    base : In(address_width)    byte address of word 0, a multiple of 4096; this and the next 3 change while idle
+    cache : In(4)               ARCACHE
+    max_burst : In(9)           most beats of a burst, 1…256
+    max_outstanding : In(n)     most bursts that are asked for and not over, 1…depth
+    tick : In(1)                time-outs: see :class:`hdl.axi.bus_guard.SilenceTimer`
+    stop : In(1)                high for a cycle or more
+    idle : Out(1)               nothing is asked for, and the bus owes nothing
+    fault : Out(bus_fault)      code is 0 if there is none
+    hung : Out(1)               a stop or fault waits for the bus, which is silent for a time-out
+    dropped : Out(1)            a beat is thrown away: late or surplus
+    """
+
+    def __init__(self, config: Config, *, address_width: int = 64, depth: int = 16, words: int | None = None):
+        """``depth``: most bursts in flight. ``words``: most words in flight that are asked for (``outstanding``)."""
+        if not isinstance(depth, int) or not 1 <= depth <= 256:
+            raise ValueError(f"depth must be an integer from 1 to 256, not {depth!r}")
+        self.config, self.address_width, self.depth = config, address_width, depth
+        self.words = config.outstanding if words is None else words
+        if not isinstance(self.words, int) or self.words < 1:
+            raise ValueError(f"words must be a positive integer, not {words!r}")
+        super().__init__(
+            {
+                "request": In(stream.Signature(config.address_width)),
+                "window_base": In(config.address_width),
+                "window_limit": In(config.address_width + 1),
+                "response": Out(stream.Signature(config.channel_width, always_ready=True)),
+                "bus": Out(AXI4Read(address_width=address_width, data_width=config.channel_width)),
+                "base": In(address_width),
+                "cache": In(4),
+                "max_burst": In(BEATS_WIDTH + 1),
+                "max_outstanding": In(bits_for_count(depth)),
+                "tick": In(1),
+                "stop": In(1),
+                "idle": Out(1),
+                "fault": Out(bus_fault(config.address_width)),
+                "hung": Out(1),
+                "dropped": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        width, data_width = self.config.address_width, self.config.channel_width
+        m.submodules.merger = merger = BurstMerger(
+            address_width=self.address_width, data_width=data_width, word_width=width
+        )
+        m.submodules.answers = ReadAnswers(data_width=data_width, word_width=width, depth=self.depth)
+        m.submodules.latch = latch = FaultLatch(
+            width,
+            codes=(BusFault.RESPONSE, BusFault.LAST, BusFault.SURPLUS, BusFault.TIMEOUT, BusFault.WINDOW),
+        )
+        m.submodules.timer = SilenceTimer()
+        stopping = Signal()  # a stop is not over
+        stopped = self.stop | stopping
+        m.d.sync += stopping.eq(self.stop | (stopping & ~self.idle))
+        m.d.comb += [
+            latch.clear.eq(stopping & self.idle & ~self.stop),
+            self.fault.eq(latch.fault),
+            merger.base.eq(self.base),
+            merger.max_burst.eq(self.max_burst),
+        ]
+        outside = self._ask(m, merger, latch.failed, stopped)
+        self._bus(m, merger, m.submodules.answers)
+        self._faults(m, latch, outside, stopped)
+        return m
+
+    def _ask(self, m, merger, failed, stopped):
+        """Requests to the merger, or to nowhere; words to those who asked. Whether the last request was outside."""
+        answers = m.submodules.answers
+        owed = Signal(bits_for_count(self.words))  # words asked for that did not come
+        room, some = Signal(init=1), Signal()
+        word = self.request.payload
+        taken, outside = Signal(), Signal()
+        m.d.comb += [
+            taken.eq(self.request.valid & self.request.ready),
+            self.request.ready.eq(room & ~stopped & (failed | merger.i.ready)),
+            merger.i.valid.eq(self.request.valid & room & ~stopped),
+            merger.i.payload.eq(word),
+            merger.discard.eq(stopped | failed | outside),
+            answers.drop.eq(stopped | failed),
+            some.eq(owed != 0),
+            self.response.valid.eq(answers.o.valid | (failed & some & ~stopped)),
+            self.response.payload.eq(answers.o.payload),
+            self.idle.eq(~merger.busy & ~answers.busy & ~some),
+        ]
+        m.d.sync += [
+            outside.eq(taken & ((word < self.window_base) | (word >= self.window_limit))),
+            # As of the new number: the request shall not go through an adder.
+            room.eq(self.response.valid | stopped | (room & ~(taken & (owed == self.words - 1)))),
+        ]
+        with m.If(stopped):
+            m.d.sync += owed.eq(0)
+        with m.Elif(taken != self.response.valid):
+            m.d.sync += owed.eq(owed + Mux(taken, 1, -1))
+        return outside
+
+    def _bus(self, m, merger, answers):
+        bus, asked = self.bus, merger.o
+        count = Signal(bits_for_count(self.depth))  # bursts that are asked for and not over
+        m.d.comb += [
+            bus.arvalid.eq(asked.valid),
+            bus.araddr.eq(asked.payload.address),
+            bus.arlen.eq(asked.payload.beats),
+            bus.arsize.eq(merger.log_bytes),
+            bus.arburst.eq(INCR),
+            bus.arcache.eq(self.cache),
+            bus.rready.eq(1),
+            asked.ready.eq(bus.arready),
+            answers.burst.valid.eq(asked.valid & asked.ready),
+            answers.burst.payload.word.eq(asked.payload.word),
+            answers.burst.payload.beats.eq(asked.payload.beats),
+            answers.beat.valid.eq(bus.rvalid),
+            answers.beat.payload.data.eq(bus.rdata),
+            answers.beat.payload.resp.eq(bus.rresp),
+            answers.beat.payload.last.eq(bus.rlast),
+            merger.allow.eq((count < self.max_outstanding) & (count != self.depth)),
+        ]
+        with m.If(merger.issued != answers.ended):
+            m.d.sync += count.eq(count + Mux(merger.issued, 1, -1))
+
+    def _faults(self, m, latch, outside, stopped):
+        blocks = m.submodules
+        answers, timer, asked = blocks.answers, blocks.timer, blocks.merger.o
+        quiet = stopped | latch.failed
+        giving_up = Signal()
+        m.d.comb += [
+            timer.tick.eq(self.tick),
+            timer.waiting.eq(asked.valid | answers.busy),
+            timer.progress.eq((asked.valid & asked.ready) | answers.seen),
+            # Nothing more will come of bursts whose end was lost, if the bus is silent.
+            answers.give_up.eq(giving_up),
+            self.dropped.eq(answers.dropped),
+        ]
+        gives_up = timer.expired & quiet & answers.lost & ~asked.valid
+        m.d.sync += giving_up.eq((giving_up & answers.lost) | gives_up)
+        with m.If(timer.progress | ~timer.waiting):
+            m.d.sync += self.hung.eq(0)
+        with m.Elif(timer.expired & quiet & ~gives_up):
+            m.d.sync += self.hung.eq(1)
+        hits = (answers.response, answers.last, answers.surplus, timer.expired, outside)
+        here = Mux(answers.word != 0, answers.word, asked.payload.word)
+        places = (answers.word, answers.word, 0, here, blocks.merger.taken_word)
+        for index, (hit, place) in enumerate(zip(hits, places, strict=True)):
+            # A stop clears a fault at its end; what comes during it is no news.
+            m.d.comb += [latch.hit[index].eq(hit & ~stopped), latch.address[index].eq(place)]
