@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten tests
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long lint lint-verilog docs verilog models doctor bench synth bitstream clean
+.PHONY: help sim test test-long lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -58,6 +58,9 @@ docs: $(STAMP) ## Site of documents and docstrings into build/site, warnings are
 
 verilog: $(STAMP) ## Verilog of PRESET= into build/
 	$(BIN)/spatten verilog --preset $(PRESET) $(ARGS)
+
+registers: $(STAMP) ## Map, C header, Python, IP-XACT and page of the registers from hdl/spec/registers.rdl
+	$(BIN)/spatten registers --update
 
 models: $(STAMP) ## Weights of the examples into build/models
 	$(BIN)/spatten models

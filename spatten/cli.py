@@ -25,7 +25,7 @@ from spatten.commands.results import results
 from spatten.commands.run import run
 from spatten.commands.synth import baselines, netlist, synth
 from spatten.commands.texts import texts
-from spatten.commands.verilog import lint_verilog, verilog
+from spatten.commands.verilog import lint_verilog, registers, verilog
 from spatten.commands.workload import workload
 
 __all__ = ["KEPT", "app", "main"]
@@ -61,7 +61,7 @@ app.add_typer(eval_app, name="eval")
 for command in (run, chat, workload, synth, baselines, netlist, reproduce, bench, results, bitstream, board):
     app.command()(command)
 app.add_typer(fpga_app, name="fpga")
-for command in (verilog, doctor, models, texts):
+for command in (verilog, registers, doctor, models, texts):
     app.command()(command)
 app.command("lint-verilog")(lint_verilog)
 

@@ -13,7 +13,7 @@ PACKAGES = ("hdl", "golden", "sim", "fpga", "spatten")
 ROOMS = {
     "hdl": (
         ("spec",),
-        ("stream",),
+        ("stream", "registers"),
         ("fetch", "softmax", "topk"),
         ("qk", "pv", "pruning"),
         ("cascade",),

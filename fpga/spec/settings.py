@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
 from hdl.spec.config import Config
+from hdl.spec.digest import config_digest
 
 __all__ = ["MEMORIES", "SystemSettings", "config_digest"]
 
 MEMORIES = ("block", "sdram")
-
-
-def config_digest(config: Config) -> int:
-    """64 bits that tell configurations apart, whatever their names: host and board must agree on every layout."""
-    fields = dataclasses.asdict(config)
-    del fields["name"]
-    return int.from_bytes(hashlib.sha256(repr(sorted(fields.items())).encode()).digest()[:8], "little")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""The top for a system on chip: AXI ports, registers, rings in memory."""

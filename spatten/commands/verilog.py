@@ -1,4 +1,4 @@
-"""``spatten verilog`` and ``spatten lint-verilog``: the accelerator as Verilog, and Verilator's opinion of it."""
+"""The accelerator as Verilog, Verilator's opinion of it, and what software needs to know of its registers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from spatten.commands.preset import Preset, load_config
 
-__all__ = ["lint_verilog", "verilog"]
+__all__ = ["lint_verilog", "registers", "verilog"]
 
 
 def verilog(
@@ -51,3 +51,33 @@ def lint_verilog(preset: Preset = "tiny") -> None:
     typer.echo(f"{config.name}: {len(findings)} findings")
     if findings:
         raise typer.Exit(1)
+
+
+def registers(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder.")] = Path("build/registers"),
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Read registers.rdl anew, and write into the checkout in place of a folder."),
+    ] = False,
+) -> None:
+    """Write the registers as C header, Python, IP-XACT and Markdown."""
+    from hdl.registers.outputs import OUTPUTS, ROOT, outputs
+    from hdl.spec.register_map import MAP
+    from sim.common.errors import UserError
+    from sim.common.files import check_writable, write_text
+
+    if update:
+        from hdl.registers.source import read_source
+
+        if not all((ROOT / name).parent.is_dir() for name in OUTPUTS):
+            raise UserError("--update must be used in a checkout, not in an installed copy")
+        paths = {ROOT / name: text for name, text in outputs(read_source()).items()}
+    else:
+        if output.exists() and not output.is_dir():
+            raise UserError(f"--output must be a folder, not the file {str(output)!r}")
+        paths = {output / Path(name).name: text for name, text in outputs(MAP).items()}
+        for path in paths:
+            check_writable("--output", path)
+    for path, text in paths.items():
+        write_text(path, text)
+        typer.echo(f"{path}: {text.count(chr(10)):,} lines")

