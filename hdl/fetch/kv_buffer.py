@@ -76,9 +76,10 @@ class KVBuffer(wiring.Component):
         """A bank's two memories; returns the slice of ``row``, one cycle later."""
         config = self.config
         write = self.write[bank]
+        depth = max(2, self.slots // len(self.write))  # one row would have an address of no bits
         parts = []
         for low, high, part in ((LOW_BITS, config.operand_width, write.high), (0, LOW_BITS, write.low)):
-            memory = Memory(shape=(high - low) * config.lane_width, depth=self.slots // len(self.write), init=[])
+            memory = Memory(shape=(high - low) * config.lane_width, depth=depth, init=[])
             m.submodules[f"bank_{bank}_{low}"] = memory
             write_port, read_port = memory.write_port(), memory.read_port()
             m.d.comb += [
