@@ -89,13 +89,13 @@ def _field(parent: ET.Element, field: Field) -> None:
         _text(_child(_child(element, "resets"), "reset"), "value", f"0x{field.reset:x}")
     _text(element, "bitWidth", str(field.width))
     _text(element, "volatile", str(field.kind in (Kind.VALUE, Kind.STICKY)).lower())
+    _text(element, "access", ACCESS[field.kind])
     if field.choices:
         values = _child(element, "enumeratedValues")
         for choice in field.choices:
             value = _child(values, "enumeratedValue")
             _head(value, choice.name, "", choice.text)
             _text(value, "value", str(choice.value))
-    _text(element, "access", ACCESS[field.kind])
     if field.kind == Kind.STICKY:
         _text(element, "modifiedWriteValue", "oneToClear")
 
