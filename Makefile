@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten tests
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -43,6 +43,10 @@ test: $(STAMP) ## All tests but the long ones
 
 test-long: $(STAMP) ## The long tests, and every property on at least 100 random examples
 	$(BIN)/pytest -n auto --dist worksteal -m 'long or hypothesis' --hypothesis-profile long --timeout 14400 $(ARGS)
+
+test-cocotb: $(STAMP) ## The tests with bus models of cocotbext-axi, which other tests do not need
+	$(BIN)/python -c 'import cocotbext.axi' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[cocotb]'
+	$(BIN)/pytest tests/cocotb $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check $(SOURCES)

