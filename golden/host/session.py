@@ -99,7 +99,7 @@ class Session:
     @property
     def _known(self) -> SessionState:
         if self.state is None:
-            raise ValueError("session must have a sequence: none has begun")
+            raise ValueError("session must have sequences of one length: none has begun, or the last had padding")
         return self.state
 
     @property

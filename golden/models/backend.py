@@ -219,6 +219,9 @@ def _unsupported(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, o
     for option, what in needs.items():
         if options.get(option) is not None:
             return f"its attention needs {what} ({option!r})"
+    for option, given in options.items():  # what is not known here is not left out without a word
+        if isinstance(given, Tensor) and given.is_floating_point():
+            return f"its attention is given {option!r}, which this one does not know"
     if key.shape[-1] != query.shape[-1] or value.shape[-1] != key.shape[-1]:
         return (
             f"its queries, keys and values have different dimensions, "

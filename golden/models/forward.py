@@ -64,6 +64,10 @@ class _Call:
         self.batch, self.count = tokens.shape[:2]
         if not self.batch or not self.count:
             raise ValueError(f"input_ids must have a sequence and a token, not the shape {tuple(tokens.shape)}")
+        if self._option("output_attentions", False):
+            raise ValueError(
+                "output_attentions must be False: the accelerator gives outputs, and keeps no probabilities"
+            )
         self.as_tuple = not self._option("return_dict", True)
         self.cache = self._cache() if causal else None
         self.sequences = Sequences(session) if self.cache is None else adopt(self.cache, session, self.layers)
@@ -151,6 +155,8 @@ class _Call:
                     group.marks[group.state.tokens] = group.state
                 parts.append((group.rows, step, self._model(group, self._piece(group, step, before))))
         output = _joined(parts, self.batch, self.count)
+        if len(self.sequences.groups) > 1:
+            self.session.state = None  # of one group, it would be taken for that of the whole batch
         if isinstance(keep, Tensor) or keep:
             output["logits"] = output["logits"][:, keep if isinstance(keep, Tensor) else slice(-keep, None)]
         return output

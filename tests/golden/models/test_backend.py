@@ -210,6 +210,15 @@ def test_attention_that_is_refused(name):
     assert "\n" not in str(error.value)
 
 
+def test_an_argument_that_is_not_known_is_refused():
+    """Such as a new kind of bias; indices and flags are harmless, and every model passes some."""
+    model = tiny_causal().model
+    with torch.no_grad(), replaced(model, session()):
+        model(input_ids=torch.arange(3, 9)[None], counts=torch.ones(2, dtype=torch.int64))
+        with pytest.raises(ModelError, match="its attention is given 'tilt', which this one does not know"):
+            model(input_ids=torch.arange(3, 9)[None], tilt=torch.ones(6))
+
+
 MODELS_REFUSED = {
     "cross attention": (
         BertModel,
@@ -265,6 +274,26 @@ def test_padded_sentences_are_as_in_float(name, side):
             got = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
     shown = mask.bool()
     assert (got[shown] - want[shown]).norm() / want[shown].norm() < 0.01 and not got[~shown].any()
+
+
+def test_survivors_of_a_padded_batch_are_not_told():
+    """They are not equally many in all sequences; those of the last length would be taken for all."""
+    model, mask, mine = tiny_model(*ENCODERS["bert"]).model, torch.ones(2, 9, dtype=torch.int64), session()
+    mask[1, -3:] = 0
+    with torch.no_grad(), replaced(model, mine):
+        model(input_ids=torch.full((2, 9), 5), attention_mask=mask)
+    with pytest.raises(ValueError, match=r"session must have sequences of one length: .* or the last had padding"):
+        _ = mine.alive
+
+
+def test_probabilities_are_refused():
+    model = tiny_model(*ENCODERS["bert"]).model
+    with (
+        torch.no_grad(),
+        replaced(model, session()),
+        pytest.raises(ModelError, match="output_attentions must be False"),
+    ):
+        model(input_ids=torch.full((1, 9), 5), output_attentions=True)
 
 
 def test_padding_that_an_embedding_reads_is_refused():
