@@ -98,8 +98,8 @@ class Grid:
         self.center = self.center + (scaled - on_grid) * self.channel
 
     @classmethod
-    def of(cls, rows: Tensor, kind: str, bits: int, *, clip: float) -> Grid:
-        """The grid that holds rows (B, K, n, D) without saturation (but for ``clip``)."""
+    def of(cls, rows: Tensor, kind: str, bits: int, *, clip: float, headroom: float = 0.0) -> Grid:
+        """The grid that holds rows (B, K, n, D), and larger ones if there is ``headroom``; ``clip`` saturates some."""
         center = torch.zeros_like(rows[..., :1, :]) if kind == "none" else rows.mean(-2, keepdim=True)
         channel, moved = torch.ones_like(center), rows - center
         if kind == "channels":
@@ -109,6 +109,7 @@ class Grid:
         if kind != "none":
             # The largest magnitude is the end of the last step: 2**(bits-1) steps on either side.
             unit = unit * (2 ** (bits - 1) - 1) / 2 ** (bits - 1)
+        unit = unit * (1 + headroom)
         # Zeros only get the smallest unit: between two integers there is no 0, and any later row exceeds it.
         zeros = moved.abs().amax((-2, -1), keepdim=True) == 0
         unit = torch.where(zeros, 2.0**-100, unit)
@@ -140,8 +141,9 @@ class Calibration:
     def of(cls, query: Tensor, key: Tensor, value: Tensor, settings: AttentionSettings) -> Calibration:
         """Constants from the tokens' query (B, K, G, q, D), of their last rows at least, key and value (B, K, n, D)."""
         bits = settings.key_bits + settings.key_lsb_bits
-        key_grid = Grid.of(key, settings.key_transform, bits, clip=settings.clip)
-        value_grid = Grid.of(value, settings.value_transform, settings.value_bits, clip=settings.clip)
+        ends = {"clip": settings.clip, "headroom": settings.headroom}
+        key_grid = Grid.of(key, settings.key_transform, bits, **ends)
+        value_grid = Grid.of(value, settings.value_transform, settings.value_bits, **ends)
         if settings.align:
             sink = _sink(query, key)
             for grid, rows in ((key_grid, key), (value_grid, value)):

@@ -60,6 +60,9 @@ class AttentionSettings:
     """move transformed grids so that the token which the last queries attend most has no error"""
     feedback: bool = False
     """round the channels of K one after the other, each taking up the errors so far; needs a ``key_transform``"""
+    headroom: float = 0.0
+    """share by which the range of K's and V's integers is wider than the rows that it was made of, 0 to 1: the rows
+    that come exceed it less often, each time that they do all rows are quantized anew, but steps are wider, too"""
     clip: float = 1.0
     """quantile of the magnitudes of K and V that becomes the largest integer; larger ones saturate; 1: the maximum"""
 
@@ -70,6 +73,7 @@ class AttentionSettings:
                 raise ValueError(f"{name} must be an integer, not {value!r}")
         for name in ("threshold", "value_keep", "clip"):
             check_number(name, getattr(self, name), positive=True)
+        check_number("headroom", self.headroom)
         for name in ("key_transform", "value_transform"):
             if getattr(self, name) not in TRANSFORMS:
                 raise ValueError(f"{name} must be one of {', '.join(TRANSFORMS)}, not {getattr(self, name)!r}")

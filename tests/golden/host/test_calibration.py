@@ -190,6 +190,28 @@ def test_a_grid_with_a_center_has_slack_and_is_made_anew_while_tokens_are_few():
     assert old.tokens == 264 and not old.outgrown(*inside, 999).any(), "many tokens say enough"
 
 
+@pytest.mark.parametrize("transform, bits, slack", [("none", 8, 1.0), ("channels", 6, 1.125)])
+def test_headroom_puts_off_growth_and_widens_steps(transform, bits, slack):
+    """The range is that of the rows, half as large again; only what exceeds that, and the slack, is too much."""
+    fields = dict(key_bits=bits, key_lsb_bits=0, value_bits=bits, key_transform=transform, value_transform=transform)
+    _, key, value, plain = grown_of(AttentionSettings(**fields))
+    *_, roomy = grown_of(AttentionSettings(**fields, headroom=0.5))
+    for name in ("key_grid", "value_grid"):
+        mine, other = getattr(roomy, name), getattr(plain, name)
+        assert torch.allclose(mine.unit, 1.5 * other.unit) and torch.equal(mine.channel, other.channel)
+    center = plain.key_grid.center
+    farthest = (key[:, :, :8] - center).abs().amax((2, 3), keepdim=True)
+    spread = farthest * torch.ones_like(center) if transform == "none" else plain.key_grid.channel
+    inside = value[:, :, :8].mean(2, keepdim=True)
+    for times, expected in ((1.49 * slack, False), (1.51 * slack, True)):
+        assert bool(roomy.outgrown(center + spread * times, inside, 9).all()) is expected
+        assert plain.outgrown(center + spread * times, inside, 9).all()
+    rows = center + spread * torch.tensor([-1.45, 0.7, 1.45])[:, None]
+    grid = roomy.key_grid
+    back = (grid.integers(rows).double() + grid.offset) * grid.unit * grid.channel + grid.center
+    assert ((back - rows).abs() <= grid.unit * grid.channel * (0.5 + 1e-9)).all(), "nothing saturates"
+
+
 def test_zeros_grow_with_whatever_comes():
     zeros = torch.zeros(1, 1, 3, 16, dtype=torch.float64)
     for transform in ("none", "mean", "channels"):

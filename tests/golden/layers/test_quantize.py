@@ -68,6 +68,7 @@ def test_keep_count(ratio, n, k):
         ({"threshold": 0.0}, r"threshold must be in \(0, 1\], not 0.0"),
         ({"threshold": math.nan}, r"threshold must be in \(0, 1\], not nan"),
         ({"value_keep": 1.5}, r"value_keep must be in \(0, 1\], not 1.5"),
+        ({"headroom": 1.5}, r"headroom must be in \[0, 1\], not 1.5"),
         ({"clip": 0}, r"clip must be in \(0, 1\], not 0"),
         ({"clip": "max"}, r"clip must be in \(0, 1\], not 'max'"),
         ({"key_transform": "median"}, "key_transform must be one of none, mean, channels, not 'median'"),
