@@ -42,7 +42,7 @@ class BurstMerger(wiring.Component):
     o : Out(stream.Signature(burst))
     """
 
-    PATIENCE = 1
+    PATIENCE = 2
 
     def __init__(self, *, address_width: int, data_width: int, word_width: int):
         check_bus(address_width, data_width)

@@ -42,14 +42,15 @@ class ReadAnswers(wiring.Component):
     seen : Out(1)       a beat is looked at
     dropped : Out(1)    it is thrown away
     response, last, surplus : Out(1)    it is a fault: RRESP, RLAST, no burst
-    word : Out(word_width)    number of the word that comes next; 0: none
+    known : Out(1)      a burst is not over; from the second cycle after ``burst`` on
+    word : Out(word_width)    number of the word that comes next, if ``known``
     """
 
     LATENCY = 1
 
     def __init__(self, *, data_width: int, word_width: int, depth: int):
         self.depth = depth
-        flags = ("ended", "lost", "busy", "seen", "dropped", "response", "last", "surplus")
+        flags = ("ended", "lost", "busy", "seen", "dropped", "response", "last", "surplus", "known")
         super().__init__(
             {
                 "burst": In(stream.Signature(read_burst(word_width), always_ready=True)),
@@ -65,13 +66,14 @@ class ReadAnswers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.bursts = bursts = StreamQueue(self.burst.payload.shape(), depth=max(3, self.depth))
-        oldest, known = bursts.o.payload, bursts.o.valid
+        oldest, known = bursts.o.payload, self.known
         beat, index = Signal.like(self.beat.payload, reset_less=True), Signal(BEATS_WIDTH)
         m.d.sync += self.seen.eq(self.beat.valid)
         with m.If(self.beat.valid):
             m.d.sync += beat.eq(self.beat.payload)
         ends, counted = Signal(), Signal()
         m.d.comb += [
+            known.eq(bursts.o.valid),
             bursts.i.valid.eq(self.burst.valid),
             bursts.i.payload.eq(self.burst.payload),
             self.busy.eq((bursts.level != 0) | self.seen),
@@ -85,7 +87,7 @@ class ReadAnswers(wiring.Component):
             self.dropped.eq(self.seen & ~self.o.valid),
             self.ended.eq((counted & ends) | (self.give_up & known)),
             bursts.o.ready.eq(self.ended),
-            self.word.eq(Mux(known, oldest.word + index, 0)),
+            self.word.eq(oldest.word + index),
         ]
         with m.If(self.ended):
             m.d.sync += index.eq(0)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.axi.axi4 import BEATS_WIDTH, INCR, AXI4Read, BusFault, bus_fault
 from hdl.axi.burst_merger import BurstMerger
-from hdl.axi.bus_guard import FaultLatch, SilenceTimer
+from hdl.axi.bus_guard import BurstCredit, BusGuard
 from hdl.axi.read_answers import ReadAnswers
 from hdl.spec.config import Config
 from hdl.spec.widths import bits_for_count
@@ -76,63 +76,53 @@ class ReadManager(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width, data_width = self.config.address_width, self.config.channel_width
-        m.submodules.merger = merger = BurstMerger(
-            address_width=self.address_width, data_width=data_width, word_width=width
-        )
+        m.submodules.merger = BurstMerger(address_width=self.address_width, data_width=data_width, word_width=width)
         m.submodules.answers = ReadAnswers(data_width=data_width, word_width=width, depth=self.depth)
-        m.submodules.latch = latch = FaultLatch(
-            width,
-            codes=(BusFault.RESPONSE, BusFault.LAST, BusFault.SURPLUS, BusFault.TIMEOUT, BusFault.WINDOW),
+        m.submodules.credit = BurstCredit(self.depth)
+        m.submodules.guard = BusGuard(
+            width, codes=(BusFault.RESPONSE, BusFault.LAST, BusFault.SURPLUS, BusFault.WINDOW)
         )
-        m.submodules.timer = SilenceTimer()
-        stopping = Signal()  # a stop is not over
-        stopped = self.stop | stopping
-        m.d.sync += stopping.eq(self.stop | (stopping & ~self.idle))
-        m.d.comb += [
-            latch.clear.eq(stopping & self.idle & ~self.stop),
-            self.fault.eq(latch.fault),
-            merger.base.eq(self.base),
-            merger.max_burst.eq(self.max_burst),
-        ]
-        outside = self._ask(m, merger, latch.failed, stopped)
-        self._bus(m, merger, m.submodules.answers)
-        self._faults(m, latch, outside, stopped)
+        outside = self._ask(m)
+        self._bus(m)
+        self._guard(m, outside)
         return m
 
-    def _ask(self, m, merger, failed, stopped):
+    def _ask(self, m):
         """Requests to the merger, or to nowhere; words to those who asked. Whether the last request was outside."""
-        answers = m.submodules.answers
+        answers, merger, guard = m.submodules.answers, m.submodules.merger, m.submodules.guard
         owed = Signal(bits_for_count(self.words))  # words asked for that did not come
         room, some = Signal(init=1), Signal()
-        word = self.request.payload
         taken, outside = Signal(), Signal()
+        word = self.request.payload
         m.d.comb += [
             taken.eq(self.request.valid & self.request.ready),
-            self.request.ready.eq(room & ~stopped & (failed | merger.i.ready)),
-            merger.i.valid.eq(self.request.valid & room & ~stopped),
+            self.request.ready.eq(room & ~guard.stopped & (guard.failed | merger.i.ready)),
+            merger.i.valid.eq(self.request.valid & room & ~guard.stopped),
             merger.i.payload.eq(word),
-            merger.discard.eq(stopped | failed | outside),
-            answers.drop.eq(stopped | failed),
+            merger.discard.eq(guard.drop | outside),
+            answers.drop.eq(guard.drop),
             some.eq(owed != 0),
-            self.response.valid.eq(answers.o.valid | (failed & some & ~stopped)),
+            self.response.valid.eq(answers.o.valid | (guard.failed & some & ~guard.stopped)),
             self.response.payload.eq(answers.o.payload),
             self.idle.eq(~merger.busy & ~answers.busy & ~some),
         ]
         m.d.sync += [
             outside.eq(taken & ((word < self.window_base) | (word >= self.window_limit))),
             # As of the new number: the request shall not go through an adder.
-            room.eq(self.response.valid | stopped | (room & ~(taken & (owed == self.words - 1)))),
+            room.eq(self.response.valid | guard.stopped | (room & ~(taken & (owed == self.words - 1)))),
         ]
-        with m.If(stopped):
+        with m.If(guard.stopped):
             m.d.sync += owed.eq(0)
         with m.Elif(taken != self.response.valid):
             m.d.sync += owed.eq(owed + Mux(taken, 1, -1))
         return outside
 
-    def _bus(self, m, merger, answers):
+    def _bus(self, m):
+        answers, merger, credit = m.submodules.answers, m.submodules.merger, m.submodules.credit
         bus, asked = self.bus, merger.o
-        count = Signal(bits_for_count(self.depth))  # bursts that are asked for and not over
         m.d.comb += [
+            merger.base.eq(self.base),
+            merger.max_burst.eq(self.max_burst),
             bus.arvalid.eq(asked.valid),
             bus.araddr.eq(asked.payload.address),
             bus.arlen.eq(asked.payload.beats),
@@ -148,33 +138,30 @@ class ReadManager(wiring.Component):
             answers.beat.payload.data.eq(bus.rdata),
             answers.beat.payload.resp.eq(bus.rresp),
             answers.beat.payload.last.eq(bus.rlast),
-            merger.allow.eq((count < self.max_outstanding) & (count != self.depth)),
+            credit.most.eq(self.max_outstanding),
+            credit.issued.eq(merger.issued),
+            credit.ended.eq(answers.ended),
+            merger.allow.eq(credit.allow),
         ]
-        with m.If(merger.issued != answers.ended):
-            m.d.sync += count.eq(count + Mux(merger.issued, 1, -1))
 
-    def _faults(self, m, latch, outside, stopped):
-        blocks = m.submodules
-        answers, timer, asked = blocks.answers, blocks.timer, blocks.merger.o
-        quiet = stopped | latch.failed
-        giving_up = Signal()
+    def _guard(self, m, outside):
+        answers, guard, merger = m.submodules.answers, m.submodules.guard, m.submodules.merger
+        asked, giving_up = merger.o, Signal()
         m.d.comb += [
-            timer.tick.eq(self.tick),
-            timer.waiting.eq(asked.valid | answers.busy),
-            timer.progress.eq((asked.valid & asked.ready) | answers.seen),
-            # Nothing more will come of bursts whose end was lost, if the bus is silent.
+            guard.tick.eq(self.tick),
+            guard.waiting.eq(asked.valid | answers.busy),
+            guard.progress.eq((asked.valid & asked.ready) | answers.seen),
+            guard.oldest.eq(Mux(answers.known, answers.word, asked.payload.word)),
+            guard.countless.eq(answers.lost & ~asked.valid),
+            guard.stop.eq(self.stop),
+            guard.idle.eq(self.idle),
             answers.give_up.eq(giving_up),
             self.dropped.eq(answers.dropped),
+            self.hung.eq(guard.hung),
+            self.fault.eq(guard.fault),
         ]
-        gives_up = timer.expired & quiet & answers.lost & ~asked.valid
-        m.d.sync += giving_up.eq((giving_up & answers.lost) | gives_up)
-        with m.If(timer.progress | ~timer.waiting):
-            m.d.sync += self.hung.eq(0)
-        with m.Elif(timer.expired & quiet & ~gives_up):
-            m.d.sync += self.hung.eq(1)
-        hits = (answers.response, answers.last, answers.surplus, timer.expired, outside)
-        here = Mux(answers.word != 0, answers.word, asked.payload.word)
-        places = (answers.word, answers.word, 0, here, blocks.merger.taken_word)
-        for index, (hit, place) in enumerate(zip(hits, places, strict=True)):
-            # A stop clears a fault at its end; what comes during it is no news.
-            m.d.comb += [latch.hit[index].eq(hit & ~stopped), latch.address[index].eq(place)]
+        m.d.sync += giving_up.eq(guard.forget | (giving_up & answers.lost))
+        seen = (answers.response, answers.last, answers.surplus, outside)
+        places = (answers.word, answers.word, 0, merger.taken_word)
+        m.d.comb += [mine.eq(hit) for mine, hit in zip(guard.hit, seen, strict=True)]
+        m.d.comb += [mine.eq(place) for mine, place in zip(guard.address, places, strict=True)]

@@ -65,14 +65,14 @@ def test_bursts_are_as_long_as_they_may_be():
 
 
 def test_a_burst_grows_while_the_bus_is_full():
-    """Requests that come one in three cycles are alone, unless they wait."""
+    """Requests with longer gaps than PATIENCE are alone, unless they wait for the bus."""
     for max_outstanding, most in ((16, 1), (1, 8)):
         bench = ReadBench(manager(), max_outstanding=max_outstanding, latency=30)
 
         async def spaced(ctx, bench=bench):
             for number in range(60):
                 await bench.ask(ctx, [number])
-                await wait(ctx, 2)
+                await wait(ctx, BurstMerger.PATIENCE)
             await bench.until(ctx, "words", lambda: len(bench.words) == 60)
 
         bench.run(spaced)
