@@ -15,8 +15,7 @@ def access_request(address_width: int) -> data.StructLayout:
     """One access to a word."""
     return data.StructLayout(
         {
-            "valid": 1,
-            "write": 1,
+            "write": 1,  # or it is a read, or nothing: a read changes nothing
             "word": address_width - 2,  # address / 4
             "data": DATA_WIDTH,  # of a write
             "strb": DATA_WIDTH // 8,  # of a write, a bit for each byte
@@ -45,7 +44,7 @@ class AxiLitePort(wiring.Component):
     -------
     bus : In(AXI4Lite(address_width=address_width))
     request : Out(access_request(address_width))    ``data`` and ``strb`` are held in the next cycle, too
-    answer : In(access_answer())                    in the cycle after ``request.valid``
+    answer : In(access_answer())                    to the request of the cycle before
     """
 
     LATENCY = 3
@@ -68,9 +67,8 @@ class AxiLitePort(wiring.Component):
         have_data, (word, strobes) = self._hold(m, bus.wvalid, bus.wready, write_over, bus.wdata, bus.wstrb)
         have_read, (read_address,) = self._hold(m, bus.arvalid, bus.arready, read_over, bus.araddr)
         write_now, write_done = self._begin(m, have_address & have_data, write_over)
-        read_now, read_done = self._begin(m, have_read & ~write_now, read_over)
+        _, read_done = self._begin(m, have_read & ~write_now, read_over)
         m.d.comb += [
-            request.valid.eq(write_now | read_now),
             request.write.eq(write_now),
             request.word.eq(Mux(write_now, write_address, read_address)[2:]),
             request.data.eq(word),

@@ -32,8 +32,8 @@ class RegisterBank(wiring.Component):
     event : In(field_layout(registers, Kind.STICKY))      sets bits
     sticky : Out(field_layout(registers, Kind.STICKY))
     clear : In(clear_layout(registers))                   holds fields at their reset values
-    word_<group> : Out(n)                                 of each external group: index of the word to read
-    data_<group> : In(32)                                 it, in the next cycle
+    word_* : Out(n)                                       of each external group: index of the word to read
+    data_* : In(32)                                       it, in the next cycle
     """
 
     def __init__(self, registers: RegisterMap):
@@ -62,8 +62,8 @@ class RegisterBank(wiring.Component):
         m.submodules.port = port = AxiLitePort(ADDRESS_WIDTH)
         wiring.connect(m, wiring.flipped(self.bus), port.bus)
         request, answer = port.request, port.answer
-        valid, write = Signal(), Signal()  # of the access of this cycle
-        m.d.sync += [valid.eq(request.valid), write.eq(request.write)]
+        write = Signal()  # the access of this cycle is a write
+        m.d.sync += write.eq(request.write)
         readable, read, accepted = [], [], []
         for place in self.places:
             chosen = Signal(name=f"chosen_{_identifier(place)}")
@@ -74,7 +74,7 @@ class RegisterBank(wiring.Component):
             if place.register.writable:
                 good = chosen & ~self._refused(place, request)
                 accepted.append(good)
-                self._write(m, place, good & valid & write, request)
+                self._write(m, place, good & write, request)
         for group in self.windows:
             chosen, data = self._window(m, request, group)
             readable.append(chosen)
@@ -88,7 +88,7 @@ class RegisterBank(wiring.Component):
     def _read(self, place: Place):
         """The word that software reads."""
         parts, end = [], 0
-        for field in place.register.fields:
+        for field in filter(_has_bits, place.register.fields):
             parts += [Const(0, field.lsb - end), self._field(place, field)]
             end = field.lsb + field.width
         return Cat(*parts)
@@ -111,7 +111,7 @@ class RegisterBank(wiring.Component):
     def _write(self, m, place: Place, take, request):
         """All that a write of the access of this cycle does, if ``take``."""
         register = place.register
-        for field in register.fields:
+        for field in filter(_has_bits, register.fields):
             word, enable = _written(request, field.lsb, field.width)
             ones = word & enable & take.replicate(field.width)
             if field.kind == Kind.STORED:
@@ -142,6 +142,10 @@ class RegisterBank(wiring.Component):
         m.d.sync += chosen.eq((request.word >= first) & (request.word < first + group.words))
         m.d.comb += getattr(self, f"word_{group.name}").eq(request.word - first)
         return chosen, getattr(self, f"data_{group.name}")
+
+
+def _has_bits(field: Field) -> bool:
+    return field.width > 0
 
 
 def _written(request, lsb: int, width: int):

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from amaranth.hdl import Cat, Const
 from amaranth.lib import data
 
-from hdl.spec.register_map import Kind, Place, Register, RegisterMap
+from hdl.spec.register_map import DATA_WIDTH, Kind, Place, Register, RegisterMap
 
-__all__ = ["any_of", "at", "clear_layout", "field_layout", "reset_values", "written_layout"]
+__all__ = ["address_of", "any_of", "at", "clear_layout", "field_layout", "reset_values", "written_layout"]
 
 
 def field_layout(registers: RegisterMap, kind: Kind) -> data.StructLayout:
     """Register -> field -> its bits, for all fields of a kind; of a group, the elements are an array.
 
-    ``ctrl.enable`` and ``queue[1].size.commands`` are its parts. Registers without such fields are left out.
+    ``ctrl.enable`` and ``queue[1].size.commands`` are its parts. Registers without such fields are left out, and so are
+    fields of which the configuration has no bit; :func:`address_of` joins the halves of an address.
     """
 
     def fields(register: Register) -> data.StructLayout:
-        return data.StructLayout({field.name: field.width for field in register.fields if field.kind == kind})
+        return data.StructLayout({field.name: field.width for field in register.fields_of(kind)})
 
     return _layout(registers, fields)
 
@@ -47,8 +49,7 @@ def reset_values(registers: RegisterMap) -> dict[str, Any]:
 
     def values(items: tuple[Register, ...]) -> dict[str, dict[str, int]]:
         found = {
-            register.name: {field.name: field.reset for field in register.fields if field.kind == Kind.STORED}
-            for register in items
+            register.name: {field.name: field.reset for field in register.fields_of(Kind.STORED)} for register in items
         }
         return {name: fields for name, fields in found.items() if fields}
 
@@ -64,6 +65,16 @@ def at(view: Any, place: Place) -> Any:
     if place.group is not None:
         view = view[place.group.name][place.index]
     return view[place.register.name]
+
+
+def address_of(view: Any, name: str) -> Any:
+    """The address (or limit) that the registers ``<name>_lo`` and ``<name>_hi`` of a structure make.
+
+    Its bits are those of the configuration: ``address_bits``, or one more of a limit of less than 64.
+    """
+    low = view[f"{name}_lo"].address
+    high = [view[f"{name}_hi"].address] if f"{name}_hi" in view.shape().members else []
+    return Cat(Const(0, DATA_WIDTH - len(low)), low, *high)
 
 
 def any_of(words: list) -> Any:

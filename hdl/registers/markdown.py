@@ -39,7 +39,8 @@ The C header is `driver/spatten_regs.h`, the same for Python `driver/spatten_reg
 All are made from `hdl/spec/registers.rdl`, and so is `hdl/spec/registers.json`, of which the RTL is
 built (`hdl/axi/register_bank.py`).
 The source is SystemRDL 2.0, so that other tools read it, too.
-The AXI4 managers have a page of their own, [axi.md](axi.md).
+The hardware's side is on the page [register_bank.md](register_bank.md), the AXI4 managers on
+[axi.md](axi.md).
 """
 
 

@@ -114,6 +114,10 @@ class Register:
         """What is read after reset, but for what hardware gives."""
         return sum(field.reset << field.lsb for field in self.fields if field.kind in READABLE)
 
+    def fields_of(self, kind: Kind) -> tuple[Field, ...]:
+        """Of those that have a bit."""
+        return tuple(field for field in self.fields if field.kind == kind and field.width)
+
     def field(self, name: str) -> Field:
         return {field.name: field for field in self.fields}[name]
 

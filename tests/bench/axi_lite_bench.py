@@ -68,6 +68,17 @@ class AxiLiteManager:
             for index, channel in enumerate(asked):
                 asked[channel] += flags[2 * index] and flags[2 * index + 1]
 
+    async def requests(self, ctx, channel: str, items: list[dict[str, int]]) -> None:
+        """Items into one channel, each as soon as the one before is taken, whatever the other channels do."""
+        for item in items:
+            await self._offer(ctx, {channel: item}, {channel: self._delay()})
+
+    async def responses(self, ctx, channel: str, count: int) -> list[list[int]]:
+        """Responses of one channel: (response) of ``b``, (response, data) of ``r``."""
+        bus = self.bus
+        ports = {"b": [bus.bvalid, bus.bready, bus.bresp], "r": [bus.rvalid, bus.rready, bus.rresp, bus.rdata]}
+        return [await self._response(ctx, *ports[channel]) for _ in range(count)]
+
     async def do(self, ctx, access: Access) -> tuple[int, int]:
         """(Response, data) of one access."""
         return await (self.write if access.write else self.read)(ctx, access)
@@ -118,7 +129,7 @@ class AxiLiteManager:
                 return
         raise AssertionError(f"watchdog: {' and '.join(left)} not taken")
 
-    async def _response(self, ctx, valid, ready, *payload):
+    async def _response(self, ctx, valid, ready, *payload) -> list[int]:
         """The payload; ready is high before valid, or waits for it."""
         shy = self.stall and self.rng.random() < 0.5
         for _ in range(self.patience):

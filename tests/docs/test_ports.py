@@ -19,6 +19,7 @@ PAGES = {
     "docs/page_allocator.md": ("hdl.control.regions.page_allocator", "PageAllocator"),
     "docs/prob_times_v.md": ("hdl.pv.prob_times_v", "ProbTimesV"),
     "docs/qk_multiply.md": ("hdl.qk.qk_multiply", "QKMultiply"),
+    "docs/register_bank.md": ("hdl.axi.registers", "Registers"),
     "docs/softmax.md": ("hdl.softmax.softmax", "Softmax"),
 }
 """Page -> module and component whose ports the page lists in a table that begins with "Port"."""

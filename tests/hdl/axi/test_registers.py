@@ -4,6 +4,7 @@ import pytest
 
 from hdl.axi.capabilities import capabilities
 from hdl.axi.counter_window import CounterWindow
+from hdl.axi.register_layouts import address_of
 from hdl.axi.registers import Registers
 from hdl.control.counters import events_layout
 from hdl.spec.config import PRESETS
@@ -260,6 +261,30 @@ def test_status_and_doorbells():
         assert ctx.get(block.stored.timeout.cycles) == 1 << 20
 
     run(bench)
+
+
+@pytest.mark.parametrize("bits", [32, 33, 64])
+def test_addresses(bits):
+    """The halves of an address make one of as many bits as the configuration has; a bit more is refused."""
+    block = Registers(TINY, address_bits=bits)
+    manager = AxiLiteManager(block.s_axil, stall=0, seed=0)
+    limit_bits = min(bits + 1, 64)
+    values = {"base": (1 << bits) - 64, "read_limit": 1 << limit_bits - 1, "write_base": 1 << bits - 1}
+
+    async def bench(ctx):
+        for name, value in values.items():
+            for half, word in (("lo", value & 0xFFFFFFFF), ("hi", value >> 32)):
+                address = MAP.by_name[f"queue[1].{name}_{half}"].address
+                assert await manager.write(ctx, Access(address, True, word)) == (OKAY, 0)
+            found = address_of(block.stored.queue[1], name)
+            assert len(found) == (limit_bits if name == "read_limit" else bits)
+            assert ctx.get(found) == value
+        if bits < 64:
+            above = Access(MAP.by_name["queue[1].write_base_hi"].address, True, 1 << bits - 32)
+            assert await manager.write(ctx, above) == (SLVERR, 0)
+        assert ctx.get(address_of(block.stored.queue[1], "write_base")) == values["write_base"]
+
+    simulate(block, bench, cycles=500)
 
 
 @pytest.mark.parametrize(
