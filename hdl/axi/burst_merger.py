@@ -26,8 +26,9 @@ class BurstMerger(wiring.Component):
     """Joins requests for words that follow each other to bursts.
 
     A burst ends before a word that is not the next one, with ``max_burst`` words, at a page of 4 KiB, and when no
-    request comes for ``PATIENCE`` cycles: nothing waits for a request that may never come. While the request before
-    waits for the bus, or ``allow`` is low, it goes on growing. Latency 3 + PATIENCE for a word alone, one word a cycle.
+    request comes for more than ``PATIENCE`` cycles: nothing waits for a request that may never come. While the request
+    before waits for the bus, or ``allow`` is low, it goes on growing. Latency 3 + PATIENCE for a word alone, one word a
+    cycle.
 
     Members
     -------

@@ -72,7 +72,7 @@ def test_a_burst_grows_while_the_bus_is_full():
         async def spaced(ctx, bench=bench):
             for number in range(60):
                 await bench.ask(ctx, [number])
-                await wait(ctx, BurstMerger.PATIENCE)
+                await wait(ctx, BurstMerger.PATIENCE + 1)
             await bench.until(ctx, "words", lambda: len(bench.words) == 60)
 
         bench.run(spaced)
