@@ -11,7 +11,7 @@ from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from sim.engine.timing import MemoryTiming
 from tests.bench.jobs import random_job, random_layers
-from tests.hdl.test_spatten import STALLS, TINY, WIDE, engine_or_skip
+from tests.hdl.test_spatten import CONFIGS, FOUR, STALLS, TINY, engine_or_skip
 
 
 def assert_layers_equal(layers, run, results, selections):
@@ -36,7 +36,7 @@ def test_random_layers_pysim(timing):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
-@pytest.mark.parametrize("config", [TINY, WIDE], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", CONFIGS)
 def test_random_layers(config, timing, seed):
     layers, results, selections = random_layers(config, random.Random(seed), 60)
     timing = dataclasses.replace(timing, seed=seed)
@@ -74,12 +74,12 @@ def test_bad_layer_leaves_the_next_sequence_alone(change, code, timing):
     rng = random.Random(3)
     found = None
     while found is None:  # a layer with a list of its own and heads, for each of the three
-        layers, _, _ = random_layers(WIDE, rng, 40)
+        layers, _, _ = random_layers(FOUR, rng, 40)
         good = [i for i, layer in enumerate(layers) if layer.ids is not None and len(layer.kv_heads) > 1]
         found = good[:2] if len(good) > 1 else None
     bad, after = found
     run_layers = [layers[bad], layers[after]]
-    with engine_or_skip("verilator", WIDE, timing=timing) as engine:
+    with engine_or_skip("verilator", FOUR, timing=timing) as engine:
         run = engine.run_layers(run_layers, overrides={0: change}, allow_refused=True)
         assert run.statuses == [code, payloads.OK]
         alone = engine.run_layers([layers[after]])
@@ -89,12 +89,12 @@ def test_bad_layer_leaves_the_next_sequence_alone(change, code, timing):
 def test_jobs_between_layers():
     """Plain jobs before and after layers do not disturb one another (the host may mix both)."""
     rng = random.Random(5)
-    jobs = [random_job(WIDE, rng) for _ in range(5)]
-    with engine_or_skip("verilator", WIDE) as engine:
-        layers, results, selections = random_layers(WIDE, rng, 10)
+    jobs = [random_job(FOUR, rng) for _ in range(5)]
+    with engine_or_skip("verilator", FOUR) as engine:
+        layers, results, selections = random_layers(FOUR, rng, 10)
         assert_layers_equal(layers, engine.run_layers(layers), results, selections)
         for job, got in zip(jobs, engine.run(jobs).results, strict=True):
-            assert torch.equal(got.out, run_job(job, WIDE).out)
+            assert torch.equal(got.out, run_job(job, FOUR).out)
 
 
 def test_longest_list():
