@@ -18,7 +18,7 @@ ROOMS = {
         ("qk", "pv", "pruning"),
         ("cascade",),
         ("control",),
-        ("axi",),
+        ("axi", "command"),
         ("spatten",),
         ("verilog",),
     ),

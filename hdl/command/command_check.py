@@ -1,0 +1,165 @@
+"""What a command and its plan must be, before anything of them is touched."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hdl.spec.config import Config
+from hdl.spec.formats import (
+    ALIGNMENT,
+    HEAD_BYTES,
+    LISTS,
+    PLAN_BYTES,
+    TABLE_HEADER_BYTES,
+    TOKEN_BYTES,
+    Code,
+    Opcode,
+    OutFormat,
+    layer_command,
+    plan,
+)
+from hdl.spec.widths import DECAY_WIDTH
+
+__all__ = ["CommandCheck", "PlanCheck", "window"]
+
+_LOW = ALIGNMENT.bit_length() - 1
+"""Low bits of an address that must be 0."""
+
+
+def window() -> data.StructLayout:
+    """Byte addresses that a queue may use: from ``base`` up to, but not with, ``limit``."""
+    return data.StructLayout({"base": 64, "limit": 64})
+
+
+def _lies_in(window, address, size):
+    """Whether ``size`` bytes from an address on lie in a window; nothing wraps around."""
+    end = (address + size)[:65]
+    return (address >= window.base) & (end <= window.limit)
+
+
+class CommandCheck(wiring.Component):
+    """The code of a command as it lies in its slot, and what it needs. Combinational.
+
+    Members
+    -------
+    command : In(512)
+    error : In(1)         it could not be read
+    more : In(1)          the next one was announced with it
+    follows : In(1)       the one in front of it is the first of a pair
+    readable : In(window)
+    code : Out(8)         0, READ_ERROR, MALFORMED or OUTSIDE
+    planned : Out(1)      its plan is to be read, if the code is 0
+    paired : Out(1)       it is one of a pair
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "command": In(layer_command()),
+                "error": In(1),
+                "more": In(1),
+                "follows": In(1),
+                "readable": In(window()),
+                "code": Out(8),
+                "planned": Out(1),
+                "paired": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        command, flags = self.command, self.command.flags
+        work = [Opcode.LAYER, Opcode.JOB, Opcode.PAIR, Opcode.SELECT]
+        listed = (flags.list == LISTS.index("table")) | flags.write_state
+        malformed = Cat(
+            command.reserved0.any(),
+            self.planned & (flags.reserved.any() | flags.bit_plane | (flags.list == len(LISTS))),
+            self.planned & (command.plan[:_LOW].any() | (listed & command.state[:_LOW].any())),
+            (command.opcode == Opcode.SELECT) & (command.num_heads != 0),
+            self.planned & (flags.list == LISTS.index("table")) & (command.num_keys == 0),
+            (command.opcode == Opcode.PAIR) & ~self.follows & ~self.more,
+        )
+        known = Signal()
+        with m.Switch(command.opcode):
+            with m.Case(*work):
+                m.d.comb += [known.eq(1), self.planned.eq(1)]
+            with m.Case(Opcode.NOP, Opcode.FENCE):
+                m.d.comb += known.eq(1)
+        m.d.comb += self.paired.eq(command.opcode == Opcode.PAIR)
+        with m.If(self.error):
+            m.d.comb += self.code.eq(Code.READ_ERROR)
+        with m.Elif(~known | malformed.any()):
+            m.d.comb += self.code.eq(Code.MALFORMED)
+        with m.Elif(self.planned & ~_lies_in(self.readable, command.plan, PLAN_BYTES)):
+            m.d.comb += self.code.eq(Code.OUTSIDE)
+        return m
+
+
+class PlanCheck(wiring.Component):
+    """The code of a command with the plan that was read for it. Combinational.
+
+    Offsets and strides of planes must be whole words of the channels, and offsets lie in the core's address space; what
+    else is wrong with them the core tells by its own codes.
+
+    Members
+    -------
+    command : In(512)
+    plan : In(1024)
+    error : In(1)          the plan could not be read
+    readable : In(window)
+    code : Out(8)          0, READ_ERROR, MALFORMED or OUTSIDE
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "command": In(layer_command()),
+                "plan": In(plan()),
+                "error": In(1),
+                "readable": In(window()),
+                "code": Out(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        command, plan = self.command, self.plan
+        low = (self.config.channel_width // 8).bit_length() - 1
+        offsets = [plan.key, plan.key_lsb, plan.value, command.query]
+        strides = [plan.query_stride, plan.key_stride, plan.key_lsb_stride, plan.value_stride]
+        malformed = Cat(
+            plan.reserved0.any(),
+            plan.out_format > max(OutFormat),
+            plan.decay[DECAY_WIDTH:].any(),
+            plan.heads[:_LOW].any() & (command.num_heads != 0),
+            *(value[:low].any() for value in (*offsets, *strides)),
+        )
+        beyond = Cat(value[low + self.config.address_width :].any() for value in offsets)
+        outside = Cat(
+            beyond.any(),
+            (command.num_heads != 0) & ~_lies_in(self.readable, plan.heads, self._head_bytes(command)),
+            (command.flags.list == LISTS.index("table")) & ~self._tokens_in(command),
+        )
+        with m.If(self.error):
+            m.d.comb += self.code.eq(Code.READ_ERROR)
+        with m.Elif(malformed.any()):
+            m.d.comb += self.code.eq(Code.MALFORMED)
+        with m.Elif(outside.any()):
+            m.d.comb += self.code.eq(Code.OUTSIDE)
+        return m
+
+    @staticmethod
+    def _head_bytes(command):
+        """Of the table of heads, as far as it is read: a job begins with entry ``head_keep``."""
+        before = Mux(command.opcode == Opcode.LAYER, 0, command.head_keep)
+        return (command.num_heads + before) * HEAD_BYTES
+
+    def _tokens_in(self, command):
+        """Whether the table of tokens is readable to the end of its last record of ``lanes`` tokens."""
+        log_lanes = self.config.lanes.bit_length() - 1
+        records = (command.num_keys + self.config.lanes - 1) >> log_lanes
+        size = TABLE_HEADER_BYTES + (records << log_lanes) * TOKEN_BYTES
+        return _lies_in(self.readable, command.state, size)

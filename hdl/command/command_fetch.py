@@ -1,0 +1,170 @@
+"""Commands of all queues, one after the other, each with its plan and with what is wrong with it."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl.command.command_check import CommandCheck, PlanCheck, window
+from hdl.command.command_ring import COUNT_WIDTH, slot
+from hdl.command.read_port import ReadPort, check_word_width
+from hdl.command.record_reader import RecordReader
+from hdl.spec.config import Config
+from hdl.spec.formats import PLAN_BYTES, layer_command, plan
+from hdl.spec.widths import bits_for_count
+
+__all__ = ["PAIR_FIRST", "PAIR_NONE", "PAIR_SECOND", "CommandFetch", "fetched_command"]
+
+PAIR_NONE, PAIR_FIRST, PAIR_SECOND = 0, 1, 2
+
+
+def fetched_command(queues: int) -> data.StructLayout:
+    """A command that can go on, or whose code says why not."""
+    return data.StructLayout(
+        {
+            "queue": bits_for_count(queues - 1),
+            "number": COUNT_WIDTH,  # of the command in its queue
+            "code": 8,  # 0: as far as can be told without its tables it is right
+            "pair": 2,  # PAIR_…: the second one always follows the first
+            "command": layer_command(),
+            "plan": plan(),  # undefined if the command has none
+        }
+    )
+
+
+class CommandFetch(wiring.Component):
+    """Takes a command, checks it, reads its plan, checks that; the next one is taken when this one has left.
+
+    Queues take turns, but for the second command of a pair, which follows the first. The first of a pair must have been
+    announced together with the second, else it is malformed; so no queue waits for a partner that does not come. A
+    command in front of which a first one stands, and which is no PAIR, comes as it is.
+    Latency 3 without a plan; with one 5, and what its reading takes.
+
+    Members
+    -------
+    slot : In(stream.Signature(slot)).array(queues)
+    readable : In(window).array(queues)     what commands of the queue may read; constant while it is enabled
+    port : Out(ReadPort)
+    o : Out(stream.Signature(fetched_command))
+    """
+
+    def __init__(self, config: Config, *, queues: int, word_width: int):
+        self.config, self.queues, self.word_width = config, queues, check_word_width(word_width)
+        super().__init__(
+            {
+                "slot": In(stream.Signature(slot())).array(queues),
+                "readable": In(window()).array(queues),
+                "port": Out(ReadPort(word_width)),
+                "o": Out(stream.Signature(fetched_command(queues))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.check = CommandCheck()
+        m.submodules.plan_check = PlanCheck(self.config)
+        m.submodules.reader = reader = RecordReader(plan(), word_width=self.word_width)
+        connect(m, flipped(self.port.word), reader.word)
+        fetched = Signal(self.o.payload.shape(), reset_less=True)
+        taken, follows = self._take(m, fetched)
+        error = self._check(m, fetched, taken, follows)
+        with m.FSM(name="fetch"):
+            with m.State("TAKE"):
+                with m.If(taken.valid):
+                    m.d.comb += taken.ready.eq(1)
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                self._judge_command(m, fetched, follows)
+            self._plan_states(m, fetched, error)
+            with m.State("GIVE"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.next = "TAKE"
+        return m
+
+    def _check(self, m, fetched, taken, follows):
+        """Inputs of both checks; returns the flag that what was read last was in error."""
+        check, plan_check = m.submodules.check, m.submodules.plan_check
+        error, more = Signal(reset_less=True), Signal(reset_less=True)
+        readable = Array(self.readable)[fetched.queue]
+        with m.If(taken.valid & taken.ready):
+            m.d.sync += [error.eq(taken.payload.error), more.eq(taken.payload.more)]
+        m.d.comb += [
+            self.o.payload.eq(fetched),
+            check.command.eq(fetched.command),
+            check.error.eq(error),
+            check.more.eq(more),
+            check.follows.eq(follows),
+            check.readable.eq(readable),
+            plan_check.command.eq(fetched.command),
+            plan_check.plan.eq(fetched.plan),
+            plan_check.error.eq(error),
+            plan_check.readable.eq(readable),
+        ]
+        return error
+
+    @staticmethod
+    def _judge_command(m, fetched, follows):
+        check = m.submodules.check
+        first = check.paired & ~follows & (check.code == 0)
+        m.d.sync += [
+            fetched.code.eq(check.code),
+            fetched.pair.eq(Mux(first, PAIR_FIRST, Mux(check.paired & follows, PAIR_SECOND, PAIR_NONE))),
+            follows.eq(first),
+        ]
+        with m.If(check.planned & (check.code == 0)):
+            m.next = "ASK"
+        with m.Else():
+            m.next = "GIVE"
+
+    def _plan_states(self, m, fetched, error):
+        """The plan is read and judged."""
+        reader, request = m.submodules.reader, self.port.request
+        m.d.comb += [
+            request.payload.address.eq(fetched.command.plan),
+            request.payload.words.eq(8 * PLAN_BYTES // self.word_width),
+            reader.start.payload.eq(1),
+        ]
+        with m.State("ASK"):
+            m.d.comb += [request.valid.eq(reader.start.ready), reader.start.valid.eq(request.ready)]
+            with m.If(request.valid & request.ready):
+                m.next = "READ"
+        with m.State("READ"):
+            m.d.comb += reader.o.ready.eq(1)
+            with m.If(reader.o.valid):
+                m.d.sync += [fetched.plan.eq(reader.o.payload.record), error.eq(reader.o.payload.error)]
+                m.next = "JUDGE"
+        with m.State("JUDGE"):
+            m.d.sync += fetched.code.eq(m.submodules.plan_check.code)
+            m.next = "GIVE"
+
+    def _take(self, m, fetched):
+        """(the next command as a stream, whether it follows the first one of a pair)."""
+        taken = stream.Signature(slot()).create(path=("taken",))
+        queue, follows = Signal.like(fetched.queue), Signal()
+        later = Signal.like(queue)  # the first queue after ``queue`` that has a command, around the end
+        m.d.comb += later.eq(queue)
+        for distance in reversed(range(1, self.queues)):
+            for index in range(self.queues):
+                other = (index + distance) % self.queues
+                with m.If((queue == index) & self.slot[other].valid):
+                    m.d.comb += later.eq(other)
+        chosen = Signal.like(queue)
+        m.d.comb += chosen.eq(Mux(follows, queue, later))
+        with m.Switch(chosen):
+            for index, source in enumerate(self.slot):
+                with m.Case(index):
+                    m.d.comb += [
+                        taken.valid.eq(source.valid),
+                        taken.payload.eq(source.payload),
+                        source.ready.eq(taken.ready),
+                    ]
+        with m.If(taken.valid & taken.ready):
+            m.d.sync += [
+                queue.eq(chosen),
+                fetched.queue.eq(chosen),
+                fetched.number.eq(taken.payload.number),
+                fetched.command.eq(taken.payload.command),
+            ]
+        return taken, follows

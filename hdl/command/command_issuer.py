@@ -1,0 +1,229 @@
+"""Gives the core what commands say."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl.command.command_fetch import PAIR_FIRST, PAIR_SECOND, fetched_command
+from hdl.command.descriptors import is_layer, job_fields, layer_fields, limited
+from hdl.command.head_gate import HeadGate
+from hdl.command.head_reader import head_request, table_head
+from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_head, opened_command
+from hdl.command.token_reader import token_request
+from hdl.spec import payloads
+from hdl.spec.config import Config
+from hdl.spec.formats import LISTS, Code, Opcode
+
+__all__ = ["CommandIssuer", "command_tables"]
+
+
+def command_tables() -> data.StructLayout:
+    """Addresses of the tables that a command reads."""
+    return data.StructLayout({"state": 64, "heads": 64})
+
+
+def _half(config: Config) -> data.StructLayout:
+    """The first job of a pair, while it waits for the second."""
+    job, tokens = payloads.job_descriptor(config), token_request(config)
+    return data.StructLayout({"waits": 1, "job": job, "listed": 1, "tokens": tokens})
+
+
+def _is_alone(fetched, first):
+    """Whether it is the second job of a pair whose first one was closed."""
+    return (fetched.pair == PAIR_SECOND) & ~first.waits
+
+
+class CommandIssuer(wiring.Component):
+    """One command after the other: opened, then its descriptor, tokens and heads to the core, in the order it wants.
+
+    A job's heads are read before its descriptor, which has the scale of the first. The first job of a pair waits here
+    until the second one is there, so that the core gets both or none; what follows it instead makes it malformed, and
+    what is wrong with the second is the code of both. A command in error, NOP and FENCE are closed when opened.
+
+    Members
+    -------
+    i : In(stream.Signature(fetched_command))
+    entry : In(stream.Signature(ENTRY_WIDTH))         numbers of which no command is open
+    tables : Out(command_tables), busy : In(1)        those of the command on hand; a command that is open writes them
+    opened : Out(stream.Signature(opened_command))
+    closed : Out(stream.Signature(closed_command))
+    head_request : Out(stream.Signature(head_request)), head : In(stream.Signature(table_head))
+    open_head : Out(stream.Signature(open_head))      every head of the command, to those who write its results
+    token_request : Out(stream.Signature(token_request))
+    layer, job, heads : Out                           to the core, as its members of these names
+    """
+
+    def __init__(self, config: Config, *, queues: int):
+        self.config, self.queues = config, queues
+        super().__init__(
+            {
+                "i": In(stream.Signature(fetched_command(queues))),
+                "entry": In(stream.Signature(ENTRY_WIDTH)),
+                "tables": Out(command_tables()),
+                "busy": In(1),
+                "opened": Out(stream.Signature(opened_command(queues))),
+                "closed": Out(stream.Signature(closed_command())),
+                "head_request": Out(stream.Signature(head_request())),
+                "head": In(stream.Signature(table_head())),
+                "open_head": Out(stream.Signature(open_head())),
+                "token_request": Out(stream.Signature(token_request(config))),
+                "layer": Out(stream.Signature(payloads.layer_descriptor(config))),
+                "job": Out(stream.Signature(payloads.job_descriptor(config))),
+                "heads": Out(stream.Signature(payloads.head_entry(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.gate = gate = HeadGate(self.config)
+        connect(m, gate.heads, flipped(self.heads))
+        connect(m, gate.open_head, flipped(self.open_head))
+        fetched = Signal(self.i.payload.shape(), reset_less=True)
+        entry, first = Signal(ENTRY_WIDTH, reset_less=True), Signal(_half(self.config))
+        self._payloads(m, fetched, entry, first)
+        with m.FSM(name="issue"):
+            self._begin(m, fetched, entry, first)
+            self._close(m, fetched, first)
+            self._heads(m, fetched, first)
+            self._descriptors(m, fetched, first)
+        return m
+
+    def _payloads(self, m, fetched, entry, first):
+        """What is offered, and when it is of no matter."""
+        command, plan, gate, config = fetched.command, fetched.plan, m.submodules.gate, self.config
+        pair = Mux(fetched.pair == PAIR_SECOND, 2, fetched.pair)
+        job = job_fields(config, command, plan, job_id=entry, pair=pair)
+        job |= {"scale": gate.first.scale, "shift": limited(gate.first.shift, 6, instead=0)}
+        layer, tokens = self.layer.payload, self.token_request.payload
+        short = limited(command.num_keys, len(tokens.count))
+        m.d.comb += [
+            self.tables.state.eq(command.state),
+            self.tables.heads.eq(plan.heads),
+            self.opened.payload.entry.eq(entry),
+            self.opened.payload.fetched.eq(fetched),
+            gate.entry.eq(entry),
+            gate.core.eq(is_layer(command)),
+            self.head_request.payload.address.eq(plan.heads),
+            self.head_request.payload.first.eq(Mux(is_layer(command), 0, command.head_keep)),
+            self.head_request.payload.count.eq(command.num_heads),
+            tokens.address.eq(command.state),
+            tokens.count.eq(Mux(short > config.max_tokens, config.max_tokens, short)),
+            tokens.entry.eq(entry),
+            *(self.job.payload[name].eq(value) for name, value in job.items()),
+            *(layer.job[name].eq(value) for name, value in job.items()),
+            *(layer[name].eq(value) for name, value in layer_fields(config, command, plan).items()),
+        ]
+
+    def _begin(self, m, fetched, entry, first):
+        """A command is taken, gets a number and is opened."""
+        command = fetched.command
+        nothing = (command.opcode == Opcode.NOP) | (command.opcode == Opcode.FENCE)
+        plain = nothing | (fetched.code != 0) | _is_alone(fetched, first)
+        with m.State("TAKE"):
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += fetched.eq(self.i.payload)
+            with m.If(self.i.valid & first.waits & (self.i.payload.pair != PAIR_SECOND)):
+                m.next = "DROP"
+            with m.Elif(self.i.valid):
+                m.next = "ENTRY"
+        with m.State("ENTRY"):
+            m.d.comb += self.entry.ready.eq(plain | ~self.busy)
+            m.d.sync += entry.eq(self.entry.payload)
+            with m.If(self.entry.valid & self.entry.ready):
+                m.next = "OPEN"
+        with m.State("OPEN"):
+            m.d.comb += self.opened.valid.eq(1)
+            with m.If(self.opened.ready & plain):
+                m.next = "CLOSE"
+            with m.Elif(self.opened.ready & is_layer(command)):
+                m.next = "LAYER"
+            with m.Elif(self.opened.ready):
+                m.next = "JOB_HEADS"
+
+    def _close(self, m, fetched, first):
+        """What is not given to the core is answered: a command, and the first job of a pair that cannot be."""
+        closed = self.closed.payload
+        with m.State("CLOSE"):
+            m.d.comb += [
+                self.closed.valid.eq(1),
+                closed.entry.eq(self.opened.payload.entry),
+                closed.code.eq(Mux((fetched.code == 0) & _is_alone(fetched, first), Code.MALFORMED, fetched.code)),
+            ]
+            with m.If(self.closed.ready):
+                m.next = "TAKE"
+                with m.If(first.waits):
+                    m.next = "DROP"
+        with m.State("DROP"):
+            second = fetched.pair == PAIR_SECOND
+            m.d.comb += [
+                self.closed.valid.eq(1),
+                closed.entry.eq(first.tokens.entry),
+                closed.code.eq(Mux(second, fetched.code, Code.MALFORMED)),
+            ]
+            with m.If(self.closed.ready):
+                m.d.sync += first.waits.eq(0)
+                m.next = "ENTRY"
+                with m.If(second):
+                    m.next = "TAKE"
+
+    def _heads(self, m, fetched, first):
+        """Heads of a job come before its descriptor, those of a layer after it."""
+        command, gate = fetched.command, m.submodules.gate
+        for name, behind in (("JOB", "JOB"), ("LAYER", "TAKE")):
+            with m.State(f"{name}_HEADS"):
+                m.d.comb += self.head_request.valid.eq(command.num_heads != 0)
+                with m.If(command.num_heads == 0):
+                    m.next = behind
+                with m.Elif(self.head_request.ready):
+                    m.next = f"{name}_PASS"
+            with m.State(f"{name}_PASS"):
+                m.d.comb += [
+                    gate.i.valid.eq(self.head.valid),
+                    gate.i.payload.eq(self.head.payload),
+                    self.head.ready.eq(gate.i.ready),
+                ]
+                with m.If(gate.passed):
+                    m.next = behind
+
+    def _descriptors(self, m, fetched, first):
+        listed = fetched.command.flags.list == LISTS.index("table")
+        with m.State("LAYER"):
+            self._offer(m, self.layer, listed, "LAYER_TOKENS", "LAYER_HEADS")
+        with m.State("JOB"):
+            with m.If(fetched.pair == PAIR_FIRST):
+                m.d.sync += [
+                    first.waits.eq(1),
+                    first.job.eq(self.job.payload),
+                    first.listed.eq(listed),
+                    first.tokens.eq(self.token_request.payload),
+                ]
+                m.next = "TAKE"
+            with m.Elif(first.waits):
+                m.next = "FIRST"
+            with m.Else():
+                self._offer(m, self.job, listed, "JOB_TOKENS", "TAKE")
+        with m.State("FIRST"):
+            m.d.comb += self.job.payload.eq(first.job)
+            self._offer(m, self.job, first.listed, "FIRST_TOKENS", "SECOND")
+        with m.State("FIRST_TOKENS"):
+            m.d.comb += self.token_request.payload.eq(first.tokens)
+            self._offer(m, self.token_request, 0, "", "SECOND")
+        with m.State("SECOND"):
+            m.d.sync += first.waits.eq(0)
+            m.next = "JOB"
+        with m.State("LAYER_TOKENS"):
+            self._offer(m, self.token_request, 0, "", "LAYER_HEADS")
+        with m.State("JOB_TOKENS"):
+            self._offer(m, self.token_request, 0, "", "TAKE")
+
+    @staticmethod
+    def _offer(m, stream, listed, then, otherwise):
+        """Offers an item; goes on to ``then`` if there is a list, else to ``otherwise``."""
+        m.d.comb += stream.valid.eq(1)
+        with m.If(stream.ready):
+            m.next = otherwise
+            if then:
+                with m.If(listed):
+                    m.next = then

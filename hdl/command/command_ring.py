@@ -1,0 +1,116 @@
+"""A ring of commands in memory, read ahead."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl.command.read_port import ReadPort, check_word_width
+from hdl.command.record_reader import RecordReader
+from hdl.spec.formats import COMMAND_BYTES
+from hdl.stream.stream_queue import StreamQueue
+
+__all__ = ["COUNT_WIDTH", "CommandRing", "slot"]
+
+COUNT_WIDTH = 16
+"""Bits of a count of commands, which goes on around 0."""
+
+
+def slot() -> data.StructLayout:
+    """A command as it lies in its ring."""
+    return data.StructLayout(
+        {
+            "number": COUNT_WIDTH,  # commands of the ring before it, modulo 2^16
+            "command": 8 * COMMAND_BYTES,
+            "more": 1,  # the next command had been announced when this one was asked for
+            "error": 1,  # it could not be read
+        }
+    )
+
+
+class CommandRing(wiring.Component):
+    """Reads commands ``head`` … ``tail`` - 1 of a ring of 2**log_size slots, each as soon as there is room for it.
+
+    Both numbers count commands since the ring was enabled, modulo 2^16; command n lies in slot n mod 2**log_size. The
+    host writes a command, then ``tail``. A slot may be written again when ``head`` is beyond its command: its copy is
+    here. At most ``AHEAD`` commands are on their way or wait; without ``enable`` no more are read, and ``head`` is 0
+    again when those that were have left.
+
+    Members
+    -------
+    enable : In(1)
+    base : In(64)       byte address of slot 0, a multiple of 64; this and log_size are constant while enabled
+    log_size : In(4)    0…15
+    tail : In(16)
+    head : Out(16)
+    idle : Out(1)       nothing is on its way, and nothing waits
+    port : Out(ReadPort)
+    o : Out(stream.Signature(slot))
+    """
+
+    AHEAD = 3
+
+    def __init__(self, *, word_width: int):
+        self.word_width = check_word_width(word_width)
+        super().__init__(
+            {
+                "enable": In(1),
+                "base": In(64),
+                "log_size": In(4),
+                "tail": In(COUNT_WIDTH),
+                "head": Out(COUNT_WIDTH),
+                "idle": Out(1),
+                "port": Out(ReadPort(word_width)),
+                "o": Out(stream.Signature(slot())),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader = reader = RecordReader(8 * COMMAND_BYTES, word_width=self.word_width)
+        entry = data.StructLayout({name: slot()[name].shape for name in ("command", "more", "error")})
+        m.submodules.waiting = waiting = StreamQueue(entry, depth=self.AHEAD)
+        connect(m, flipped(self.port.word), reader.word)
+        number, leave = Signal(COUNT_WIDTH), Signal()  # of the command that leaves next
+        self._ask(m, number, leave)
+        m.d.comb += [
+            self.head.eq(number + waiting.level),
+            self.o.valid.eq(waiting.o.valid),
+            waiting.o.ready.eq(self.o.ready),
+            self.o.payload.number.eq(number),
+            *(self.o.payload[name].eq(waiting.o.payload[name]) for name in entry.members),
+            leave.eq(self.o.valid & self.o.ready),
+        ]
+        return m
+
+    def _ask(self, m, number, leave):
+        """Requests for the commands up to ``tail``, while there is room for them."""
+        reader, waiting, request = m.submodules.reader, m.submodules.waiting, self.port.request
+        asked, inside = Signal(COUNT_WIDTH), Signal(range(self.AHEAD + 1))
+        ask, go = Signal(), Signal()  # ask: a request is on offer
+        address, more = Signal(64, reset_less=True), Signal(reset_less=True)
+        mask = (1 << self.log_size) - 1
+        m.d.comb += [
+            waiting.i.valid.eq(reader.o.valid),
+            reader.o.ready.eq(waiting.i.ready),
+            waiting.i.payload.command.eq(reader.o.payload.record),
+            waiting.i.payload.more.eq(more),
+            waiting.i.payload.error.eq(reader.o.payload.error),
+            request.valid.eq(ask & reader.start.ready),
+            request.payload.address.eq(address),
+            request.payload.words.eq(8 * COMMAND_BYTES // self.word_width),
+            go.eq(request.valid & request.ready),
+            reader.start.valid.eq(go),
+            reader.start.payload.eq(1),
+            self.idle.eq(~ask & (inside == 0)),
+        ]
+        with m.If(go):
+            m.d.sync += [asked.eq(asked + 1), ask.eq(0), more.eq((asked + 1)[:COUNT_WIDTH] != self.tail)]
+        with m.Elif(~ask & self.enable & (asked != self.tail) & (inside < self.AHEAD)):
+            m.d.sync += [ask.eq(1), address.eq(self.base + ((asked & mask) << 6))]
+        with m.Elif(~self.enable & self.idle):
+            m.d.sync += [asked.eq(0), number.eq(0)]
+        m.d.sync += inside.eq(inside + Mux(go, 1, 0) - Mux(leave, 1, 0))
+        with m.If(leave):
+            m.d.sync += number.eq(number + 1)

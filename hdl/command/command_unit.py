@@ -1,0 +1,116 @@
+"""From commands in memory to the streams of the core."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl.command.command_check import window
+from hdl.command.command_fetch import CommandFetch
+from hdl.command.command_issuer import CommandIssuer, command_tables
+from hdl.command.command_ring import COUNT_WIDTH, CommandRing
+from hdl.command.head_reader import HeadReader
+from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_head, opened_command
+from hdl.command.read_mux import ReadMux
+from hdl.command.read_port import ReadPort, check_word_width
+from hdl.command.token_reader import TokenReader
+from hdl.spec import payloads
+from hdl.spec.config import Config
+
+__all__ = ["CommandUnit", "queue_settings"]
+
+
+def queue_settings() -> data.StructLayout:
+    """What the host sets of a queue; all but ``enable`` and ``tail`` is constant while it is enabled or not idle."""
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "base": 64,  # byte address of slot 0
+            "log_size": 4,  # slots, 2**log_size
+            "tail": COUNT_WIDTH,  # commands written since it was enabled
+            "readable": window(),
+        }
+    )
+
+
+class CommandUnit(wiring.Component):
+    """The rings of all queues, their commands' plans and tables, and what the core gets of them.
+
+    One command after the other, queues in turn; the next one and its plan are read meanwhile. Nothing outside the
+    window of a queue is asked for by its commands; its ring itself may lie anywhere.
+
+    Members
+    -------
+    queue : In(queue_settings).array(queues)
+    head : Out(COUNT_WIDTH).array(queues)             commands whose slots may be written again
+    idle : Out(1).array(queues)                       no command of the ring is on its way to here
+    port : Out(ReadPort)
+    entry, opened, closed, open_head, tables, busy    as of :class:`CommandIssuer`
+    failed : Out                                      as of :class:`TokenReader`
+    layer, job, heads, ids : Out                      to the core, as its members of these names
+    """
+
+    def __init__(self, config: Config, *, queues: int, word_width: int):
+        if not isinstance(queues, int) or not 1 <= queues <= 12:
+            raise ValueError(f"queues must be from 1 to 12, not {queues!r}")
+        self.config, self.queues, self.word_width = config, queues, check_word_width(word_width)
+        super().__init__(
+            {
+                "queue": In(queue_settings()).array(queues),
+                "head": Out(COUNT_WIDTH).array(queues),
+                "idle": Out(1).array(queues),
+                "port": Out(ReadPort(word_width)),
+                "entry": In(stream.Signature(ENTRY_WIDTH)),
+                "tables": Out(command_tables()),
+                "busy": In(1),
+                "opened": Out(stream.Signature(opened_command(queues))),
+                "closed": Out(stream.Signature(closed_command())),
+                "open_head": Out(stream.Signature(open_head())),
+                "failed": Out(stream.Signature(ENTRY_WIDTH, always_ready=True)),
+                "layer": Out(stream.Signature(payloads.layer_descriptor(config))),
+                "job": Out(stream.Signature(payloads.job_descriptor(config))),
+                "heads": Out(stream.Signature(payloads.head_entry(config))),
+                "ids": Out(stream.Signature(payloads.job_id_entry(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self.word_width
+        m.submodules.fetch = fetch = CommandFetch(self.config, queues=self.queues, word_width=width)
+        m.submodules.issuer = issuer = CommandIssuer(self.config, queues=self.queues)
+        m.submodules.head_reader = heads = HeadReader(word_width=width)
+        m.submodules.token_reader = tokens = TokenReader(self.config, word_width=width)
+        rings = self._rings(m, fetch)
+        clients = [heads.port, tokens.port, fetch.port, *(ring.port for ring in rings)]
+        m.submodules.mux = mux = ReadMux(clients=len(clients), word_width=width)
+        for client, port in zip(mux.client, clients, strict=True):
+            connect(m, port, client)
+        connect(m, mux.port, flipped(self.port))
+        connect(m, fetch.o, issuer.i)
+        connect(m, issuer.head_request, heads.request)
+        connect(m, heads.o, issuer.head)
+        connect(m, issuer.token_request, tokens.request)
+        connect(m, tokens.ids, flipped(self.ids))
+        connect(m, tokens.failed, flipped(self.failed))
+        connect(m, flipped(self.entry), issuer.entry)
+        for name in ("opened", "closed", "open_head", "layer", "job", "heads"):
+            connect(m, getattr(issuer, name), flipped(getattr(self, name)))
+        m.d.comb += [self.tables.eq(issuer.tables), issuer.busy.eq(self.busy)]
+        return m
+
+    def _rings(self, m, fetch):
+        """A ring for each queue."""
+        rings = []
+        for index, settings in enumerate(self.queue):
+            m.submodules[f"ring_{index}"] = ring = CommandRing(word_width=self.word_width)
+            connect(m, ring.o, fetch.slot[index])
+            m.d.comb += [
+                *(getattr(ring, name).eq(settings[name]) for name in ("enable", "base", "log_size", "tail")),
+                fetch.readable[index].eq(settings.readable),
+                self.head[index].eq(ring.head),
+                self.idle[index].eq(ring.idle),
+            ]
+            rings.append(ring)
+        return rings

@@ -1,0 +1,37 @@
+"""Commands that have begun and are not answered: payloads between those who begin them and those who answer."""
+
+from __future__ import annotations
+
+from amaranth.lib import data
+
+from hdl.command.command_fetch import fetched_command
+from hdl.spec.formats import head_row
+
+__all__ = ["ENTRY_WIDTH", "NUM_ENTRIES", "closed_command", "open_head", "opened_command"]
+
+NUM_ENTRIES = 8
+"""Commands that can be open at a time."""
+ENTRY_WIDTH = 3
+"""Bits of the number of an open command; it is also its job id in the core."""
+
+
+def opened_command(queues: int) -> data.StructLayout:
+    """A command begins; told before anything of it reaches the core."""
+    return data.StructLayout({"entry": ENTRY_WIDTH, "fetched": fetched_command(queues)})
+
+
+def open_head() -> data.StructLayout:
+    """A head of an open command, in the order of its table."""
+    return data.StructLayout(
+        {
+            "entry": ENTRY_WIDTH,
+            "row": head_row(),
+            "last": 1,
+            "error": 1,  # it could not be read: the core got zeros in its place
+        }
+    )
+
+
+def closed_command() -> data.StructLayout:
+    """An open command of which the core has heard nothing, and will not."""
+    return data.StructLayout({"entry": ENTRY_WIDTH, "code": 8})

@@ -1,0 +1,72 @@
+"""CommandCheck and PlanCheck: right commands pass, each fault has its code."""
+
+import random
+
+import pytest
+
+from hdl.command.command_check import CommandCheck, PlanCheck
+from hdl.spec.config import PRESETS
+from hdl.spec.formats import Code, Opcode
+from tests.bench.commands import FAULTS, WINDOW, fault, random_case
+from tests.bench.harness import clocked, made, simulate
+
+CONFIGS = [PRESETS["tiny"], PRESETS["paper"]]
+
+
+def codes(config, cases, *, error=0, plan_error=0, more=1, follows=0):
+    """(code of the command, code of the plan) of each (command, plan)."""
+    found = []
+    check, plan_check = made(CommandCheck), made(PlanCheck, config)
+
+    async def commands(ctx):
+        ctx.set(check.readable, WINDOW)
+        for name, value in {"error": error, "more": more, "follows": follows}.items():
+            ctx.set(getattr(check, name), value)
+        for command, _ in cases:
+            ctx.set(check.command, command)
+            found.append(ctx.get(check.code))
+
+    async def plans(ctx):
+        ctx.set(plan_check.readable, WINDOW)
+        ctx.set(plan_check.error, plan_error)
+        for index, (command, plan) in enumerate(cases):
+            ctx.set(plan_check.command, command)
+            ctx.set(plan_check.plan, plan)
+            found[index] = found[index], ctx.get(plan_check.code)
+
+    simulate(clocked(check), commands, cycles=10)
+    simulate(clocked(plan_check), plans, cycles=10)
+    return found
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_right_commands(config):
+    rng = random.Random(1)
+    assert set(codes(config, [random_case(config, rng) for _ in range(200)])) == {(0, 0)}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_faults(config):
+    cases = [fault(config, name, seed) for name in FAULTS for seed in range(3)]
+    found = codes(config, [case[:2] for case in cases])
+    got = {name: {first or second for first, second in found[3 * i : 3 * i + 3]} for i, name in enumerate(FAULTS)}
+    assert got == {name: {code} for name, (_, code) in FAULTS.items()}
+
+
+def test_what_could_not_be_read():
+    config = CONFIGS[0]
+    cases = [random_case(config, random.Random(2))]
+    assert codes(config, cases, error=1)[0][0] == Code.READ_ERROR
+    assert codes(config, cases, plan_error=1)[0][1] == Code.READ_ERROR
+
+
+@pytest.mark.parametrize(("more", "follows", "code"), [(1, 0, 0), (0, 1, 0), (0, 0, Code.MALFORMED)])
+def test_a_pair_is_announced_at_once(more, follows, code):
+    cases = [random_case(CONFIGS[0], random.Random(3), Opcode.PAIR)]
+    assert codes(CONFIGS[0], cases, more=more, follows=follows)[0][0] == code
+
+
+@pytest.mark.parametrize("opcode", [Opcode.NOP, Opcode.FENCE])
+def test_what_needs_no_plan_may_have_any(opcode):
+    command = {"opcode": int(opcode), "plan": 5, "flags": {"reserved": 77}}
+    assert codes(CONFIGS[0], [(command, {})])[0][0] == 0

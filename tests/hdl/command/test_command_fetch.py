@@ -1,0 +1,148 @@
+"""CommandFetch: commands of several queues with their plans and codes, in the order of each queue, pairs together."""
+
+import itertools
+import random
+
+import pytest
+
+from hdl.command.command_fetch import PAIR_FIRST, PAIR_NONE, PAIR_SECOND, CommandFetch
+from hdl.spec.config import PRESETS
+from hdl.spec.formats import PLAN_BYTES, Code, Opcode
+from sim.common.packing import unpack
+from tests.bench.commands import FAULTS, WINDOW, command_word, fault, plan_word, random_case
+from tests.bench.harness import check_reset, made, simulate
+from tests.bench.region_bench import Monitor
+from tests.bench.table_memory import TableMemory
+
+TINY = PRESETS["tiny"]
+PLANNED = (Opcode.LAYER, Opcode.JOB, Opcode.PAIR, Opcode.SELECT)
+
+
+class Scene:
+    """Random commands in every queue, right and wrong; ``got``: what left, ``want``: the same by queue."""
+
+    def __init__(self, dut, *, count=12, stall=0.3, seed=0):
+        self.dut, self.stall, self.got = dut, stall, []
+        self.rng = random.Random(seed)
+        self.memory = TableMemory(dut.port, dut.word_width, stall=stall, seed=seed)
+        self.plans = iter(random.Random(seed).sample(range(0x100, 0x1F00, 2), 120))
+        self.slots = [[] for _ in range(dut.queues)]
+        self.want = [[] for _ in range(dut.queues)]
+        for queue in range(dut.queues):
+            while len(self.slots[queue]) < count:
+                self.add(queue)
+        self.left = sum(map(len, self.slots))
+
+    def add(self, queue):
+        """A command, or two of a pair."""
+        kind = self.rng.choice(["right", "right", "fault", "pair", "alone", "broken", "plain", "unread"])
+        if kind == "pair":
+            self.put(queue, Opcode.PAIR, more=1, pair=PAIR_FIRST)
+            self.put(queue, Opcode.PAIR, more=self.rng.randint(0, 1), pair=PAIR_SECOND)
+        elif kind == "broken":  # another command follows the first one
+            self.put(queue, Opcode.PAIR, more=1, pair=PAIR_FIRST)
+            self.put(queue, Opcode.LAYER)
+        elif kind == "alone":
+            self.put(queue, Opcode.PAIR, more=0, code=Code.MALFORMED)
+        elif kind == "plain":
+            self.put(queue, self.rng.choice([Opcode.NOP, Opcode.FENCE]))
+        elif kind == "unread":
+            self.put(queue, Opcode.LAYER, error=self.rng.choice(["command", "plan"]), code=Code.READ_ERROR)
+        else:
+            name = self.rng.choice(list(FAULTS)) if kind == "fault" else None
+            self.put(queue, Opcode.LAYER, name=name)
+
+    def put(self, queue, opcode, *, name=None, more=None, pair=PAIR_NONE, code=0, error=None):
+        if name is None:
+            command, plan = random_case(TINY, self.rng, opcode)
+            command["plan"] = 64 * next(self.plans)
+        else:
+            command, plan, code = fault(TINY, name, self.rng.random())
+            if not name.startswith("plan"):
+                command["plan"] = 64 * next(self.plans)
+        if WINDOW["base"] <= command["plan"] <= WINDOW["limit"] - PLAN_BYTES and command["plan"] % 64 == 0:
+            self.memory.write(command["plan"], plan_word(plan), PLAN_BYTES)
+            if error == "plan":
+                self.memory.bad.add(command["plan"] // self.memory.bytes)
+        number = len(self.slots[queue])
+        bits = command_word(command)
+        more = self.rng.randint(0, 1) if more is None else more
+        self.slots[queue].append({"number": number, "command": bits, "more": more, "error": int(error == "command")})
+        planned = not code and opcode in PLANNED
+        self.want[queue].append((number, int(code), pair, bits, plan_word(plan) if planned else None))
+
+    def gives(self, queue):
+        source, rng = self.dut.slot[queue], random.Random(queue)
+
+        async def run(ctx):
+            for slot in self.slots[queue]:
+                while rng.random() < self.stall:
+                    await ctx.tick()
+                ctx.set(source.payload, slot)
+                ctx.set(source.valid, 1)
+                ready = 0
+                while not ready:
+                    _, _, ready = await ctx.tick().sample(source.ready)
+                ctx.set(source.valid, 0)
+
+        return run
+
+    async def bench(self, ctx):
+        dut, monitor = self.dut, Monitor(self.dut.o)
+        for queue in range(dut.queues):
+            ctx.set(dut.readable[queue], WINDOW)
+        while self.left:
+            ready = self.rng.random() >= self.stall
+            ctx.set(dut.o.ready, ready)
+            monitor.look(ctx)
+            _, _, valid, item = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            if valid and ready:
+                self.got.append(unpack(dut.o.payload.shape(), item.as_bits()))
+                self.left -= 1
+
+    def processes(self):
+        return [self.memory.process, *map(self.gives, range(self.dut.queues))]
+
+    def by_queue(self):
+        found = [[] for _ in range(self.dut.queues)]
+        for item in self.got:
+            queue = item["queue"]
+            want = self.want[queue][len(found[queue])]
+            plan = None if want[4] is None else plan_word(item["plan"])
+            found[queue].append((item["number"], item["code"], item["pair"], command_word(item["command"]), plan))
+        return found
+
+
+@pytest.mark.parametrize("queues", [1, 2, 5])
+@pytest.mark.parametrize("stall", [0, 0.4])
+@pytest.mark.parametrize("word_width", [64, 512])
+def test_commands(queues, stall, word_width):
+    dut = made(CommandFetch, TINY, queues=queues, word_width=word_width)
+    scene = Scene(dut, stall=stall, seed=queues)
+    simulate(dut, scene.bench, *scene.processes(), cycles=20_000)
+    assert scene.by_queue() == scene.want
+    order = [(item["queue"], item["pair"]) for item in scene.got]
+    for (queue, pair), (after, _) in itertools.pairwise(order):
+        assert pair != PAIR_FIRST or after == queue, "the second of a pair follows the first"
+    read = {address for address, _ in scene.memory.reads}
+    assert all(WINDOW["base"] <= address <= WINDOW["limit"] - PLAN_BYTES for address in read)
+
+
+def test_queues_take_turns():
+    dut = made(CommandFetch, TINY, queues=3, word_width=512)
+    scene = Scene(dut, stall=0, seed=3)
+    for queue in range(3):
+        nop = command_word({"opcode": int(Opcode.NOP)})
+        scene.slots[queue] = [{"number": i, "command": nop, "more": 1, "error": 0} for i in range(6)]
+    scene.left = 18
+    simulate(dut, scene.bench, *scene.processes(), cycles=500)
+    order = [item["queue"] for item in scene.got]
+    assert all(set(order[at : at + 3]) == {0, 1, 2} for at in range(1, 15))
+
+
+def test_reset():
+    def prepare(dut):
+        scene = Scene(dut, count=3, seed=7)
+        return scene.bench, scene.processes(), scene.got
+
+    check_reset(lambda: CommandFetch(TINY, queues=2, word_width=64), prepare, cycles=3000)
