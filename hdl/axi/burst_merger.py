@@ -34,7 +34,7 @@ class BurstMerger(wiring.Component):
     -------
     i : In(stream.Signature(word_width))    word numbers
     base : In(address_width)     byte address of word 0, a multiple of 4096 (lower bits count as 0); quasi-static
-    max_burst : In(9)            most words of a burst, 1…256; quasi-static
+    max_burst : In(9)            most words of a burst, 1…256, 0 counts as 256; quasi-static
     allow : In(1)                a burst may go to ``o``
     discard : In(1)              forget every word that is not in ``o``
     taken_word : Out(word_width)    the last word taken

@@ -86,7 +86,7 @@ class BurstCredit(wiring.Component):
 
     Members
     -------
-    most : In(n)       1…depth; quasi-static
+    most : In(n)       1…depth; quasi-static; 0 counts as 1, more than depth as depth
     issued : In(1)     one more; only while ``allow``
     ended : In(1)      one less
     allow : Out(1)     another may be asked for
@@ -100,7 +100,7 @@ class BurstCredit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = Signal(bits_for_count(self.depth))
-        m.d.comb += self.allow.eq((count < self.most) & (count != self.depth))
+        m.d.comb += self.allow.eq((count == 0) | ((count < self.most) & (count != self.depth)))
         with m.If(self.issued != self.ended):
             m.d.sync += count.eq(count + Mux(self.issued, 1, -1))
         return m

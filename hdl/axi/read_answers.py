@@ -38,7 +38,7 @@ class ReadAnswers(wiring.Component):
     o : Out(stream.Signature(data_width, always_ready=True))    words
     ended : Out(1)      a burst is over, or forgotten
     lost : Out(1)       RLAST was wrong; until the last burst is forgotten
-    busy : Out(1)       a burst is not over, or a beat not looked at
+    busy : Out(1)       a burst is not over, or a beat not looked at, or nobody knows (``lost``)
     seen : Out(1)       a beat is looked at
     dropped : Out(1)    it is thrown away
     response, last, surplus : Out(1)    it is a fault: RRESP, RLAST, no burst
@@ -76,7 +76,7 @@ class ReadAnswers(wiring.Component):
             known.eq(bursts.o.valid),
             bursts.i.valid.eq(self.burst.valid),
             bursts.i.payload.eq(self.burst.payload),
-            self.busy.eq((bursts.level != 0) | self.seen),
+            self.busy.eq((bursts.level != 0) | self.seen | self.lost),
             ends.eq(index == oldest.beats),
             counted.eq(self.seen & known & ~self.lost),
             self.response.eq(counted & (beat.resp != OKAY)),

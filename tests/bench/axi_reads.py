@@ -18,7 +18,8 @@ class ReadMemory:
     """Answers the requests of a manager from ``contents`` (word number -> word), in their order.
 
     latency: cycles from a request to its first beat, at the least. stall: chance that a request is not taken, and that
-    a beat is not given, in a cycle. depth: most requests taken and not over. faults: number of a burst -> one of
+    a beat is not given, in a cycle. depth: most requests taken and not over. lag: cycles between the beats of a burst
+    and one too many, at the least. faults: number of a burst -> one of
     :data:`FAULTS`; "early" waits for a burst of more than one beat. Beats are given at most one a cycle, and stay until
     they are taken.
 
@@ -38,12 +39,14 @@ class ReadMemory:
         stall: float = 0.0,
         depth: int = 10**9,
         faults: Mapping[int, str] | None = None,
+        lag: int = 0,
         seed: int = 0,
     ):
         if latency < 1:
             raise ValueError(f"latency must be at least 1, not {latency!r}")
         self.bus, self.contents, self.bytes, self.base = bus, contents, data_width // 8, base
         self.latency, self.stall, self.depth, self.faults = latency, stall, depth, dict(faults or {})
+        self.lag = lag
         self.rng = random.Random(f"{seed} reads")
         self.taken = 0
         self.silent = False
@@ -76,7 +79,7 @@ class ReadMemory:
         bursts: deque[tuple[int, deque[tuple[int, int, int]]]] = deque()
         cycle, giving = 0, False
         while True:
-            ctx.set(bus.arready, len(bursts) < self.depth and willing())
+            ctx.set(bus.arready, sum(bool(beats) for _, beats in bursts) < self.depth and willing())
             while bursts and not bursts[0][1]:
                 bursts.popleft()
             giving = giving or bool(bursts and bursts[0][0] <= cycle and willing())
@@ -93,5 +96,7 @@ class ReadMemory:
                 bursts[0][1].popleft()
                 giving = False
             if valid and ready:
-                bursts.append((cycle + self.latency - 1, deque(self._beats(self.taken, address, beats + 1))))
+                given, due = self._beats(self.taken, address, beats + 1), cycle + self.latency - 1
+                bursts.append((due, deque(given[: beats + 1])))
+                bursts.append((due + beats + 1 + self.lag, deque(given[beats + 1 :])))
                 self.taken += 1

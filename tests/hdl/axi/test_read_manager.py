@@ -113,6 +113,17 @@ def test_no_more_words_than_may_be_in_flight():
     assert max(beats for _, beats in bench.monitor.bursts) <= 5
 
 
+@pytest.mark.parametrize(
+    "max_outstanding, max_burst, most", [(1, 1, 1), (4, 1, 4), (0, 16, 1), (31, 1, 16), (31, 0, 2)]
+)
+def test_as_many_bursts_in_flight_as_are_set(max_outstanding, max_burst, most):
+    """Settings that make no sense do not stop it: no burst counts as 1, more than depth as depth, 0 words as 256."""
+    bench = ReadBench(manager(), latency=40, max_outstanding=max_outstanding, max_burst=max_burst)
+    bench.read(range(500))
+    assert bench.monitor.most == most
+    assert max(beats for _, beats in bench.monitor.bursts) <= (max_burst or 256)
+
+
 # Windows -------------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +131,7 @@ def test_no_more_words_than_may_be_in_flight():
 @pytest.mark.parametrize("stall", [0, 0.4])
 def test_nothing_outside_the_window_is_read(outside, stall):
     """The monitor has the window, too. What was asked for is answered, right or by 0."""
-    numbers = [*range(100, 150), outside, *range(280, 300)]
+    numbers = [*range(100, 140), *range(290, 300), outside, *range(280, 300)]
     bench = ReadBench(manager(), window=(100, 300), stall=stall, latency=5)
 
     async def use(ctx):
@@ -192,6 +203,24 @@ def test_faults_of_the_bus(fault, stall, latency, seed):
         assert 0 in words and told[0][1] == numbers[given], "the address of the first word that did not come"
     if fault != "silent":
         assert words[len(numbers) :] == [word_at(number) for number in numbers[:100]]
+
+
+def test_a_beat_too_many_that_comes_late():
+    """After a wrong RLAST a stop waits until nothing comes any more."""
+    bench = ReadBench(manager(), faults={0: "late"}, lag=100, period=150)
+
+    async def use(ctx):
+        await bench.ask(ctx, range(5))
+        await bench.until(ctx, "a fault", lambda: ctx.get(bench.dut.fault.code))
+        assert ctx.get(bench.dut.fault.code) == BusFault.LAST
+        await bench.stop(ctx)
+        before = len(bench.words)
+        await bench.ask(ctx, range(5, 9))
+        await bench.until(ctx, "words", lambda: len(bench.words) == before + 4)
+
+    bench.run(use)
+    assert [word for _, word in bench.words][-4:] == [word_at(number) for number in range(5, 9)]
+    assert bench.dropped
 
 
 def test_a_beat_that_nobody_asked_for():
