@@ -53,7 +53,7 @@ lint: $(STAMP) ## Style and types
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/pyright
 
-lint-verilog: $(STAMP) ## Verilator's lint of the generated Verilog (PRESET=)
+lint-verilog: $(STAMP) ## Lint of the generated Verilog (PRESET=)
 	$(BIN)/spatten lint-verilog --preset $(PRESET) $(ARGS)
 
 docs: $(STAMP) ## Site of documents and docstrings into build/site, warnings are errors

@@ -19,7 +19,7 @@ ROOMS = {
         ("cascade",),
         ("control",),
         ("axi", "command"),
-        ("spatten",),
+        ("spatten", "emit"),
         ("verilog",),
     ),
     "golden": (("datapath",), ("layers",), ("host",), ("models",)),

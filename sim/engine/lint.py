@@ -1,8 +1,13 @@
-"""Verilator's lint of the generated Verilog, all warnings on, with the waivers of sim/engine/waivers.vlt."""
+"""Lint of the generated Verilog: Verilator with all warnings on, Yosys, and Icarus Verilog where it is installed.
+
+What Verilator may find stands in sim/engine/waivers.vlt; the others find nothing.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,25 +15,59 @@ from typing import Any
 from golden.host.cache import cache_folder
 from hdl import verilog
 from hdl.spec.config import Config
+from sim.common.yosys import YOSYS
 from sim.engine.verilator import check_tools, run_verilator
 
-__all__ = ["WAIVERS", "lint_verilog"]
+__all__ = ["WAIVERS", "lint_verilog", "linters"]
 
 WAIVERS = Path(__file__).with_name("waivers.vlt")
 LINT = cache_folder() / "lint"
+
+_YOSYS_CHECKS = "hierarchy -check -top spatten; proc; check -assert"
+"""Every instance fits its module; no net without a driver or with two, no loop of logic."""
+
+
+def linters() -> tuple[str, ...]:
+    """What :func:`lint_verilog` runs here."""
+    return ("Verilator", "Yosys", *(["Icarus Verilog"] if shutil.which("iverilog") else []))
 
 
 def lint_verilog(
     config: Config, *, factory: Callable[[Config], Any] = verilog.top_of, folder: Path = LINT
 ) -> list[str]:
-    """Findings that are not waived, one line each. The Verilog is left in ``folder``/<preset>/spatten.v."""
+    """Findings of all linters, one line each. The Verilog is left in ``folder``/<preset>/spatten.v."""
     check_tools("the Verilog lint")
     path = folder / config.name / "spatten.v"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(verilog.to_verilog(config, top=factory(config)))
+    findings = [*_verilator(path), *_yosys(path)]
+    return findings + (_icarus(path) if shutil.which("iverilog") else [])
+
+
+def _verilator(path: Path) -> list[str]:
     process = run_verilator(["--lint-only", "-Wall", "--top-module", "spatten", str(WAIVERS), str(path)])
     findings = re.findall(r"^%(?:Warning|Error)[^\n]*", process.stdout, flags=re.MULTILINE)
     if process.returncode and not findings:  # it did not run at all
         findings = process.stdout.strip().splitlines()[-1:] or [f"verilator ended with {process.returncode}"]
     findings = [finding for finding in findings if "Exiting due to" not in finding]
     return [finding.replace(str(path), path.name) for finding in findings]
+
+
+def _yosys(path: Path) -> list[str]:
+    command = [*YOSYS, "-q", "-p", f"read_verilog {path.name}; {_YOSYS_CHECKS}"]
+    return _lines(command, "yosys", path.parent)
+
+
+def _icarus(path: Path) -> list[str]:
+    return _lines(["iverilog", "-g2005", "-Wall", "-t", "null", "-s", "spatten", path.name], "iverilog", path.parent)
+
+
+def _lines(command: list[str], name: str, folder: Path) -> list[str]:
+    """What a tool says that is silent about clean text, under its name."""
+    process = subprocess.run(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    lines = [line.strip() for line in process.stdout.splitlines() if line.strip()]
+    if process.returncode and not lines:
+        lines = [f"ended with exit status {process.returncode}"]
+    return [f"{name}: {line}" for line in lines]

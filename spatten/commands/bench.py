@@ -45,11 +45,18 @@ def _bench_fpga() -> Iterator[Record]:
     yield from bench_fpga()
 
 
+def _bench_ip() -> Iterator[Record]:
+    from sim.bench.ip import bench_ip
+
+    yield from bench_ip()
+
+
 BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
     "core": _bench_core,
     "workloads": _bench_workloads,
     "accuracy": _bench_accuracy,
     "fpga": _bench_fpga,
+    "ip": _bench_ip,
 }
 NEED_DATA = ("workloads", "accuracy")
 """Benches that read the folder SPATTEN_DATA."""

@@ -39,6 +39,7 @@ TITLES = {
         "counted in Verilator, at the clock of the same table; they were not measured on a board. Where the memory is "
         "*stall 0.75*, random stalls stand for the SDRAM's 16 bits per cycle.",
     ),
+    "ip": ("As an IP", "What goes into somebody else's design ([simulation.md](simulation.md#verilog-and-lint))."),
 }
 """File in FOLDER -> heading and introduction of its tables."""
 
@@ -126,6 +127,7 @@ ROWS = (
     Row(r".+\.smollm2\.generation_cycles.*", "attention of SmolLM2, 30 layers: 15 steps of generation"),
     Row(r".+\.smollm2\.prompt_tokens_per_s.*", "attention of SmolLM2: tokens of the prompt"),
     Row(r".+\.smollm2\.tokens_per_s.*", "attention of SmolLM2: generated tokens"),
+    Row(r"verilog\.(\w+)_mb", r"Verilog of preset `\1`, 1 MB = 10⁶ bytes"),
 )
 """The last row whose pattern is the whole name of a record describes it."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from sim.common.errors import UserError
+from sim.common.files import check_distinct, check_writable, write_text
 from spatten.commands.preset import Preset, load_config
 
 __all__ = ["lint_verilog", "registers", "verilog"]
@@ -15,27 +17,48 @@ __all__ = ["lint_verilog", "registers", "verilog"]
 
 def verilog(
     preset: Preset = "tiny",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default build/<preset>.v.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File, a folder with --split; default build/<preset>.v, build/<preset>."),
+    ] = None,
+    split: Annotated[bool, typer.Option("--split", help="A file for each module, and a list of them.")] = False,
 ) -> None:
-    """Write the accelerator as Verilog-2005."""
-    from hdl.verilog import to_verilog
-    from sim.common.files import check_distinct, check_writable, write_text
-
+    """Write the accelerator as Verilog-2005, with a header of localparams."""
     config = load_config(preset)
-    path = output or Path("build") / f"{config.name}.v"
+    path = output or Path("build") / (config.name if split else f"{config.name}.v")
+    texts = _split if split else _whole
+    for file, text in texts(config, path, preset).items():
+        write_text(file, text)
+        typer.echo(f"{file}: {text.count(chr(10)):,} lines")
+
+
+def _whole(config: Any, path: Path, preset: str) -> dict[Path, str]:
+    """The Verilog, and beside it the header; the Verilog only if it goes to a pipe or a device."""
+    from hdl.verilog import to_package, to_verilog
+
     check_writable("--output", path)
-    check_distinct({"--output": path}, {"--preset": preset})
+    header = path.with_name(f"{path.stem}_pkg.vh")
+    check_distinct({"--output": path, "the header of --output": header}, {"--preset": preset})
     with Console(stderr=True).status(f"Verilog of {config.name}"):
-        text = to_verilog(config)
-    write_text(path, text)
-    typer.echo(f"{path}: {text.count(chr(10)):,} lines")
+        files = {path: to_verilog(config), header: to_package(config)}
+    return {path: files[path]} if path.exists() and not path.is_file() else files
+
+
+def _split(config: Any, folder: Path, preset: str) -> dict[Path, str]:
+    from hdl.verilog import to_files
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output must be a folder with --split, not the file {str(folder)!r}")
+    check_writable("--output", folder / "spatten.f")
+    with Console(stderr=True).status(f"Verilog of {config.name}"):
+        return {folder / name: text for name, text in to_files(config).items()}
 
 
 def lint_verilog(preset: Preset = "tiny") -> None:
-    """Lint the Verilog with all of Verilator's warnings; waivers stand in sim/engine/waivers.vlt."""
-    from sim.common.errors import UserError
+    """Lint the Verilog with all of Verilator's warnings (waivers: sim/engine/waivers.vlt), Yosys and Icarus Verilog."""
     from sim.engine.engine import EngineError
     from sim.engine.lint import lint_verilog as lint
+    from sim.engine.lint import linters
 
     config = load_config(preset)
     try:
@@ -48,7 +71,7 @@ def lint_verilog(preset: Preset = "tiny") -> None:
         raise typer.Exit(1) from None
     for finding in findings:
         typer.echo(finding)
-    typer.echo(f"{config.name}: {len(findings)} findings")
+    typer.echo(f"{config.name}: {len(findings)} findings of {', '.join(linters())}")
     if findings:
         raise typer.Exit(1)
 
@@ -63,8 +86,6 @@ def registers(
     """Write the registers as C header, Python, IP-XACT and Markdown."""
     from hdl.registers.outputs import OUTPUTS, ROOT, outputs
     from hdl.spec.register_map import MAP
-    from sim.common.errors import UserError
-    from sim.common.files import check_writable, write_text
 
     if update:
         from hdl.registers.source import read_source

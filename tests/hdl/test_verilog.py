@@ -4,15 +4,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import Out
 
 from hdl.control.regions.page_allocator import PageAllocator
 from hdl.fetch.fetcher import Fetcher
+from hdl.qk.qk_multiply import QKMultiply
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.version import VERSION
-from hdl.verilog import port_map, port_widths, to_verilog
+from hdl.verilog import port_map, port_widths, to_files, to_package, to_verilog
 from tests.bench.fetch_configs import SINGLE
 from tests.bench.standin import StandIn
 
@@ -54,19 +52,30 @@ def test_text_is_the_same_everywhere():
     assert str(ROOT) not in text and "standin.py" not in text
 
 
-def test_elements_are_not_named_like_bits():
-    class Elements(wiring.Component):
-        o: Out(data.ArrayLayout(data.ArrayLayout(4, 2), 3))
+def test_files_of_single_modules():
+    config = PRESETS["tiny"]
+    files = to_files(config, top=StandIn(config), name="core")
+    assert list(files) == ["core.v", "core_pkg.vh", "core.f"]
+    assert files["core_pkg.vh"] == to_package(config, top=StandIn(config), name="core")
+    files = to_files(config, top=QKMultiply(config))
+    listed = files["spatten.f"].splitlines()
+    assert listed[0] == "spatten.v" and set(files) == {*listed, "spatten_pkg.vh", "spatten.f"} and len(listed) > 5
+    whole = to_verilog(config, top=QKMultiply(config))
+    for name in listed:
+        assert re.findall(r"^module (\w+)", files[name], re.MULTILINE) == [name.removesuffix(".v")]
+        assert files[name].startswith(f"// {name.removesuffix('.v')}: SpAtten")
+        assert files[name][files[name].index("\nmodule ") :] in whole
+    assert whole.count("\nmodule ") == len(listed)
 
-        def elaborate(self, platform):
-            m = Module()
-            m.d.sync += self.o[1][0].eq(self.o[2][1] + 1)
-            return m
 
-    text = to_verilog(PRESETS["tiny"], top=Elements())
-    assert "\\o.1.0 " in text
-    assert not re.search(r"\\\S+\[\d+\]", text)
-    assert re.search(r"^ +assign .* = o\[\d+:\d+\]", text, re.MULTILINE), "true bit selections stay"
+def test_tiny_is_small():
+    text = to_verilog(PRESETS["tiny"])
+    assert len(text) <= 2_000_000
+    assert "[-1:0]" not in text and "dump_module" not in text and str(ROOT) not in text
+    names = re.findall(r"^module (\S+?) ?\(", text, re.MULTILINE)
+    assert names[0] == "spatten" and len(names) == len(set(names))
+    bodies = re.findall(r"^module \S+? ?(\(.*?^endmodule)", text, re.MULTILINE | re.DOTALL)
+    assert len(bodies) == len(names) == len(set(bodies))
 
 
 @pytest.mark.parametrize("top", [lambda: Fetcher(SINGLE), lambda: PageAllocator(1)], ids=["fetcher", "allocator"])

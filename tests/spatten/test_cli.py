@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,8 +66,25 @@ def test_help(arguments, capsys):
 def test_verilog(capsys, tmp_path):
     assert cli.main(["verilog", "-o", "sub/top.v"]) == 0
     assert (tmp_path / "sub" / "top.v").read_text().startswith("// spatten:")
-    assert capsys.readouterr().out.startswith("sub/top.v: ")
+    header = (tmp_path / "sub" / "top_pkg.vh").read_text()
+    assert "localparam SPATTEN_JOB_DIM_OFFSET = 16;" in header
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in told] == ["sub/top.v", "sub/top_pkg.vh"]
     assert cli.main(["verilog"]) == 0 and (tmp_path / "build" / "tiny.v").is_file()
+    assert cli.main(["verilog", "-o", os.devnull]) == 0
+    assert not Path(os.devnull).with_name("null_pkg.vh").exists()
+
+
+def test_verilog_split(capsys, tmp_path):
+    assert cli.main(["verilog", "--split"]) == 0
+    assert {path.name for path in (tmp_path / "build" / "tiny").iterdir()} == {
+        "spatten.v", "spatten_pkg.vh", "spatten.f"
+    }  # fmt: skip
+    assert (tmp_path / "build" / "tiny" / "spatten.f").read_text() == "spatten.v\n"
+    assert capsys.readouterr().out.startswith("build/tiny/spatten.v: ")
+    (tmp_path / "file").write_text("")
+    assert cli.main(["verilog", "--split", "-o", "file"]) == 2
+    assert capsys.readouterr().err == "error: --output must be a folder with --split, not the file 'file'\n"
 
 
 def test_run_passes_its_options(monkeypatch):
@@ -138,7 +156,7 @@ def test_models(monkeypatch, capsys, tmp_path):
 def test_lint_status(monkeypatch, capsys):
     monkeypatch.setattr(lint, "lint_verilog", lambda config: [f"{config.name}.v: bad"])
     assert cli.main(["lint-verilog"]) == 1
-    assert capsys.readouterr().out == "tiny.v: bad\ntiny: 1 findings\n"
+    assert capsys.readouterr().out == f"tiny.v: bad\ntiny: 1 findings of {', '.join(lint.linters())}\n"
 
 
 def test_preset_file(tmp_path):

@@ -2,8 +2,11 @@ import json
 
 import pytest
 
+from fpga.build import synth
 from fpga.build.synth import LIMITS, SynthError, find_block, parse_usage, shortages, synthesize
+from fpga.build.timing_shell import TimingShell
 from hdl.spec.config import PRESETS
+from hdl.verilog import to_verilog
 
 TINY = PRESETS["tiny"]
 
@@ -23,6 +26,15 @@ def test_synthesize_a_block(tmp_path):
     assert report["fits"] and report["usage"]["LUT"] > 0 and report["block"] == "FlatnessCheck"
     assert json.loads((tmp_path / "tiny-FlatnessCheck.json").read_text()) == report
     assert (tmp_path / "tiny-FlatnessCheck.log").stat().st_size > 0
+
+
+def test_cells_of_the_shell_do_not_count(tmp_path):
+    alone = synthesize(TINY, block="FlatnessCheck", folder=tmp_path)["usage"]
+    (tmp_path / "shell.v").write_text(to_verilog(TINY, top=TimingShell(find_block("FlatnessCheck", TINY))))
+    inside = synth._usage("shell", tmp_path, True)
+    assert inside["FF"] == alone["FF"] and 0.8 * alone["LUT"] <= inside["LUT"] <= 1.2 * alone["LUT"]
+    cells = json.loads((tmp_path / "shell.stat.json").read_text())["design"]["num_cells_by_type"]
+    assert cells["TRELLIS_FF"] > 10 * alone["FF"], "registers of the shell"
 
 
 def test_block_errors():

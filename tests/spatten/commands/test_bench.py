@@ -51,7 +51,7 @@ def test_a_bench_that_fails_keeps_its_records(monkeypatch, tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, not 'speed'"):
+    with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, ip, not 'speed'"):
         bench_command(["speed"])
 
 
