@@ -36,7 +36,7 @@ from tests.bench.tiny_models import save_tiny_bert
 register_boards()  # as the command line does
 
 TINY = PRESETS["tiny"]
-ONE_CHANNEL = dataclasses.replace(TINY, name="tiny-sdram", num_channels=1)
+ONE_CHANNEL = dataclasses.replace(PRESETS["ulx3s-d32"], name="d32-sdram", address_width=16)
 SLOW = {"timeout": 10.0}
 """Of a host: the machine may be busy."""
 
