@@ -253,6 +253,41 @@ def test_faults_of_the_bus(fault, order, stall, latency, seed):
     bench.run(use)
 
 
+def test_a_fault_is_told_before_its_fence_is_reached():
+    bench = Bench(manager(), faults={0: "slverr"}, latency=20)
+
+    async def use(ctx):
+        dut = bench.dut
+        await bench.give(ctx, [(5, 1, 0xFF)])
+        while ctx.get(dut.answered) != 1:
+            before = ctx.get(dut.fault.code)
+            await ctx.tick()
+        assert before == BusFault.RESPONSE
+
+    bench.run(use)
+
+
+def test_a_response_before_the_request_is_taken():
+    """It answers nothing, though the words are all taken."""
+    dut = manager()
+    bench = Bench(dut)
+
+    async def use(ctx):
+        for name, value in {"window_limit": 1 << 37, "max_burst": 16, "max_outstanding": 8}.items():
+            ctx.set(getattr(dut, name), value)
+        ctx.set(dut.bus.wready, 1)
+        await bench.give(ctx, [(5, 1, 0xFF)])
+        await wait(ctx, 20)
+        assert ctx.get(dut.bus.awvalid) and not ctx.get(dut.bus.wvalid)
+        ctx.set(dut.bus.bvalid, 1)
+        await ctx.tick()
+        ctx.set(dut.bus.bvalid, 0)
+        await wait(ctx, 3)
+        assert ctx.get(dut.fault.code) == BusFault.SURPLUS
+
+    simulate(dut, use, cycles=1000)
+
+
 def test_a_response_too_many():
     bench = Bench(manager(), faults={0: "surplus"})
 
