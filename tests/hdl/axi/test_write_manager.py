@@ -269,7 +269,7 @@ def test_a_fault_is_told_before_its_fence_is_reached():
 
 def test_a_response_before_the_request_is_taken():
     """It answers nothing, though the words are all taken."""
-    dut = manager()
+    dut: Any = manager()
     bench = Bench(dut)
 
     async def use(ctx):
