@@ -26,15 +26,21 @@ def cache_folder() -> Path:
     return _ROOT / "build" if (_ROOT / "pyproject.toml").is_file() else Path(platformdirs.user_cache_dir("spatten"))
 
 
-def _imported(path: Path, text: str) -> list[Path]:
-    """Sources of this project that one source names in its imports, those inside functions included."""
+@functools.lru_cache(maxsize=1024)
+def _names(text: str) -> frozenset[str]:
+    """What a source imports, and what it may import of that, those inside functions included."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
-    bases = {_ROOT.joinpath(*name.split(".")) for name in names}
+    return frozenset(names)
+
+
+def _imported(path: Path, text: str) -> list[Path]:
+    """Sources of this project that one source names in its imports."""
+    bases = {_ROOT.joinpath(*name.split(".")) for name in _names(text)}
     bases |= {parent for base in bases for parent in base.parents if _ROOT in parent.parents}  # run on import too
     found = [file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py")]
     return [file for file in found if file.is_file() and file != path]
@@ -51,6 +57,7 @@ def _with_imports(path: Path) -> set[Path]:
     return found
 
 
+@functools.lru_cache(maxsize=1024)
 def _code(text: str) -> str:
     """A source without comments, docstrings and empty lines, which shape nothing that it makes."""
     lines = text.splitlines()
