@@ -35,6 +35,7 @@ OTHERS = {
     "texts text": "FOLDER must be a writable file, not 'text/first/prose.txt': Not a directory",
     "verilog -o folder": "--output must be a file, not the folder 'folder'",
     "verilog -o text/x.v": "--output must be a writable file, not 'text/x.v': Not a directory",
+    "registers -o text": "--output must be a folder, not the file 'text'",
     "bitstream -o text": "--output must be a folder, not the file 'text'",
     "bitstream -o text/x": "--output must be a writable folder, not 'text/x': Not a directory",
     "bitstream --board nothing": "--board must be one of",
