@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import Const, ResetInserter, Signal, Value
@@ -172,14 +172,14 @@ class _Until:
 
 def run_streams(
     dut: Any,
-    inputs: dict[str, Sequence[Any]],
-    outputs: dict[str, int],
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, int],
     *,
     stall: float = 0.3,
     seed: int | float = 0,
     watchdog: int = 2000,
     processes: Sequence[Process] = (),
-    setup: dict[str, int] | None = None,
+    setup: Mapping[str, int] | None = None,
     settle: int = 20,
     shy: float | None = None,
 ) -> tuple[dict[str, list[Any]], int]:
@@ -207,8 +207,8 @@ def run_streams(
 
 def check_stream_reset(
     make: Callable[[], Any],
-    inputs: dict[str, Sequence[Any]],
-    outputs: dict[str, int],
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, int],
     *,
     processes: Callable[[Any], Iterable[Process]] = lambda dut: (),
     stall: float = 0.3,
