@@ -87,7 +87,11 @@ ROWS = (
     ),
     Row(r"topk\.exposed_cycles\.mean", "1,024 keys, 30 % of V kept: cycles in which a row waits for top-k"),
     Row(r"crossbar\.keep(\d+)\.fraction_of_peak", r"channels used, the same random \1 % of 1,024 tokens in every head"),
-    Row(r"model\.max_error", "analytic model of cycles: largest error against the runs of this table"),
+    Row(
+        r"model\.max_error",
+        "analytic model of cycles: largest error against the runs of this table",
+        "model.md#checked-against-the-rtl",
+    ),
     Row(r"(\w+)\.dram_reduction_at_(\d+)(pct_ppl|pt_spearman)", "times fewer bytes, within the limit of the loss"),
     Row(
         r"smollm2\.dram_reduction_at_(\d+)pct_ppl\.worst_kind",
