@@ -107,5 +107,7 @@ def to_package(config: Config, *, top: Any = None, name: str = TOP_NAME) -> str:
 
     ``SPATTEN_JOB_DIM_OFFSET`` and ``SPATTEN_JOB_DIM_WIDTH`` tell where field ``dim`` of port ``job_payload`` is.
     """
-    top = top_of(config) if top is None else top
+    if top is None:
+        top = top_of(config)
+        top._MustUse__silence = True  # Amaranth warns of components of which only the ports are looked at
     return f"{_title(f'{name}_pkg.vh')}\n{package_text(config, top, name)}"

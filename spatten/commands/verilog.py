@@ -34,13 +34,14 @@ def verilog(
 
 def _whole(config: Any, path: Path, preset: str) -> dict[Path, str]:
     """The Verilog, and beside it the header; the Verilog only if it goes to a pipe or a device."""
-    from hdl.verilog import to_package, to_verilog
+    from hdl.verilog import to_package, to_verilog, top_of
 
     check_writable("--output", path)
     header = path.with_name(f"{path.stem}_pkg.vh")
     check_distinct({"--output": path, "the header of --output": header}, {"--preset": preset})
     with Console(stderr=True).status(f"Verilog of {config.name}"):
-        files = {path: to_verilog(config), header: to_package(config)}
+        top = top_of(config)
+        files = {path: to_verilog(config, top=top), header: to_package(config, top=top)}
     return {path: files[path]} if path.exists() and not path.is_file() else files
 
 

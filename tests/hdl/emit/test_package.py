@@ -1,6 +1,8 @@
 """The header's values against the layouts, and by compiled Verilog where a compiler is there."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from amaranth.hdl import Const, signed
@@ -11,6 +13,7 @@ from hdl.spec import payloads
 from hdl.spec.config import PRESETS
 from hdl.verilog import port_widths, to_package
 from tests.bench.standin import StandIn
+from tests.test_imports import ROOT
 
 PORTS = {
     "job": payloads.job_descriptor, "layer": payloads.layer_descriptor, "heads": payloads.head_entry,
@@ -76,3 +79,10 @@ def test_configuration():
     assert found["C_NAME"] == "tiny" and found["C_LANES"] == PRESETS["tiny"].lanes and found["C_PACKING"] == 1
     assert [found[f"C_DIMS_{index}"] for index in range(found["C_DIMS_COUNT"])] == list(PRESETS["tiny"].dims)
     assert params(PRESETS["tiny"])["SPATTEN_CONFIG_NAME"] == '"tiny"'
+
+
+def test_the_header_alone_warns_of_nothing():
+    """Amaranth warns, as a process ends, of components that were made and never elaborated."""
+    code = "from hdl.spec.config import PRESETS; from hdl.verilog import to_package; to_package(PRESETS['tiny'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
+    assert done.stderr == ""
