@@ -10,7 +10,7 @@ from hdl.spec.config import PRESETS
 from hdl.spec.formats import PLAN_BYTES, Code, Opcode
 from sim.common.packing import unpack
 from tests.bench.commands import FAULTS, WINDOW, command_word, fault, plan_word, random_case
-from tests.bench.harness import check_reset, made, simulate
+from tests.bench.harness import check_reset, give, made, simulate
 from tests.bench.region_bench import Monitor
 from tests.bench.table_memory import TableMemory
 
@@ -78,12 +78,7 @@ class Scene:
             for slot in self.slots[queue]:
                 while rng.random() < self.stall:
                     await ctx.tick()
-                ctx.set(source.payload, slot)
-                ctx.set(source.valid, 1)
-                ready = 0
-                while not ready:
-                    _, _, ready = await ctx.tick().sample(source.ready)
-                ctx.set(source.valid, 0)
+                await give(ctx, source, slot)
 
         return run
 

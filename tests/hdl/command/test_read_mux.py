@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hdl.command.read_mux import ReadMux
-from tests.bench.harness import check_reset, made, simulate
+from tests.bench.harness import check_reset, give, made, simulate
 from tests.bench.table_memory import TableMemory
 
 WIDTH = 64
@@ -29,12 +29,7 @@ class Clients:
             for first, words in self.plans[index]:
                 while rng.random() < self.stall:
                     await ctx.tick()
-                ctx.set(client.request.payload, {"address": 8 * first, "words": words})
-                ctx.set(client.request.valid, 1)
-                ready = 0
-                while not ready:
-                    _, _, ready = await ctx.tick().sample(client.request.ready)
-                ctx.set(client.request.valid, 0)
+                await give(ctx, client.request, {"address": 8 * first, "words": words})
             self.left -= 1
 
         return run
