@@ -24,6 +24,7 @@ __all__ = [
     "clocked",
     "give",
     "made",
+    "monitor",
     "run_streams",
     "see",
     "simulate",
@@ -68,6 +69,23 @@ async def take(ctx, stream):
     bits = await see(ctx, stream)
     ctx.set(stream.ready, 0)
     return bits
+
+
+def monitor(stream: Any, name: str) -> Process:
+    """A background process that watches a stream which others drive: ``valid`` and payload hold until ``ready``."""
+
+    async def run(ctx):
+        held = None
+        while True:
+            signals = stream.valid, stream.ready, Value.cast(stream.payload)
+            _, _, valid, ready, word = await ctx.tick().sample(*signals)
+            if held is not None and not valid:
+                raise ProtocolError(f"{name}: valid fell before ready")
+            if held is not None and word != held:
+                raise ProtocolError(f"{name}: payload changed before ready")
+            held = word if valid and not ready else None
+
+    return run
 
 
 # Resets --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The harness itself: what it must find in a block that breaks a rule (tests/bench/harness.py)."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -8,7 +9,17 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tests.bench.harness import ProtocolError, check_reset, check_stream_reset, give, run_streams, simulate, take, wait
+from tests.bench.harness import (
+    ProtocolError,
+    check_reset,
+    check_stream_reset,
+    give,
+    monitor,
+    run_streams,
+    simulate,
+    take,
+    wait,
+)
 
 
 class Register(wiring.Component):
@@ -81,6 +92,24 @@ def test_items(stall, shy):
 def test_protocol(fault, message, seed):
     with pytest.raises(ProtocolError, match=message):
         run_streams(Register(fault), {"i": ITEMS}, {"o": len(ITEMS)}, stall=0.5, shy=1, seed=seed, watchdog=60)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("payload changes", "output: payload changed before ready"), ("falls", "output: valid fell before ready")],
+)
+def test_monitor(fault, message):
+    """It watches a port that another process takes from, and has nothing to say of a good block."""
+
+    async def bench(ctx, dut):
+        for item, result in zip(ITEMS, SUMS, strict=True):
+            await give(ctx, dut.i, item)
+            await wait(ctx, 4)
+            assert await take(ctx, dut.o) == result
+
+    for dut in (Register(), Register(fault)):
+        with pytest.raises(ProtocolError, match=message) if dut.fault else contextlib.nullcontext():
+            simulate(dut, lambda ctx, dut=dut: bench(ctx, dut), monitor(dut.o, "output"), cycles=100)
 
 
 @pytest.mark.parametrize("shy", [None, 1])
