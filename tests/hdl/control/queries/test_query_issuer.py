@@ -1,29 +1,19 @@
-"""QueryIssuer and FirstPasses: every row of every job in order, flat ones again before later rows."""
+"""QueryIssuer: every row of every job in order, flat ones again before later rows."""
 
-import itertools
 import random
 
 import pytest
 from amaranth.hdl import Value
 
-from hdl.control.queries.first_passes import FirstPasses
 from hdl.control.queries.query_issuer import QueryIssuer
 from hdl.spec.config import PRESETS
-from sim.common.packing import pack, unpack
+from sim.common.packing import unpack
 from tests.bench.harness import ProtocolError, check_reset, made, simulate
+from tests.bench.query_bench import Datapath, rows_of
 from tests.bench.records import full_record, set_records
 
 TINY = PRESETS["tiny"]
 CONTEXTS = TINY.contexts
-
-
-def rows_of(records):
-    """(context, row, group) of every first pass, in order."""
-    return [
-        (context, row, row // record["num_queries"])
-        for context, record in enumerate(records)
-        for row in range(record["rows"])
-    ]
 
 
 def issue_of(record, row, slot, seq, second):
@@ -44,40 +34,6 @@ def issue_of(record, row, slot, seq, second):
             "low": int(not record["progressive"] or second),
         },
     }
-
-
-class Datapath:
-    """Decides rows some time after they were issued; flat ones of summarization jobs come again."""
-
-    def __init__(self, dut, records, rng, *, fast=False):
-        self.dut, self.records, self.rng = dut, records, rng
-        self.pending, self.final, self.flat = [], [0] * len(records), []
-        self.fast, self.settled = fast, 0
-
-    def issued(self, row, second):
-        self.pending.append((row, second))
-
-    def drive(self, ctx):
-        """Events of a cycle."""
-        dut = self.dut
-        ctx.set(dut.settled, self.settled)
-        self.settled = 0
-        ctx.set(dut.decided.valid, 0)
-        if not self.pending or not (self.fast or self.rng.random() < 0.3):
-            return
-        (context, query, group), second = self.pending.pop(0)
-        record = self.records[context]
-        flat = not second and record["progressive"] and self.rng.random() < 0.5
-        tag = {"context": context, "query": query, "group": group, "second": second}
-        ctx.set(Value.cast(dut.decided.payload), pack(dut.decided.payload.shape(), {"tag": tag, "flat": flat}))
-        ctx.set(dut.decided.valid, 1)
-        if flat and not record["generation"]:
-            self.flat.append((context, query, group))
-        elif not flat:
-            self.final[context] += 1
-            self.settled = int(self.final[context] == record["rows"] and not record["generation"])
-        else:
-            self.final[context] += 1  # generation: the second pass does not come this way
 
 
 def issuer_use(dut, seed):
@@ -146,59 +102,3 @@ def test_issuer_reset():
         return bench, [], seen
 
     check_reset(lambda: QueryIssuer(TINY), prepare, cycles=3000, resets=3)
-
-
-def passes_use(dut, seed, take=0.6):
-    """The rows on offer, taken at random."""
-    rng = random.Random(seed)
-    records = [full_record(TINY, rng, queries=8, progressive=0) for _ in range(CONTEXTS)]
-    seen = []
-
-    async def bench(ctx):
-        set_records(ctx, dut.record, TINY, records)
-        for port in (dut.valid, dut.keyed, dut.values_commanded):
-            ctx.set(port, 15)
-        datapath = Datapath(dut, records, rng, fast=True)
-        rows = rows_of(records)
-        cycle = late = 0
-        while rows:
-            cycle, late = cycle + 1, late + 1
-            assert late < 100, "watchdog"
-            datapath.drive(ctx)
-            offer = ctx.get(dut.offer)
-            takes = offer and rng.random() < take
-            ctx.set(dut.take, takes)
-            row = tuple(ctx.get(dut.row[name]) for name in ("context", "query", "group"))
-            if offer:
-                assert row == rows[0]
-            if takes:
-                late = 0
-                rows.pop(0)
-                datapath.issued(row, 0)
-                seen.append((cycle, row))
-            await ctx.tick()
-        ctx.set(dut.take, 0)
-        await ctx.tick().repeat(5)
-        assert not ctx.get(dut.offer), "more rows than the jobs have"
-
-    return bench, seen
-
-
-@pytest.mark.parametrize("take", [0.4, 1])
-@pytest.mark.parametrize("seed", range(4))
-def test_first_passes(seed, take):
-    dut = made(FirstPasses, TINY)
-    bench, seen = passes_use(dut, seed, take)
-    simulate(dut, bench, cycles=2000)
-    if take == 1:  # a row a cycle within a job
-        for (cycle, row), (after, following) in itertools.pairwise(seen):
-            assert row[0] != following[0] or after == cycle + 1
-            assert row[0] == following[0] or after > cycle + 1
-
-
-def test_first_passes_reset():
-    def prepare(dut):
-        bench, seen = passes_use(dut, 3)
-        return bench, [], seen
-
-    check_reset(lambda: FirstPasses(TINY), prepare, cycles=1000)
