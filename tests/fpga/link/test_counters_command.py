@@ -123,4 +123,4 @@ def test_reset():
         return [Counters(dut, TINY, random.Random(2)).run]
 
     commands = [(Command.COUNTERS, b"\1"), (Command.COUNTERS, b""), (Command.COUNTERS, b"\0")]
-    check_command_reset(lambda: CountersCommand(TINY), commands, background=background)
+    check_command_reset(lambda: CountersCommand(TINY), commands, background=background, resets=3)
