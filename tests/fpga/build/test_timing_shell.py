@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from fpga.build.timing_shell import TimingShell
 from hdl.verilog import port_map
-from tests.bench.harness import check_reset, made, simulate
+from tests.bench.harness import made, simulate
 
 
 class Core(wiring.Component):
@@ -59,7 +59,7 @@ def delay_of(outputs):
     return cycles
 
 
-def use_shell(dut, core, seed, cycles=200):
+def use_shell(dut, core, seed):
     """A bench of random bits; the parity of each cycle in which it is defined."""
     rng, log = random.Random(seed), []
     depth = sum(width for _, width in core.inputs())
@@ -67,7 +67,7 @@ def use_shell(dut, core, seed, cycles=200):
 
     async def bench(ctx):
         chain, parities = [], []
-        for _ in range(cycles):
+        for _ in range(200):
             bit = rng.randrange(2)
             ctx.set(dut.i, bit)
             parity = core.parity(sum(value << n for n, value in enumerate(chain))) if len(chain) == depth else None
@@ -94,11 +94,3 @@ def test_parity_of_all_outputs(width):
 def test_three_pins():
     """The clock, i and o."""
     assert list(port_map(TimingShell(Core(7)))) == ["i", "o"]
-
-
-def test_reset():
-    def prepare(dut):
-        bench, log = use_shell(dut, dut.core, 3, cycles=100)
-        return bench, [], log
-
-    check_reset(lambda: TimingShell(Core(6)), prepare, cycles=200)
