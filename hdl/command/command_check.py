@@ -22,7 +22,7 @@ from hdl.spec.formats import (
 )
 from hdl.spec.widths import DECAY_WIDTH
 
-__all__ = ["CommandCheck", "PlanCheck", "window"]
+__all__ = ["LATENCY", "CommandCheck", "PlanCheck", "window"]
 
 _LOW = ALIGNMENT.bit_length() - 1
 """Low bits of an address that must be 0."""
@@ -33,14 +33,30 @@ def window() -> data.StructLayout:
     return data.StructLayout({"base": 64, "limit": 64})
 
 
-def _lies_in(window, address, size):
-    """Whether ``size`` bytes from an address on lie in a window; nothing wraps around."""
-    end = (address + size)[:65]
-    return (address >= window.base) & (end <= window.limit)
+LATENCY = 3
+"""Cycles from the inputs of a check to its code: sizes, ends, comparisons."""
+
+
+def _lies_in(m, window, address, size):
+    """Whether ``size`` bytes from an address on lie in a window, ``LATENCY`` cycles later; nothing wraps around."""
+    bytes_, end, inside = Signal(48, reset_less=True), Signal(65, reset_less=True), Signal(reset_less=True)
+    m.d.sync += [
+        bytes_.eq(size),
+        end.eq(address + bytes_),
+        inside.eq((address >= window.base) & (end <= window.limit)),
+    ]
+    return inside
+
+
+def _flag(m, value):
+    """A flip-flop for what is found of the inputs at once."""
+    flag = Signal(reset_less=True)
+    m.d.sync += flag.eq(value)
+    return flag
 
 
 class CommandCheck(wiring.Component):
-    """The code of a command as it lies in its slot, and what it needs. Combinational.
+    """The code of a command as it lies in its slot, ``LATENCY`` cycles later, and, combinational, what it needs.
 
     Members
     -------
@@ -88,17 +104,19 @@ class CommandCheck(wiring.Component):
             with m.Case(Opcode.NOP, Opcode.FENCE):
                 m.d.comb += known.eq(1)
         m.d.comb += self.paired.eq(command.opcode == Opcode.PAIR)
+        wrong = _flag(m, ~known | malformed.any())
+        inside = _lies_in(m, self.readable, command.plan, PLAN_BYTES)
         with m.If(self.error):
             m.d.comb += self.code.eq(Code.READ_ERROR)
-        with m.Elif(~known | malformed.any()):
+        with m.Elif(wrong):
             m.d.comb += self.code.eq(Code.MALFORMED)
-        with m.Elif(self.planned & ~_lies_in(self.readable, command.plan, PLAN_BYTES)):
+        with m.Elif(self.planned & ~inside):
             m.d.comb += self.code.eq(Code.OUTSIDE)
         return m
 
 
 class PlanCheck(wiring.Component):
-    """The code of a command with the plan that was read for it. Combinational.
+    """The code of a command with the plan that was read for it, ``LATENCY`` cycles later.
 
     Offsets and strides of planes must be whole words of the channels, and offsets lie in the core's address space; what
     else is wrong with them the core tells by its own codes.
@@ -138,16 +156,15 @@ class PlanCheck(wiring.Component):
             *(value[:low].any() for value in (*offsets, *strides)),
         )
         beyond = Cat(value[low + self.config.address_width :].any() for value in offsets)
-        outside = Cat(
-            beyond.any(),
-            (command.num_heads != 0) & ~_lies_in(self.readable, plan.heads, self._head_bytes(command)),
-            (command.flags.list == LISTS.index("table")) & ~self._tokens_in(command),
-        )
+        wrong, outside = _flag(m, malformed.any()), _flag(m, beyond.any())
+        heads = _lies_in(m, self.readable, plan.heads, self._head_bytes(command))
+        tokens = _lies_in(m, self.readable, command.state, self._token_bytes(command))
+        listed = command.flags.list == LISTS.index("table")
         with m.If(self.error):
             m.d.comb += self.code.eq(Code.READ_ERROR)
-        with m.Elif(malformed.any()):
+        with m.Elif(wrong):
             m.d.comb += self.code.eq(Code.MALFORMED)
-        with m.Elif(outside.any()):
+        with m.Elif(outside | ((command.num_heads != 0) & ~heads) | (listed & ~tokens)):
             m.d.comb += self.code.eq(Code.OUTSIDE)
         return m
 
@@ -157,9 +174,8 @@ class PlanCheck(wiring.Component):
         before = Mux(command.opcode == Opcode.LAYER, 0, command.head_keep)
         return (command.num_heads + before) * HEAD_BYTES
 
-    def _tokens_in(self, command):
-        """Whether the table of tokens is readable to the end of its last record of ``lanes`` tokens."""
+    def _token_bytes(self, command):
+        """Of the table of tokens to the end of its last record of ``lanes`` tokens."""
         log_lanes = self.config.lanes.bit_length() - 1
         records = (command.num_keys + self.config.lanes - 1) >> log_lanes
-        size = TABLE_HEADER_BYTES + (records << log_lanes) * TOKEN_BYTES
-        return _lies_in(self.readable, command.state, size)
+        return TABLE_HEADER_BYTES + (records << log_lanes) * TOKEN_BYTES

@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.command.command_check import CommandCheck, PlanCheck, window
+from hdl.command.command_check import LATENCY, CommandCheck, PlanCheck, window
 from hdl.command.command_ring import COUNT_WIDTH, slot
 from hdl.command.read_port import ReadPort, check_word_width
 from hdl.command.record_reader import RecordReader
@@ -39,7 +39,7 @@ class CommandFetch(wiring.Component):
     Queues take turns, but for the second command of a pair, which follows the first. The first of a pair must have been
     announced together with the second, else it is malformed; so no queue waits for a partner that does not come. A
     command in front of which a first one stands, and which is no PAIR, comes as it is.
-    Latency 3 without a plan; with one 5, and what its reading takes.
+    Latency 4 + that of a check without a plan; with one that of two checks + 6, and what its reading takes.
 
     Members
     -------
@@ -67,20 +67,27 @@ class CommandFetch(wiring.Component):
         m.submodules.reader = reader = RecordReader(plan(), word_width=self.word_width)
         connect(m, flipped(self.port.word), reader.word)
         fetched = Signal(self.o.payload.shape(), reset_less=True)
-        taken, follows = self._take(m, fetched)
+        taken, follows, offered = self._take(m, fetched)
         error = self._check(m, fetched, taken, follows)
-        with m.FSM(name="fetch"):
+        cycles = Signal(range(LATENCY + 1))  # in which a check has had its inputs
+        judged = cycles == LATENCY
+        m.d.sync += cycles.eq(0)
+        with m.FSM(name="fetch") as fsm:
+            with m.State("CHOOSE"):
+                with m.If(offered):
+                    m.next = "TAKE"
             with m.State("TAKE"):
-                with m.If(taken.valid):
-                    m.d.comb += taken.ready.eq(1)
-                    m.next = "CHECK"
+                m.d.comb += taken.ready.eq(1)
+                m.next = "CHECK"
             with m.State("CHECK"):
-                self._judge_command(m, fetched, follows)
-            self._plan_states(m, fetched, error)
+                self._judge_command(m, fetched, follows, judged)
+            self._plan_states(m, fetched, error, judged)
             with m.State("GIVE"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.next = "TAKE"
+                    m.next = "CHOOSE"
+        with m.If((fsm.ongoing("CHECK") | fsm.ongoing("JUDGE")) & ~judged):
+            m.d.sync += cycles.eq(cycles + 1)
         return m
 
     def _check(self, m, fetched, taken, follows):
@@ -88,7 +95,7 @@ class CommandFetch(wiring.Component):
         check, plan_check = m.submodules.check, m.submodules.plan_check
         error, more = Signal(reset_less=True), Signal(reset_less=True)
         readable = Array(self.readable)[fetched.queue]
-        with m.If(taken.valid & taken.ready):
+        with m.If(taken.ready):
             m.d.sync += [error.eq(taken.payload.error), more.eq(taken.payload.more)]
         m.d.comb += [
             self.o.payload.eq(fetched),
@@ -105,20 +112,21 @@ class CommandFetch(wiring.Component):
         return error
 
     @staticmethod
-    def _judge_command(m, fetched, follows):
+    def _judge_command(m, fetched, follows, judged):
         check = m.submodules.check
         first = check.paired & ~follows & (check.code == 0)
-        m.d.sync += [
-            fetched.code.eq(check.code),
-            fetched.pair.eq(Mux(first, PAIR_FIRST, Mux(check.paired & follows, PAIR_SECOND, PAIR_NONE))),
-            follows.eq(first),
-        ]
-        with m.If(check.planned & (check.code == 0)):
-            m.next = "ASK"
-        with m.Else():
-            m.next = "GIVE"
+        with m.If(judged):
+            m.d.sync += [
+                fetched.code.eq(check.code),
+                fetched.pair.eq(Mux(first, PAIR_FIRST, Mux(check.paired & follows, PAIR_SECOND, PAIR_NONE))),
+                follows.eq(first),
+            ]
+            with m.If(check.planned & (check.code == 0)):
+                m.next = "ASK"
+            with m.Else():
+                m.next = "GIVE"
 
-    def _plan_states(self, m, fetched, error):
+    def _plan_states(self, m, fetched, error, judged):
         """The plan is read and judged."""
         reader, request = m.submodules.reader, self.port.request
         m.d.comb += [
@@ -137,21 +145,25 @@ class CommandFetch(wiring.Component):
                 m.next = "JUDGE"
         with m.State("JUDGE"):
             m.d.sync += fetched.code.eq(m.submodules.plan_check.code)
-            m.next = "GIVE"
+            with m.If(judged):
+                m.next = "GIVE"
 
     def _take(self, m, fetched):
-        """(the next command as a stream, whether it follows the first one of a pair)."""
+        """(the chosen command as a stream, whether it follows the first one of a pair, whether there is one).
+
+        The choice is a register: it is made in one cycle, and the command, which stays on offer, taken in the next.
+        """
         taken = stream.Signature(slot()).create(path=("taken",))
-        queue, follows = Signal.like(fetched.queue), Signal()
-        later = Signal.like(queue)  # the first queue after ``queue`` that has a command, around the end
-        m.d.comb += later.eq(queue)
+        queue, follows, chosen = Signal.like(fetched.queue), Signal(), Signal.like(fetched.queue, name="chosen")
+        later = Signal.like(queue, name="later")  # the first one after ``queue`` that has a command, around the end
+        offered = Signal()
+        m.d.comb += [later.eq(queue), offered.eq(Array(source.valid for source in self.slot)[queue])]
         for distance in reversed(range(1, self.queues)):
             for index in range(self.queues):
                 other = (index + distance) % self.queues
-                with m.If((queue == index) & self.slot[other].valid):
-                    m.d.comb += later.eq(other)
-        chosen = Signal.like(queue)
-        m.d.comb += chosen.eq(Mux(follows, queue, later))
+                with m.If((queue == index) & self.slot[other].valid & ~follows):
+                    m.d.comb += [later.eq(other), offered.eq(1)]
+        m.d.sync += chosen.eq(later)
         with m.Switch(chosen):
             for index, source in enumerate(self.slot):
                 with m.Case(index):
@@ -160,11 +172,11 @@ class CommandFetch(wiring.Component):
                         taken.payload.eq(source.payload),
                         source.ready.eq(taken.ready),
                     ]
-        with m.If(taken.valid & taken.ready):
+        with m.If(taken.ready):
             m.d.sync += [
                 queue.eq(chosen),
                 fetched.queue.eq(chosen),
                 fetched.number.eq(taken.payload.number),
                 fetched.command.eq(taken.payload.command),
             ]
-        return taken, follows
+        return taken, follows, offered

@@ -51,7 +51,7 @@ class CommandUnit(wiring.Component):
     layer, job, heads, ids : Out                      to the core, as its members of these names
     """
 
-    def __init__(self, config: Config, *, queues: int, word_width: int):
+    def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):
         if not isinstance(queues, int) or not 1 <= queues <= 12:
             raise ValueError(f"queues must be from 1 to 12, not {queues!r}")
         self.config, self.queues, self.word_width = config, queues, check_word_width(word_width)

@@ -70,7 +70,7 @@ class OpenTable(wiring.Component):
     open : Out(NUM_ENTRIES)                                   commands that are open
     """
 
-    def __init__(self, config: Config, *, queues: int):
+    def __init__(self, config: Config, *, queues: int = 2):
         self.config, self.queues = config, queues
 
         def event(shape):

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from hdl.command.command_check import CommandCheck, PlanCheck
+from hdl.command.command_check import LATENCY, CommandCheck, PlanCheck
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Code, Opcode
 from tests.bench.commands import FAULTS, WINDOW, fault, random_case
-from tests.bench.harness import clocked, made, simulate
+from tests.bench.harness import made, simulate
 
 CONFIGS = [PRESETS["tiny"], PRESETS["paper"]]
 
@@ -24,6 +24,7 @@ def codes(config, cases, *, error=0, plan_error=0, more=1, follows=0):
             ctx.set(getattr(check, name), value)
         for command, _ in cases:
             ctx.set(check.command, command)
+            await ctx.tick().repeat(LATENCY)
             found.append(ctx.get(check.code))
 
     async def plans(ctx):
@@ -32,10 +33,11 @@ def codes(config, cases, *, error=0, plan_error=0, more=1, follows=0):
         for index, (command, plan) in enumerate(cases):
             ctx.set(plan_check.command, command)
             ctx.set(plan_check.plan, plan)
+            await ctx.tick().repeat(LATENCY)
             found[index] = found[index], ctx.get(plan_check.code)
 
-    simulate(clocked(check), commands, cycles=10)
-    simulate(clocked(plan_check), plans, cycles=10)
+    simulate(check, commands, cycles=2000)
+    simulate(plan_check, plans, cycles=2000)
     return found
 
 
