@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
+from fpga.board.boards import find_board
 from fpga.build.baseline import measure
 from fpga.build.bitstream import BuildError, BuildReport, build_bitstream, build_name
 from fpga.build.blocks import BASELINE_BLOCKS
-from fpga.board.boards import find_board
 from fpga.build.synth import LIMITS
 from golden.layers.job import Job, run_job, scale_of
 from golden.layers.synthetic import make_tensor
-from hdl.spec.config import Config, PRESETS
+from hdl.spec.config import PRESETS, Config
 from sim.bench.record import Record, json_of
-from sim.engine.timing import MemoryTiming
 from sim.engine.registry import make_engine
+from sim.engine.timing import MemoryTiming
 
 __all__ = ["bench_fpga", "dense_heads", "operations"]
 

@@ -20,8 +20,8 @@ from typing import Any
 from fpga.board.boards import Board, BoardTop
 from fpga.build.floorplan import FloorplanError, floorplan
 from fpga.build.netlist_passes import simplify
-from fpga.spec.settings import SystemSettings, config_digest
 from fpga.build.synth import LIMITS, PLACER, SYNTH_ECP5, parse_usage
+from fpga.spec.settings import SystemSettings, config_digest
 from hdl import verilog
 from sim.common.extras import need
 from sim.common.files import write_bytes, write_text

@@ -20,8 +20,8 @@ from fpga.build.netlist_passes import simplify
 from fpga.build.synth import SYNTH_ECP5, SynthError, run_yosys, tool_versions
 from golden.host.cache import cache_folder
 from hdl.spec.config import Config
-from sim.engine.engine import EngineError
 from sim.common.files import write_text
+from sim.engine.engine import EngineError
 from sim.engine.verilator import VerilatorEngine
 
 __all__ = [
@@ -279,7 +279,7 @@ def gate_level(text: str) -> str:
 
 
 def netlist_engine(name: str, config: Config, **options: Any) -> VerilatorEngine:
-    """In place of :func:`sim.engine.registry.make_engine`: the netlist of the accelerator; the first one takes minutes."""
+    """In place of :func:`sim.engine.registry.make_engine`: a netlist of the accelerator; the first takes minutes."""
     try:
         return VerilatorEngine(config, source=gate_level, **options)
     except SynthError as error:

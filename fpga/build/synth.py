@@ -48,7 +48,7 @@ NEXTPNR = [
 """Command of the pinned nextpnr-ecp5."""
 SYNTH = cache_folder() / "synth"
 SYNTH_ECP5 = "synth_ecp5 -no-rw-check"
-"""A block RAM need not give the old word where the same cycle writes it: no such read is used (fpga/build/collisions.py)."""
+"""A block RAM need not give the old word where the same cycle writes it: no such read is used (build/collisions.py)."""
 PLACER = "static"
 """Placer of nextpnr: it leaves shorter wires than "heap" where a design fills the chip (docs/fpga.md)."""
 ROUTE_MHZ = 100

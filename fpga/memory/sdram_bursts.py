@@ -35,7 +35,7 @@ def sdram_burst(beats: int) -> data.StructLayout:
             "banks": P.BANKS,  # banks that the command is for
             "row": P.ROW_BITS,  # the last one opened in the command's bank
             "first": 1,  # READ or WRITE
-            "left": range(beats),  # beats of the burst after this one
+            "left": range(beats),  # beats of the burst, this one among them; with a command: of the burst before
             "bank": P.BANK_BITS,  # of the burst before
             "write_beat": 1,
             "read_beat": 1,

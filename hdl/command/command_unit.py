@@ -46,9 +46,17 @@ class CommandUnit(wiring.Component):
     head : Out(COUNT_WIDTH).array(queues)             commands whose slots may be written again
     idle : Out(1).array(queues)                       no command of the ring is on its way to here
     port : Out(ReadPort)
-    entry, opened, closed, open_head, tables, busy    as of :class:`CommandIssuer`
-    failed : Out                                      as of :class:`TokenReader`
-    layer, job, heads, ids : Out                      to the core, as its members of these names
+    entry : In(stream.Signature(ENTRY_WIDTH))         this and the next eight as of :class:`CommandIssuer`
+    tables : Out(command_tables)
+    busy : In(1)
+    opened : Out(stream.Signature(opened_command))
+    closed : Out(stream.Signature(closed_command))
+    open_head : Out(stream.Signature(open_head))
+    layer : Out(stream.Signature(layer_descriptor))
+    job : Out(stream.Signature(job_descriptor))
+    heads : Out(stream.Signature(head_entry))
+    ids : Out(stream.Signature(job_id_entry))         this and the next as of :class:`TokenReader`
+    failed : Out(stream.Signature(ENTRY_WIDTH, always_ready=True))
     """
 
     def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):

