@@ -69,7 +69,7 @@ class Code(enum.IntEnum):
     """the bus answered a read with an error or with a wrong number of beats"""
     MALFORMED = 14
     """the command, its plan or a table has a value that is not allowed; nothing was touched"""
-    OUTSIDE = 15
+    OUTSIDE = 17
     """an address outside the queue's window was asked for, and neither read nor written"""
 
 

@@ -7,6 +7,7 @@ import pytest
 from hdl.command.command_check import LATENCY, CommandCheck, PlanCheck
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Code, Opcode
+from hdl.spec.register_map import MAP
 from tests.bench.commands import FAULTS, WINDOW, fault, random_case
 from tests.bench.harness import made, simulate
 
@@ -72,3 +73,10 @@ def test_a_pair_is_announced_at_once(more, follows, code):
 def test_what_needs_no_plan_may_have_any(opcode):
     command = {"opcode": int(opcode), "plan": 5, "flags": {"reserved": 77}}
     assert codes(CONFIGS[0], [(command, {})])[0][0] == 0
+
+
+def test_codes_are_those_of_the_registers():
+    """A command's code and the fault that the registers tell have one numbering."""
+    choices = {choice.name: choice.value for choice in MAP.by_name["fault"].register.field("code").choices}
+    mine = {Code.READ_ERROR: "bus_read", Code.MALFORMED: "slot", Code.OUTSIDE: "window"}
+    assert mine.keys() == set(Code) and all(choices[name] == code for code, name in mine.items())
