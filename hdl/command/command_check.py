@@ -152,6 +152,7 @@ class PlanCheck(wiring.Component):
             plan.reserved0.any(),
             plan.out_format > max(OutFormat),
             plan.decay[DECAY_WIDTH:].any(),
+            command.num_heads > self.config.max_heads,
             plan.heads[:_LOW].any() & (command.num_heads != 0),
             *(value[:low].any() for value in (*offsets, *strides)),
         )

@@ -128,6 +128,11 @@ FAULTS = {
     "reserved bits of the plan": (_plan(reserved0=1 << 255), Code.MALFORMED),
     "format of outputs": (_plan(out_format=3), Code.MALFORMED),
     "decay": (_plan(decay=32), Code.MALFORMED),
+    "more heads than there are": (
+        lambda config, command, plan: command.update(num_heads=config.max_heads + 1),
+        Code.MALFORMED,
+    ),
+    "endless heads": (_command(num_heads=(1 << 16) - 1), Code.MALFORMED),
     "heads that begin in between": (_plan(heads=0x4030), Code.MALFORMED),
     "heads below the window": (_plan(heads=0x3FC0), Code.OUTSIDE),
     "heads across the end of the window": (_plan(heads=0x8_0000), Code.OUTSIDE),
