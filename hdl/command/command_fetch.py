@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.command_check import LATENCY, CommandCheck, PlanCheck, window
 from hdl.command.command_ring import COUNT_WIDTH, slot
 from hdl.command.read_port import ReadPort, check_word_width
-from hdl.command.record_reader import RecordReader
+from hdl.command.record_reader import RecordFetcher
+from hdl.fetch.crossbar import RoundRobin
 from hdl.spec.config import Config
 from hdl.spec.formats import PLAN_BYTES, layer_command, plan
 from hdl.spec.widths import bits_for_count
@@ -64,17 +65,19 @@ class CommandFetch(wiring.Component):
         m = Module()
         m.submodules.check = CommandCheck()
         m.submodules.plan_check = PlanCheck(self.config)
-        m.submodules.reader = reader = RecordReader(plan(), word_width=self.word_width)
-        connect(m, flipped(self.port.word), reader.word)
+        m.submodules.fetcher = fetcher = RecordFetcher(plan(), word_width=self.word_width)
+        connect(m, fetcher.port, flipped(self.port))
         fetched = Signal(self.o.payload.shape(), reset_less=True)
-        taken, follows, offered = self._take(m, fetched)
+        taken, follows = self._take(m, fetched)
         error = self._check(m, fetched, taken, follows)
         cycles = Signal(range(LATENCY + 1))  # in which a check has had its inputs
         judged = cycles == LATENCY
         m.d.sync += cycles.eq(0)
         with m.FSM(name="fetch") as fsm:
             with m.State("CHOOSE"):
-                with m.If(offered):
+                m.d.comb += m.submodules.turn.requests.eq(self._offered(fetched.queue, follows))
+                with m.If(m.submodules.turn.grant.any()):
+                    m.d.sync += fetched.queue.eq(m.submodules.turn.index)
                     m.next = "TAKE"
             with m.State("TAKE"):
                 m.d.comb += taken.ready.eq(1)
@@ -128,55 +131,44 @@ class CommandFetch(wiring.Component):
 
     def _plan_states(self, m, fetched, error, judged):
         """The plan is read and judged."""
-        reader, request = m.submodules.reader, self.port.request
+        fetcher, request = m.submodules.fetcher, m.submodules.fetcher.request
         m.d.comb += [
             request.payload.address.eq(fetched.command.plan),
             request.payload.words.eq(8 * PLAN_BYTES // self.word_width),
-            reader.start.payload.eq(1),
+            request.payload.records.eq(1),
         ]
         with m.State("ASK"):
-            m.d.comb += [request.valid.eq(reader.start.ready), reader.start.valid.eq(request.ready)]
-            with m.If(request.valid & request.ready):
+            m.d.comb += request.valid.eq(1)
+            with m.If(request.ready):
                 m.next = "READ"
         with m.State("READ"):
-            m.d.comb += reader.o.ready.eq(1)
-            with m.If(reader.o.valid):
-                m.d.sync += [fetched.plan.eq(reader.o.payload.record), error.eq(reader.o.payload.error)]
+            m.d.comb += fetcher.o.ready.eq(1)
+            with m.If(fetcher.o.valid):
+                m.d.sync += [fetched.plan.eq(fetcher.o.payload.record), error.eq(fetcher.o.payload.error)]
                 m.next = "JUDGE"
         with m.State("JUDGE"):
             m.d.sync += fetched.code.eq(m.submodules.plan_check.code)
             with m.If(judged):
                 m.next = "GIVE"
 
-    def _take(self, m, fetched):
-        """(the chosen command as a stream, whether it follows the first one of a pair, whether there is one).
+    def _offered(self, queue, follows):
+        """Queues that may be chosen: after the first command of a pair its own."""
+        return Cat(source.valid & (~follows | (queue == index)) for index, source in enumerate(self.slot))
 
-        The choice is a register: it is made in one cycle, and the command, which stays on offer, taken in the next.
+    def _take(self, m, fetched):
+        """(the command of the chosen queue as a stream, whether it follows the first one of a pair).
+
+        The queue is chosen in one cycle, and its command, which stays on offer, taken in the next.
         """
-        taken = stream.Signature(slot()).create(path=("taken",))
-        queue, follows, chosen = Signal.like(fetched.queue), Signal(), Signal.like(fetched.queue, name="chosen")
-        later = Signal.like(queue, name="later")  # the first one after ``queue`` that has a command, around the end
-        offered = Signal()
-        m.d.comb += [later.eq(queue), offered.eq(Array(source.valid for source in self.slot)[queue])]
-        for distance in reversed(range(1, self.queues)):
-            for index in range(self.queues):
-                other = (index + distance) % self.queues
-                with m.If((queue == index) & self.slot[other].valid & ~follows):
-                    m.d.comb += [later.eq(other), offered.eq(1)]
-        m.d.sync += chosen.eq(later)
-        with m.Switch(chosen):
+        m.submodules.turn = RoundRobin(self.queues)
+        taken, follows = stream.Signature(slot()).create(path=("taken",)), Signal()
+        with m.Switch(fetched.queue):
             for index, source in enumerate(self.slot):
                 with m.Case(index):
-                    m.d.comb += [
-                        taken.valid.eq(source.valid),
-                        taken.payload.eq(source.payload),
-                        source.ready.eq(taken.ready),
-                    ]
+                    m.d.comb += [taken.payload.eq(source.payload), source.ready.eq(taken.ready)]
         with m.If(taken.ready):
             m.d.sync += [
-                queue.eq(chosen),
-                fetched.queue.eq(chosen),
                 fetched.number.eq(taken.payload.number),
                 fetched.command.eq(taken.payload.command),
             ]
-        return taken, follows, offered
+        return taken, follows

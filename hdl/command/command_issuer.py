@@ -15,6 +15,7 @@ from hdl.command.token_reader import token_request
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.formats import LISTS, Code, Opcode
+from hdl.spec.widths import HEAD_FIELD_WIDTH
 
 __all__ = ["CommandIssuer", "command_tables"]
 
@@ -107,7 +108,7 @@ class CommandIssuer(wiring.Component):
             gate.core.eq(is_layer(command)),
             self.head_request.payload.address.eq(plan.heads),
             self.head_request.payload.first.eq(Mux(is_layer(command), 0, command.head_keep)),
-            self.head_request.payload.count.eq(command.num_heads),
+            self.head_request.payload.count.eq(command.num_heads[:HEAD_FIELD_WIDTH]),
             tokens.address.eq(command.state),
             tokens.count.eq(Mux(short > config.max_tokens, config.max_tokens, short)),
             tokens.entry.eq(entry),

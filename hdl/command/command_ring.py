@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.read_port import ReadPort, check_word_width
-from hdl.command.record_reader import RecordReader
+from hdl.command.record_reader import RecordFetcher
 from hdl.spec.formats import COMMAND_BYTES
 from hdl.stream.stream_queue import StreamQueue
 
@@ -68,10 +68,10 @@ class CommandRing(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = RecordReader(8 * COMMAND_BYTES, word_width=self.word_width)
+        m.submodules.fetcher = fetcher = RecordFetcher(8 * COMMAND_BYTES, word_width=self.word_width)
         entry = data.StructLayout({name: slot()[name].shape for name in ("command", "more", "error")})
         m.submodules.waiting = waiting = StreamQueue(entry, depth=self.AHEAD)
-        connect(m, flipped(self.port.word), reader.word)
+        connect(m, fetcher.port, flipped(self.port))
         number, leave = Signal(COUNT_WIDTH), Signal()  # of the command that leaves next
         self._ask(m, number, leave)
         m.d.comb += [
@@ -86,31 +86,28 @@ class CommandRing(wiring.Component):
 
     def _ask(self, m, number, leave):
         """Requests for the commands up to ``tail``, while there is room for them."""
-        reader, waiting, request = m.submodules.reader, m.submodules.waiting, self.port.request
+        fetcher, waiting, request = m.submodules.fetcher, m.submodules.waiting, m.submodules.fetcher.request
         asked, inside = Signal(COUNT_WIDTH), Signal(range(self.AHEAD + 1))
-        ask, go = Signal(), Signal()  # ask: a request is on offer
-        address, more = Signal(64, reset_less=True), Signal(reset_less=True)
+        go, more = Signal(), Signal(reset_less=True)
         mask = (1 << self.log_size) - 1
         m.d.comb += [
-            waiting.i.valid.eq(reader.o.valid),
-            reader.o.ready.eq(waiting.i.ready),
-            waiting.i.payload.command.eq(reader.o.payload.record),
+            waiting.i.valid.eq(fetcher.o.valid),
+            fetcher.o.ready.eq(waiting.i.ready),
+            waiting.i.payload.command.eq(fetcher.o.payload.record),
             waiting.i.payload.more.eq(more),
-            waiting.i.payload.error.eq(reader.o.payload.error),
-            request.valid.eq(ask & reader.start.ready),
-            request.payload.address.eq(address),
+            waiting.i.payload.error.eq(fetcher.o.payload.error),
+            request.valid.eq(self.enable & (asked != self.tail) & (inside < self.AHEAD)),
+            request.payload.address.eq(self.base + ((asked & mask) << 6)),
             request.payload.words.eq(8 * COMMAND_BYTES // self.word_width),
+            request.payload.records.eq(1),
             go.eq(request.valid & request.ready),
-            reader.start.valid.eq(go),
-            reader.start.payload.eq(1),
-            self.idle.eq(~ask & (inside == 0)),
+            self.idle.eq(inside == 0),
         ]
-        with m.If(go):
-            m.d.sync += [asked.eq(asked + 1), ask.eq(0), more.eq((asked + 1)[:COUNT_WIDTH] != self.tail)]
-        with m.Elif(~ask & self.enable & (asked != self.tail) & (inside < self.AHEAD)):
-            m.d.sync += [ask.eq(1), address.eq(self.base + ((asked & mask) << 6))]
-        with m.Elif(~self.enable & self.idle):
-            m.d.sync += [asked.eq(0), number.eq(0)]
-        m.d.sync += inside.eq(inside + Mux(go, 1, 0) - Mux(leave, 1, 0))
         with m.If(leave):
             m.d.sync += number.eq(number + 1)
+        with m.If(go):
+            m.d.sync += [asked.eq(asked + 1), more.eq((asked + 1)[:COUNT_WIDTH] != self.tail)]
+        with m.Elif(~self.enable & self.idle):
+            m.d.sync += [asked.eq(0), number.eq(0)]
+        with m.If(go != leave):
+            m.d.sync += inside.eq(inside + Mux(go, 1, -1))

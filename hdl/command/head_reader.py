@@ -7,15 +7,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.read_port import WORDS_WIDTH, ReadPort, check_word_width
-from hdl.command.record_reader import RecordReader
+from hdl.command.record_reader import RecordFetcher
 from hdl.spec.formats import HEAD_BYTES, head_row
+from hdl.spec.widths import HEAD_FIELD_WIDTH
 
 __all__ = ["HeadReader", "head_request", "table_head"]
 
 
 def head_request() -> data.StructLayout:
-    """Entries ``first`` … ``first + count`` - 1 of the table at an address; count is at least 1."""
-    return data.StructLayout({"address": 64, "first": 16, "count": 16})
+    """Entries ``first`` … ``first + count`` - 1 of the table at an address; count is from 1 to 255."""
+    return data.StructLayout({"address": 64, "first": 16, "count": HEAD_FIELD_WIDTH})
 
 
 def table_head() -> data.StructLayout:
@@ -47,35 +48,26 @@ class HeadReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = RecordReader(head_row(), word_width=self.word_width)
-        connect(m, flipped(self.port.word), reader.word)
-        ask = Signal()  # a request is on offer
-        request, wanted = self.port.request, self.request.payload
+        m.submodules.fetcher = fetcher = RecordFetcher(head_row(), word_width=self.word_width)
+        connect(m, fetcher.port, flipped(self.port))
+        request, wanted = fetcher.request, self.request.payload
         low = (self.word_width // 8).bit_length() - 1
         log_entry = HEAD_BYTES.bit_length() - 1
         log_per = max(0, low - log_entry)  # entries of a word
-        skip, total = Signal(max(1, log_per)), Signal(WORDS_WIDTH + 1)
+        skip, total = Signal(max(1, log_per)), Signal(WORDS_WIDTH)
         m.d.comb += [
             skip.eq(wanted.first[:log_per] if log_per else 0),
             total.eq(wanted.count + skip),  # entries that are read
-            self.request.ready.eq(~ask & reader.start.ready),
-            reader.start.valid.eq(self.request.valid & ~ask),
-            reader.start.payload.eq(total),
-            request.valid.eq(ask),
+            request.valid.eq(self.request.valid),
+            self.request.ready.eq(request.ready),
+            request.payload.address.eq(wanted.address + ((wanted.first >> log_per) << max(low, log_entry))),
+            request.payload.words.eq((total + (1 << log_per) - 1) >> log_per << max(0, log_entry - low)),
+            request.payload.records.eq(total),
         ]
         drop = Signal.like(skip)
         with m.If(self.request.valid & self.request.ready):
-            first = (wanted.first >> log_per) << max(low, log_entry)
-            words = (total + (1 << log_per) - 1) >> log_per << max(0, log_entry - low)
-            m.d.sync += [
-                ask.eq(1),
-                drop.eq(skip),
-                request.payload.address.eq(wanted.address + first),
-                request.payload.words.eq(words),
-            ]
-        with m.If(request.ready & ask):
-            m.d.sync += ask.eq(0)
-        self._give(m, reader.o, drop)
+            m.d.sync += drop.eq(skip)
+        self._give(m, fetcher.o, drop)
         return m
 
     def _give(self, m, entry, drop):

@@ -8,7 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.command.command_issuer import command_tables
 from hdl.command.command_ring import COUNT_WIDTH
+from hdl.command.descriptors import is_layer
 from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, closed_command, opened_command
+from hdl.fetch.crossbar import RoundRobin
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.formats import Code, Opcode
@@ -115,16 +117,12 @@ class OpenTable(wiring.Component):
         m.d.comb += [self.entry.valid.eq(full), self.entry.payload.eq(number)]
         with m.If(self.entry.ready):
             m.d.sync += full.eq(0)
-        with m.If((~full | self.entry.ready) & ~given.all()):
-            for index in reversed(range(NUM_ENTRIES)):
-                with m.If(~given[index]):
-                    m.d.sync += [number.eq(index), full.eq(1)]
-        lowest = given & 0
-        for index in reversed(range(NUM_ENTRIES)):
-            lowest = Mux(given[index], lowest, 1 << index)
-        taken = Mux((~full | self.entry.ready) & ~given.all(), lowest, 0)
-        freed = Mux(self.release.valid, 1 << self.release.payload, 0)
-        m.d.sync += given.eq((given | taken) & ~freed)
+        with m.If(~full | self.entry.ready):
+            for index in range(NUM_ENTRIES):
+                with m.If(~given[index] & given[:index].all()):
+                    m.d.sync += [number.eq(index), full.eq(1), given[index].eq(1)]
+        with m.If(self.release.valid):
+            m.d.sync += given.bit_select(self.release.payload, 1).eq(0)
 
     def _open(self, m, entries):
         """A command begins: the facts that its answer repeats."""
@@ -138,15 +136,11 @@ class OpenTable(wiring.Component):
                     *(entry[name].eq(fetched[name]) for name in ("queue", "number")),
                     *(entry[name].eq(command[name]) for name in ("opcode", "tag", "irq")),
                     *(entry[name].eq(0) for name in ("code", "done", "told", "failed")),
-                    entry.writes.eq((fetched.code == 0) & command.flags.write_state & self._has_tables(command)),
+                    entry.writes.eq((fetched.code == 0) & command.flags.write_state & is_layer(command)),
                     entry.tables.state.eq(command.state),
                     entry.tables.heads.eq(fetched.plan.heads),
                     entry.ahead.eq(self.open & same),
                 ]
-
-    @staticmethod
-    def _has_tables(command):
-        return (command.opcode == Opcode.LAYER) | (command.opcode == Opcode.SELECT)
 
     def _events(self, m, entries):
         """How a command ends. One event of each kind a cycle; they are of different commands, or never at once."""
@@ -165,26 +159,21 @@ class OpenTable(wiring.Component):
         for index, entry in enumerate(entries):
             held = (entry.opcode == Opcode.FENCE) & entry.ahead.any()
             m.d.comb += waits[index].eq(self.open[index] & entry.done & ~entry.told & ~held)
-        last, chosen = Signal(ENTRY_WIDTH), Signal(ENTRY_WIDTH)
-        for distance in reversed(range(1, NUM_ENTRIES + 1)):
-            place = Signal(ENTRY_WIDTH, name=f"place_{distance}")
-            m.d.comb += place.eq(last + distance)
-            with m.If(waits.bit_select(place, 1)):
-                m.d.comb += chosen.eq(place)
+        m.submodules.turn = turn = RoundRobin(NUM_ENTRIES)
         answer, full = Signal(self.answer.payload.shape(), reset_less=True), Signal()
         m.d.comb += [self.answer.valid.eq(full), self.answer.payload.eq(answer)]
         with m.If(self.answer.ready):
             m.d.sync += full.eq(0)
-        with m.If((~full | self.answer.ready) & waits.any()):
-            entry = Array(entries)[chosen]
+        m.d.comb += turn.requests.eq(Mux(~full | self.answer.ready, waits, 0))
+        with m.If(turn.grant.any()):
+            entry = Array(entries)[turn.index]
             names = ("queue", "number", "opcode", "tag", "irq")
             m.d.sync += [
                 full.eq(1),
-                last.eq(chosen),
-                answer.entry.eq(chosen),
+                answer.entry.eq(turn.index),
                 *(answer[name].eq(entry[name]) for name in names),
                 answer.code.eq(Mux(entry.failed, Code.READ_ERROR, entry.code)),
             ]
-            for index, each in enumerate(entries):
-                with m.If(chosen == index):
-                    m.d.sync += each.told.eq(1)
+        for each, granted in zip(entries, turn.grant, strict=True):
+            with m.If(granted):
+                m.d.sync += each.told.eq(1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.command.read_port import WORDS_WIDTH, ReadPort, check_word_width, read_request
+from hdl.fetch.crossbar import RoundRobin
 from hdl.stream.stream_queue import StreamQueue
 
 __all__ = ["ReadMux"]
@@ -44,39 +45,27 @@ class ReadMux(wiring.Component):
         return m
 
     def _requests(self, m, owners):
-        """A register for the request on offer; the next client is the first one from ``turn`` on that asks."""
+        """A register for the request on offer."""
+        m.submodules.turn = turn = RoundRobin(self.clients)
         request, full = Signal(read_request(), reset_less=True), Signal()
-        turn, chosen = Signal(range(self.clients)), Signal(range(self.clients))
-        asks = [client.request.valid for client in self.client]
-        # The last assignment wins: clients from ``turn`` on stand behind those below it, the nearest last.
-        for index in reversed(range(self.clients)):
-            with m.If(asks[index]):
-                m.d.comb += chosen.eq(index)
-        for index in reversed(range(self.clients)):
-            with m.If(asks[index] & (index >= turn)):
-                m.d.comb += chosen.eq(index)
-        free, go = Signal(), Signal()
+        free, go = Signal(), turn.grant.any()
         m.d.comb += [
             free.eq((~full | self.port.request.ready) & owners.i.ready),
             self.port.request.valid.eq(full),
             self.port.request.payload.eq(request),
-            owners.i.payload.client.eq(chosen),
+            turn.requests.eq(Cat(client.request.valid & free for client in self.client)),
             owners.i.valid.eq(go),
+            owners.i.payload.client.eq(turn.index),
         ]
         with m.If(self.port.request.ready):
             m.d.sync += full.eq(0)
-        with m.Switch(chosen):
-            for index, client in enumerate(self.client):
-                with m.Case(index):
-                    m.d.comb += [
-                        go.eq(free & client.request.valid),
-                        client.request.ready.eq(free),
-                        owners.i.payload.words.eq(client.request.payload.words),
-                    ]
-                    with m.If(go):
-                        m.d.sync += [request.eq(client.request.payload), full.eq(1)]
         with m.If(go):
-            m.d.sync += turn.eq(Mux(chosen == self.clients - 1, 0, chosen + 1))
+            m.d.sync += full.eq(1)
+        for index, client in enumerate(self.client):
+            m.d.comb += client.request.ready.eq(turn.grant[index])
+            with m.If(turn.grant[index]):
+                m.d.comb += owners.i.payload.words.eq(client.request.payload.words)
+                m.d.sync += request.eq(client.request.payload)
 
     def _words(self, m, owners):
         """Words of the oldest request to its client."""

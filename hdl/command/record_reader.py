@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.command.read_port import WORDS_WIDTH, check_word_width
+from hdl.command.read_port import WORDS_WIDTH, ReadPort, check_word_width, read_request
 
-__all__ = ["RecordReader", "read_record"]
+__all__ = ["RecordFetcher", "RecordReader", "read_record", "record_request"]
 
 
 def read_record(shape: ShapeLike) -> data.StructLayout:
@@ -108,3 +108,50 @@ class RecordReader(wiring.Component):
                 full.eq(place == parts - 1),
                 place.eq(Mux(place == parts - 1, 0, place + 1)),
             ]
+
+
+def record_request() -> data.StructLayout:
+    """``records`` records, at least one, of the words of a request, which begin with a record."""
+    return data.StructLayout({**read_request().members, "records": WORDS_WIDTH})
+
+
+class RecordFetcher(wiring.Component):
+    """Asks for words, and makes records of them; one request after the other.
+
+    A request is taken when the last record of the one before it has left. Latency 1 from ``request`` to the port, and
+    that of a :class:`RecordReader` from the words to the records.
+
+    Members
+    -------
+    request : In(stream.Signature(record_request))
+    port : Out(ReadPort)
+    o : Out(stream.Signature(read_record(shape)))
+    """
+
+    def __init__(self, shape: ShapeLike, *, word_width: int):
+        self.shape, self.word_width = shape, check_word_width(word_width)
+        super().__init__(
+            {
+                "request": In(stream.Signature(record_request())),
+                "port": Out(ReadPort(word_width)),
+                "o": Out(stream.Signature(read_record(shape))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader = reader = RecordReader(self.shape, word_width=self.word_width)
+        connect(m, flipped(self.port.word), reader.word)
+        connect(m, reader.o, flipped(self.o))
+        ask, request, wanted = Signal(), self.port.request, self.request.payload  # ask: a request is on offer
+        m.d.comb += [
+            self.request.ready.eq(~ask & reader.start.ready),
+            reader.start.valid.eq(self.request.valid & ~ask),
+            reader.start.payload.eq(wanted.records),
+            request.valid.eq(ask),
+        ]
+        with m.If(self.request.valid & self.request.ready):
+            m.d.sync += [ask.eq(1), *(request.payload[name].eq(wanted[name]) for name in ("address", "words"))]
+        with m.Elif(request.ready):
+            m.d.sync += ask.eq(0)
+        return m

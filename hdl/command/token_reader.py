@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.open_commands import ENTRY_WIDTH
 from hdl.command.read_port import ReadPort, check_word_width
-from hdl.command.record_reader import RecordReader
+from hdl.command.record_reader import RecordFetcher
 from hdl.command.token_beats import TokenBeats, token_group
 from hdl.spec.config import Config
 from hdl.spec.formats import TABLE_HEADER_BYTES
@@ -51,32 +51,22 @@ class TokenReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, group = self.config, token_group(self.config)
-        m.submodules.reader = reader = RecordReader(group, word_width=self.word_width)
+        m.submodules.fetcher = fetcher = RecordFetcher(group, word_width=self.word_width)
         m.submodules.beats = beats = TokenBeats(config)
-        connect(m, flipped(self.port.word), reader.word)
-        connect(m, reader.o, beats.i)
+        connect(m, fetcher.port, flipped(self.port))
+        connect(m, fetcher.o, beats.i)
         connect(m, beats.o, flipped(self.ids))
-        ask, count = Signal(), Signal.like(beats.count, reset_less=True)
-        request, wanted = self.port.request, self.request.payload
-        log_lanes = config.lanes.bit_length() - 1
-        groups = (wanted.count + config.lanes - 1) >> log_lanes
+        request, wanted = fetcher.request, self.request.payload
+        groups = (wanted.count + config.lanes - 1) >> (config.lanes.bit_length() - 1)
         words = (groups * group.size + self.word_width - 1) >> (self.word_width.bit_length() - 1)
         m.d.comb += [
-            beats.count.eq(count),
-            self.request.ready.eq(~ask & reader.start.ready),
-            reader.start.valid.eq(self.request.valid & ~ask),
-            reader.start.payload.eq(groups),
-            request.valid.eq(ask),
-            self.failed.valid.eq(reader.o.valid & reader.o.payload.error),
+            request.valid.eq(self.request.valid),
+            self.request.ready.eq(request.ready),
+            request.payload.address.eq(wanted.address + TABLE_HEADER_BYTES),
+            request.payload.words.eq(words),
+            request.payload.records.eq(groups),
+            self.failed.valid.eq(fetcher.o.valid & fetcher.o.payload.error),
         ]
         with m.If(self.request.valid & self.request.ready):
-            m.d.sync += [
-                ask.eq(1),
-                count.eq(wanted.count),
-                request.payload.address.eq(wanted.address + TABLE_HEADER_BYTES),
-                request.payload.words.eq(words),
-                self.failed.payload.eq(wanted.entry),
-            ]
-        with m.If(request.ready & ask):
-            m.d.sync += ask.eq(0)
+            m.d.sync += [beats.count.eq(wanted.count), self.failed.payload.eq(wanted.entry)]
         return m

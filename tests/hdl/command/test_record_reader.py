@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from hdl.command.record_reader import RecordReader
+from hdl.command.record_reader import RecordFetcher, RecordReader
 from tests.bench.harness import check_stream_reset, made, run_streams
+from tests.bench.table_memory import TableMemory
 
 SIZES = [(64, 64), (128, 64), (512, 64), (64, 128), (64, 512), (128, 512), (512, 512), (1024, 256)]
 
@@ -54,3 +55,19 @@ def test_reset():
 def test_refused(bits, width, message):
     with pytest.raises(ValueError, match=message):
         RecordReader(bits, word_width=width)
+
+
+@pytest.mark.parametrize(("bits", "width"), [(64, 64), (512, 64), (128, 512)])
+@pytest.mark.parametrize("stall", [0, 0.4])
+def test_records_are_fetched(bits, width, stall):
+    dut, rng = made(RecordFetcher, bits, word_width=width), random.Random(bits)
+    memory, requests, want = TableMemory(dut.port, width, stall=stall), [], []
+    for number, count in enumerate((1, 7, 4, 16)):
+        table, address = [rng.getrandbits(bits) for _ in range(count)], 0x1000 * (number + 1)
+        words = -(-count * bits // width)
+        memory.write(address, sum(record << bits * i for i, record in enumerate(table)), words * width // 8)
+        requests.append({"address": address, "words": words, "records": count})
+        want += [{"record": record, "last": int(i == count - 1), "error": 0} for i, record in enumerate(table)]
+    outputs = {"o": len(want)}
+    got = run_streams(dut, {"request": requests}, outputs, stall=stall, processes=[memory.process])[0]["o"]
+    assert got == want and memory.reads == [(request["address"], request["words"]) for request in requests]
