@@ -1,4 +1,4 @@
-"""What the command unit reads from memory: commands, plans and tables.
+"""What lies in memory between host and accelerator: commands, plans, tables and completions.
 
 All numbers are little endian and lie on a multiple of their size. Byte addresses are those of the bus; offsets are in
 bytes from the base of every memory channel. What is reserved must be 0 and is written as 0. Counts and ids have room
@@ -14,6 +14,7 @@ from amaranth.lib import data
 __all__ = [
     "ALIGNMENT",
     "COMMAND_BYTES",
+    "COMPLETION_BYTES",
     "HEAD_BYTES",
     "LISTS",
     "PLAN_BYTES",
@@ -23,6 +24,7 @@ __all__ = [
     "Opcode",
     "OutFormat",
     "command_head",
+    "completion",
     "head_row",
     "layer_command",
     "layer_flags",
@@ -67,8 +69,14 @@ class Code(enum.IntEnum):
 
     READ_ERROR = 12
     """the bus answered a read with an error or with a wrong number of beats"""
+    WRITE_ERROR = 13
+    """the bus answered a write with an error"""
     MALFORMED = 14
     """the command, its plan or a table has a value that is not allowed; nothing was touched"""
+    ABORTED = 15
+    """its queue was aborted; what it wrote is of no use"""
+    TIMEOUT = 16
+    """the bus did not answer"""
     OUTSIDE = 17
     """an address outside the queue's window was asked for, and neither read nor written"""
 
@@ -87,6 +95,7 @@ class OutFormat(enum.IntEnum):
 ALIGNMENT = 64
 """Bytes: commands, plans and tables begin at a multiple, so that none of their words holds a part of something else."""
 COMMAND_BYTES, PLAN_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES = 64, 128, 16, 64, 8
+COMPLETION_BYTES = 32
 
 LISTS = ("dense", "table", "previous")
 """Values of ``list`` of a layer's flags: all rows; the tokens of the state; those of the last selection."""
@@ -204,3 +213,23 @@ def token_header() -> S:
 def token_row() -> S:
     """An entry of the table of tokens; ids ascend."""
     return _record(TOKEN_BYTES, {"id": 24, "reserved0": 8, "importance": 32})
+
+
+def completion() -> S:
+    """What is told of a command when all that it wrote can be read; entry n lies at place n modulo the ring's size."""
+    return _record(
+        COMPLETION_BYTES,
+        {
+            "tag": 16,  # of the command
+            "code": 8,  # 0 done, 1…11 refused by the core, or :class:`Code`
+            "phase": 1,  # 1 in the first round of the ring, 0 in the second, and so on
+            "reserved0": 7,
+            "number": 16,  # of the command in its queue, modulo 2^16
+            "queue": 8,
+            "opcode": 8,
+            "tokens": 32,  # that survived its selection; 0 if it had none
+            "heads": 32,  # likewise
+            "cycle": 64,  # of the clock since reset, when it was written
+            "address": 64,  # of the fault, byte; 0 if there was none
+        },
+    )

@@ -15,6 +15,7 @@ TABLES = {
     "head_row": "## Table of heads",
     "token_header": "A header of 64 bytes:",
     "token_row": "After it 8 bytes a token",
+    "completion": "## Completion",
 }
 """Layout -> text in front of its table."""
 
