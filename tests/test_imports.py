@@ -19,6 +19,7 @@ ROOMS = {
         ("cascade",),
         ("control",),
         ("axi", "command"),
+        ("append",),
         ("spatten", "emit"),
         ("verilog",),
     ),

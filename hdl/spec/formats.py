@@ -2,7 +2,8 @@
 
 All numbers are little endian and lie on a multiple of their size. Byte addresses are those of the bus; offsets are in
 bytes from the base of every memory channel. What is reserved must be 0 and is written as 0. Counts and ids have room
-for contexts of 2^24 tokens. Commands, plans and tables begin at multiples of 64 bytes (ALIGNMENT).
+for contexts of 2^24 tokens. Commands, plans and tables begin at multiples of 64 bytes (ALIGNMENT); rows of bf16 or
+fp16 elements at multiples of 32 (ROW_ALIGNMENT).
 """
 
 from __future__ import annotations
@@ -13,16 +14,23 @@ from amaranth.lib import data
 
 __all__ = [
     "ALIGNMENT",
+    "APPEND_OFFSET_FRAC",
+    "APPEND_SHIFT_BIAS",
     "COMMAND_BYTES",
     "COMPLETION_BYTES",
+    "CONSTANT_BYTES",
     "HEAD_BYTES",
     "LISTS",
     "PLAN_BYTES",
+    "ROW_ALIGNMENT",
     "TABLE_HEADER_BYTES",
     "TOKEN_BYTES",
     "Code",
     "Opcode",
     "OutFormat",
+    "append_command",
+    "append_constant",
+    "append_flags",
     "command_head",
     "completion",
     "head_row",
@@ -62,6 +70,8 @@ class Opcode(enum.IntEnum):
     """a list of tokens, a selection, or both; no attention"""
     FENCE = 5
     """answered when all commands in front of it are"""
+    APPEND = 6
+    """rows of K, V or Q are quantized and stored into their planes"""
 
 
 class Code(enum.IntEnum):
@@ -94,8 +104,13 @@ class OutFormat(enum.IntEnum):
 
 ALIGNMENT = 64
 """Bytes: commands, plans and tables begin at a multiple, so that none of their words holds a part of something else."""
+ROW_ALIGNMENT = 32
+"""Bytes: rows of elements of two bytes begin at a multiple. D is a multiple of 16, so such rows can be dense."""
 COMMAND_BYTES, PLAN_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES = 64, 128, 16, 64, 8
 COMPLETION_BYTES = 32
+CONSTANT_BYTES = 4
+APPEND_SHIFT_BIAS, APPEND_OFFSET_FRAC = 20, 4
+"""Of a constant of APPEND: the shift that stands for 2**0; fraction bits of the offset."""
 
 LISTS = ("dense", "table", "previous")
 """Values of ``list`` of a layer's flags: all rows; the tokens of the state; those of the last selection."""
@@ -148,6 +163,60 @@ def layer_command() -> S:
             "query": 64,  # offset of the Q plane of the first K/V head
             "out": 64,  # address of the output of position 0, head 0
             "state": 64,  # address of the table of tokens
+        },
+    )
+
+
+def append_flags() -> S:
+    """Of APPEND: K, V, K and V, or Q."""
+    return S(
+        {
+            "key": 1,  # rows of K are appended
+            "value": 1,  # rows of V are
+            "query": 1,  # rows of Q are, and nothing else
+            "half": 1,  # elements are fp16; else bf16
+            "paired": 1,  # K rows (MSB plane) of heads 2j and 2j + 1 lie side by side, and the two have one skew
+            "reserved": 27,
+        }
+    )
+
+
+def append_command() -> S:
+    """APPEND. Of its plan it uses dim, group, widths, skew, offsets and strides of planes.
+
+    Element e of row r of head h of the source lies at ``rows + r·position_stride + h·head_stride + 2·e``; of Q the
+    heads are query heads, ``num_heads * group``.
+    """
+    return _record(
+        COMMAND_BYTES,
+        {
+            **command_head(),
+            "flags": append_flags(),
+            "first_row": 32,  # of the planes; the others follow it. Of Q the rows of a group's heads follow each other
+            "num_rows": 16,  # of each head, at least 1
+            "num_heads": 16,  # K/V heads from head 0 of the plan on, at least 1
+            "position_stride": 32,  # bytes from row to row of the source
+            "head_stride": 32,  # from head to head
+            "constants": 64,  # address of the constants: those of K's heads, then of V's, dim of each head
+            "plan": 64,  # address of the plan
+            "query": 64,  # offset of the Q plane of the first K/V head
+            "rows": 64,  # address of the first row of K or Q
+            "value_rows": 64,  # of V
+        },
+    )
+
+
+def append_constant() -> S:
+    """Of a channel of a head: x is stored as x · (1024 + mantissa) · 2^(20 − shift) + offset / 16, rounded.
+
+    Heads follow each other, ``dim`` constants each; Q has one set a K/V head, which its query heads share.
+    """
+    return _record(
+        CONSTANT_BYTES,
+        {
+            "mantissa": 10,
+            "shift": 6,
+            "offset": 16,  # signed
         },
     )
 
@@ -227,7 +296,7 @@ def completion() -> S:
             "number": 16,  # of the command in its queue, modulo 2^16
             "queue": 8,
             "opcode": 8,
-            "tokens": 32,  # that survived its selection; 0 if it had none
+            "tokens": 32,  # that survived its selection; 0 if it had none; of APPEND the elements that saturated
             "heads": 32,  # likewise
             "cycle": 64,  # of the clock since reset, when it was written
             "address": 64,  # of the fault, byte; 0 if there was none

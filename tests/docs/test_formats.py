@@ -11,6 +11,9 @@ PAGE = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 TABLES = {
     "layer_command": "## Command",
     "layer_flags": "Flags:",
+    "append_command": "## Append",
+    "append_flags": "Flags of APPEND:",
+    "append_constant": "Constants are 4 bytes a channel",
     "plan": "## Plan",
     "head_row": "## Table of heads",
     "token_header": "A header of 64 bytes:",
