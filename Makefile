@@ -63,7 +63,7 @@ docs: $(STAMP) ## Site of documents and docstrings into build/site, warnings are
 verilog: $(STAMP) ## Verilog of PRESET= into build/
 	$(BIN)/spatten verilog --preset $(PRESET) $(ARGS)
 
-registers: $(STAMP) ## Map, C header, Python, IP-XACT and page of the registers from hdl/spec/registers.rdl
+registers: $(STAMP) ## Map, C header, Python, IP-XACT and page of the registers; C header of the formats in memory
 	$(BIN)/spatten registers --update
 
 models: $(STAMP) ## Weights of the examples into build/models

@@ -14,6 +14,8 @@
 
 #ifdef __cplusplus
 #define SPATTEN_ASSERT(name, condition) static_assert(condition, #name)
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define SPATTEN_ASSERT(name, condition) _Static_assert(condition, #name)
 #else
 #define SPATTEN_ASSERT(name, condition) typedef char spatten_assert_##name[(condition) ? 1 : -1]
 #endif

@@ -84,7 +84,7 @@ def registers(
         typer.Option("--update", help="Read registers.rdl anew, and write into the checkout in place of a folder."),
     ] = False,
 ) -> None:
-    """Write the registers as C header, Python, IP-XACT and Markdown."""
+    """Write the registers as C header, Python, IP-XACT and Markdown, and the formats in memory as C header."""
     from hdl.registers.outputs import OUTPUTS, ROOT, outputs
     from hdl.spec.register_map import MAP
 

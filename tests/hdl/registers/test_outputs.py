@@ -30,7 +30,7 @@ def source():
 @pytest.mark.parametrize("name", outputs(MAP))
 def test_nothing_is_stale(source, name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert text == outputs(source)[name], f"{name} is not of {SOURCE.name}: run make registers"
+    assert text == outputs(source)[name], f"{name} is not what its source gives: run make registers"
 
 
 def test_the_map_is_the_source(source):
