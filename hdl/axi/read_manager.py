@@ -16,6 +16,13 @@ from hdl.spec.widths import bits_for_count
 __all__ = ["ReadManager"]
 
 
+def _check(depth, words):
+    if not isinstance(depth, int) or not 1 <= depth <= 256:
+        raise ValueError(f"depth must be an integer from 1 to 256, not {depth!r}")
+    if not isinstance(words, int) or words < 1:
+        raise ValueError(f"words must be a positive integer, not {words!r}")
+
+
 class ReadManager(wiring.Component):
     """Reads words over AXI4 in bursts, and gives them in the order of the requests; see docs/axi.md.
 
@@ -28,13 +35,14 @@ class ReadManager(wiring.Component):
 
     Members
     -------
-    request : In(stream.Signature(config.address_width))    word number in the channel
-    window_base : In(config.address_width)          first word that the request on offer may read
-    window_limit : In(config.address_width + 1)     first word after those
-    response : Out(stream.Signature(config.channel_width, always_ready=True))
+    request : In(stream.Signature(word_width))              word number in the channel
+    window_base : In(word_width)                    first word that the request on offer may read
+    window_limit : In(word_width + 1)               first word after those
+    response : Out(stream.Signature(data_width, always_ready=True))
     bus : Out(AXI4Read)
-    base : In(address_width)    byte address of word 0, a multiple of 4096; this and the next 3 change while idle
+    base : In(address_width)    byte address of word 0, a multiple of 4096; this and the next 4 change while idle
     cache : In(4)               ARCACHE
+    prot : In(3)                ARPROT
     max_burst : In(9)           most beats of a burst, 1…256
     max_outstanding : In(n)     most bursts that are asked for and not over, 1…depth
     tick : In(1)                time-outs: see :class:`hdl.axi.bus_guard.SilenceTimer`
@@ -43,39 +51,52 @@ class ReadManager(wiring.Component):
     fault : Out(bus_fault)      code is 0 if there is none
     hung : Out(1)               a stop or fault waits for the bus, which is silent for a time-out
     dropped : Out(1)            a beat is thrown away: late or surplus
+    issued : Out(1)             pulse: a burst is asked for; every word given is of a burst that was
+    ended : Out(1)              pulse: a burst is over, or forgotten
     """
 
-    def __init__(self, config: Config, *, address_width: int = 64, depth: int = 16, words: int | None = None):
-        """``depth``: most bursts in flight. ``words``: most words in flight that are asked for (``outstanding``)."""
-        if not isinstance(depth, int) or not 1 <= depth <= 256:
-            raise ValueError(f"depth must be an integer from 1 to 256, not {depth!r}")
-        self.config, self.address_width, self.depth = config, address_width, depth
+    def __init__(
+        self,
+        config: Config,
+        *,
+        address_width: int = 64,
+        depth: int = 16,
+        words: int | None = None,
+        data_width: int | None = None,
+        word_width: int | None = None,
+    ):
+        """``depth``: most bursts in flight. ``words``: most words in flight that are asked for (``outstanding``).
+
+        ``data_width``: of a word, and ``word_width``: of its number; by default those of the configuration's channels.
+        """
+        self.address_width, self.depth = address_width, depth
+        self.data_width = config.channel_width if data_width is None else data_width
+        self.word_width = width = config.address_width if word_width is None else word_width
         self.words = config.outstanding if words is None else words
-        if not isinstance(self.words, int) or self.words < 1:
-            raise ValueError(f"words must be a positive integer, not {words!r}")
+        _check(depth, self.words)
         super().__init__(
             {
-                "request": In(stream.Signature(config.address_width)),
-                "window_base": In(config.address_width),
-                "window_limit": In(config.address_width + 1),
-                "response": Out(stream.Signature(config.channel_width, always_ready=True)),
-                "bus": Out(AXI4Read(address_width=address_width, data_width=config.channel_width)),
+                "request": In(stream.Signature(width)),
+                "window_base": In(width),
+                "window_limit": In(width + 1),
+                "response": Out(stream.Signature(self.data_width, always_ready=True)),
+                "bus": Out(AXI4Read(address_width=address_width, data_width=self.data_width)),
                 "base": In(address_width),
                 "cache": In(4),
+                "prot": In(3),
                 "max_burst": In(BEATS_WIDTH + 1),
                 "max_outstanding": In(bits_for_count(depth)),
                 "tick": In(1),
                 "stop": In(1),
                 "idle": Out(1),
-                "fault": Out(bus_fault(config.address_width)),
-                "hung": Out(1),
-                "dropped": Out(1),
+                "fault": Out(bus_fault(width)),
+                **dict.fromkeys(("hung", "dropped", "issued", "ended"), Out(1)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        width, data_width = self.config.address_width, self.config.channel_width
+        width, data_width = self.word_width, self.data_width
         m.submodules.merger = BurstMerger(address_width=self.address_width, data_width=data_width, word_width=width)
         m.submodules.answers = ReadAnswers(data_width=data_width, word_width=width, depth=self.depth)
         m.submodules.credit = BurstCredit(self.depth)
@@ -130,6 +151,7 @@ class ReadManager(wiring.Component):
             bus.arsize.eq(merger.log_bytes),
             bus.arburst.eq(INCR),
             bus.arcache.eq(self.cache),
+            bus.arprot.eq(self.prot),
             bus.rready.eq(1),
             asked.ready.eq(bus.arready),
             answers.burst.valid.eq(asked.valid & asked.ready),
@@ -143,6 +165,8 @@ class ReadManager(wiring.Component):
             credit.issued.eq(merger.issued),
             credit.ended.eq(answers.ended),
             merger.allow.eq(credit.allow),
+            self.issued.eq(merger.issued),
+            self.ended.eq(answers.ended),
         ]
 
     def _guard(self, m, outside):

@@ -45,7 +45,8 @@ class WriteManager(wiring.Component):
     window_limit : In(word_width + 1)   first word after those
     taken, answered : Out(TICKET_WIDTH)
     bus : Out(AXI4Write)
-    cache : In(4)               AWCACHE; changes only while ``idle``, as the next two
+    cache : In(4)               AWCACHE; changes only while ``idle``, as the next three
+    prot : In(3)                AWPROT
     max_burst : In(9)           most beats of a burst, 1…256; it gets at most as many as ``words``
     max_outstanding : In(n)     most bursts that are begun and have no response, 1…depth
     tick : In(1)
@@ -74,6 +75,7 @@ class WriteManager(wiring.Component):
                 "answered": Out(TICKET_WIDTH),
                 "bus": Out(AXI4Write(address_width=address_width, data_width=data_width)),
                 "cache": In(4),
+                "prot": In(3),
                 "max_burst": In(BEATS_WIDTH + 1),
                 "max_outstanding": In(bits_for_count(depth)),
                 "tick": In(1),
@@ -136,6 +138,7 @@ class WriteManager(wiring.Component):
             bus.awsize.eq(merger.log_bytes),
             bus.awburst.eq(INCR),
             bus.awcache.eq(self.cache),
+            bus.awprot.eq(self.prot),
             asked.ready.eq(bus.awready),
             beats.burst.valid.eq(issued),
             beats.burst.payload.word.eq(asked.payload.word),

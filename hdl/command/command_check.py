@@ -6,12 +6,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.command.descriptors import is_layer
 from hdl.spec.config import Config
 from hdl.spec.formats import (
     ALIGNMENT,
     HEAD_BYTES,
     LISTS,
     PLAN_BYTES,
+    ROW_ALIGNMENT,
     TABLE_HEADER_BYTES,
     TOKEN_BYTES,
     Code,
@@ -26,6 +28,8 @@ __all__ = ["LATENCY", "CommandCheck", "PlanCheck", "window"]
 
 _LOW = ALIGNMENT.bit_length() - 1
 """Low bits of an address that must be 0."""
+_OUT_LOW = ROW_ALIGNMENT.bit_length() - 1
+"""The same of the outputs and their strides."""
 
 
 def window() -> data.StructLayout:
@@ -96,6 +100,10 @@ class CommandCheck(wiring.Component):
             (command.opcode == Opcode.SELECT) & (command.num_heads != 0),
             self.planned & (flags.list == LISTS.index("table")) & (command.num_keys == 0),
             (command.opcode == Opcode.PAIR) & ~self.follows & ~self.more,
+            self.planned & (flags.probabilities | flags.zero_pruned),
+            self.planned & (flags.write_state & ~flags.select | flags.add_token & ~flags.write_state),
+            self.planned & ~is_layer(command) & flags.select,
+            self.planned & (command.opcode != Opcode.SELECT) & command.out[:_OUT_LOW].any(),
         )
         known = Signal()
         with m.Switch(command.opcode):
@@ -152,6 +160,7 @@ class PlanCheck(wiring.Component):
             plan.reserved0.any(),
             plan.out_format > max(OutFormat),
             plan.decay[DECAY_WIDTH:].any(),
+            (command.num_heads != 0) & (plan.out_position_stride | plan.out_head_stride)[:_OUT_LOW].any(),
             command.num_heads > self.config.max_heads,
             plan.heads[:_LOW].any() & (command.num_heads != 0),
             *(value[:low].any() for value in (*offsets, *strides)),

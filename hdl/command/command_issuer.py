@@ -7,22 +7,22 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.command_fetch import PAIR_FIRST, PAIR_SECOND, fetched_command
-from hdl.command.descriptors import is_layer, job_fields, layer_fields, limited
+from hdl.command.descriptors import is_layer, is_plain, job_fields, layer_fields, limited
 from hdl.command.head_gate import HeadGate
 from hdl.command.head_reader import head_request, table_head
 from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_head, opened_command
 from hdl.command.token_reader import token_request
 from hdl.spec import payloads
 from hdl.spec.config import Config
-from hdl.spec.formats import LISTS, Code, Opcode
-from hdl.spec.widths import HEAD_FIELD_WIDTH
+from hdl.spec.formats import LISTS, Code
+from hdl.spec.widths import HEAD_FIELD_WIDTH, bits_for_count
 
 __all__ = ["CommandIssuer", "command_tables"]
 
 
-def command_tables() -> data.StructLayout:
-    """Addresses of the tables that a command reads."""
-    return data.StructLayout({"state": 64, "heads": 64})
+def command_tables(queues: int) -> data.StructLayout:
+    """Addresses of the tables that a command reads, and its queue."""
+    return data.StructLayout({"state": 64, "heads": 64, "queue": bits_for_count(queues - 1)})
 
 
 def _half(config: Config) -> data.StructLayout:
@@ -47,7 +47,8 @@ class CommandIssuer(wiring.Component):
     -------
     i : In(stream.Signature(fetched_command))
     entry : In(stream.Signature(ENTRY_WIDTH))         numbers of which no command is open
-    tables : Out(command_tables), busy : In(1)        those of the command on hand; a command that is open writes them
+    cancel : In(8)                                    0, or the code of the command on offer, which does not begin then
+    tables : Out(command_tables), busy : In(1)        those of the command on hand; while busy it does not begin
     opened : Out(stream.Signature(opened_command))
     closed : Out(stream.Signature(closed_command))
     head_request : Out(stream.Signature(head_request)), head : In(stream.Signature(table_head))
@@ -62,7 +63,8 @@ class CommandIssuer(wiring.Component):
             {
                 "i": In(stream.Signature(fetched_command(queues))),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
-                "tables": Out(command_tables()),
+                "cancel": In(8),
+                "tables": Out(command_tables(queues)),
                 "busy": In(1),
                 "opened": Out(stream.Signature(opened_command(queues))),
                 "closed": Out(stream.Signature(closed_command())),
@@ -102,6 +104,7 @@ class CommandIssuer(wiring.Component):
         m.d.comb += [
             self.tables.state.eq(command.state),
             self.tables.heads.eq(plan.heads),
+            self.tables.queue.eq(fetched.queue),
             self.opened.payload.entry.eq(entry),
             self.opened.payload.fetched.eq(fetched),
             gate.entry.eq(entry),
@@ -120,11 +123,12 @@ class CommandIssuer(wiring.Component):
     def _begin(self, m, fetched, entry, first):
         """A command is taken, gets a number and is opened."""
         command = fetched.command
-        nothing = (command.opcode == Opcode.NOP) | (command.opcode == Opcode.FENCE)
-        plain = nothing | (fetched.code != 0) | _is_alone(fetched, first)
+        plain = is_plain(command) | (fetched.code != 0) | _is_alone(fetched, first)
         with m.State("TAKE"):
             m.d.comb += self.i.ready.eq(1)
             m.d.sync += fetched.eq(self.i.payload)
+            with m.If(self.cancel != 0):
+                m.d.sync += fetched.code.eq(self.cancel)
             with m.If(self.i.valid & first.waits & (self.i.payload.pair != PAIR_SECOND)):
                 m.next = "DROP"
             with m.Elif(self.i.valid):

@@ -37,13 +37,20 @@ class CommandRing(wiring.Component):
     here. At most ``AHEAD`` commands are on their way or wait; without ``enable`` no more are read, and ``head`` is 0
     again when those that were have left.
 
+    A command leaves only if the ring of completions has room for its answer, one for each that has left.
+
     Members
     -------
     enable : In(1)
-    base : In(64)       byte address of slot 0, a multiple of 64; this and log_size are constant while enabled
+    run : In(1)         commands are read
+    pause : In(1)       none leaves
+    base : In(64)       byte address of slot 0, a multiple of 64; this and the sizes are constant while enabled
     log_size : In(4)    0…15
     tail : In(16)
+    log_completions : In(4)    entries of the ring of completions, 2**log_completions, 0…15
+    completion_head : In(16)   completions that the host has read
     head : Out(16)
+    number : Out(16)    commands that have left
     idle : Out(1)       nothing is on its way, and nothing waits
     port : Out(ReadPort)
     o : Out(stream.Signature(slot))
@@ -56,10 +63,15 @@ class CommandRing(wiring.Component):
         super().__init__(
             {
                 "enable": In(1),
+                "run": In(1),
+                "pause": In(1),
                 "base": In(64),
                 "log_size": In(4),
                 "tail": In(COUNT_WIDTH),
+                "log_completions": In(4),
+                "completion_head": In(COUNT_WIDTH),
                 "head": Out(COUNT_WIDTH),
+                "number": Out(COUNT_WIDTH),
                 "idle": Out(1),
                 "port": Out(ReadPort(word_width)),
                 "o": Out(stream.Signature(slot())),
@@ -72,12 +84,15 @@ class CommandRing(wiring.Component):
         entry = data.StructLayout({name: slot()[name].shape for name in ("command", "more", "error")})
         m.submodules.waiting = waiting = StreamQueue(entry, depth=self.AHEAD)
         connect(m, fetcher.port, flipped(self.port))
-        number, leave = Signal(COUNT_WIDTH), Signal()  # of the command that leaves next
+        number, leave = self.number, Signal()  # of the command that leaves next
         self._ask(m, number, leave)
+        room, unread = Signal(), Signal(COUNT_WIDTH)
+        m.d.sync += room.eq(unread < (1 << self.log_completions))
         m.d.comb += [
+            unread.eq(number - self.completion_head + leave),
             self.head.eq(number + waiting.level),
-            self.o.valid.eq(waiting.o.valid),
-            waiting.o.ready.eq(self.o.ready),
+            self.o.valid.eq(waiting.o.valid & room & ~self.pause),
+            waiting.o.ready.eq(self.o.ready & room & ~self.pause),
             self.o.payload.number.eq(number),
             *(self.o.payload[name].eq(waiting.o.payload[name]) for name in entry.members),
             leave.eq(self.o.valid & self.o.ready),
@@ -96,7 +111,7 @@ class CommandRing(wiring.Component):
             waiting.i.payload.command.eq(fetcher.o.payload.record),
             waiting.i.payload.more.eq(more),
             waiting.i.payload.error.eq(fetcher.o.payload.error),
-            request.valid.eq(self.enable & (asked != self.tail) & (inside < self.AHEAD)),
+            request.valid.eq(self.enable & self.run & (asked != self.tail) & (inside < self.AHEAD)),
             request.payload.address.eq(self.base + ((asked & mask) << 6)),
             request.payload.words.eq(8 * COMMAND_BYTES // self.word_width),
             request.payload.records.eq(1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Array, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -18,20 +18,29 @@ from hdl.command.token_reader import TokenReader
 from hdl.spec import payloads
 from hdl.spec.config import Config
 
-__all__ = ["CommandUnit", "queue_settings"]
+__all__ = ["RING_SETTINGS", "CommandUnit", "queue_settings"]
 
 
 def queue_settings() -> data.StructLayout:
-    """What the host sets of a queue; all but ``enable`` and ``tail`` is constant while it is enabled or not idle."""
+    """What is set of a queue; ``base``, sizes and ``readable`` are constant while it is enabled or not idle."""
     return data.StructLayout(
         {
             "enable": 1,
+            "run": 1,  # commands are read
+            "pause": 1,  # no other command begins
+            "cancel": 8,  # 0, or the code of the commands that have not begun: none of them does
             "base": 64,  # byte address of slot 0
             "log_size": 4,  # slots, 2**log_size
             "tail": COUNT_WIDTH,  # commands written since it was enabled
+            "log_completions": 4,  # entries of the ring of completions
+            "completion_head": COUNT_WIDTH,  # completions that the host has read
             "readable": window(),
         }
     )
+
+
+RING_SETTINGS = ("enable", "run", "pause", "base", "log_size", "tail", "log_completions", "completion_head")
+"""Of a queue, as its ring's members of these names."""
 
 
 class CommandUnit(wiring.Component):
@@ -44,6 +53,7 @@ class CommandUnit(wiring.Component):
     -------
     queue : In(queue_settings).array(queues)
     head : Out(COUNT_WIDTH).array(queues)             commands whose slots may be written again
+    number : Out(COUNT_WIDTH).array(queues)           commands that have left their ring; each is answered
     idle : Out(1).array(queues)                       no command of the ring is on its way to here
     port : Out(ReadPort)
     entry : In(stream.Signature(ENTRY_WIDTH))         this and the next eight as of :class:`CommandIssuer`
@@ -67,10 +77,11 @@ class CommandUnit(wiring.Component):
             {
                 "queue": In(queue_settings()).array(queues),
                 "head": Out(COUNT_WIDTH).array(queues),
+                "number": Out(COUNT_WIDTH).array(queues),
                 "idle": Out(1).array(queues),
                 "port": Out(ReadPort(word_width)),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
-                "tables": Out(command_tables()),
+                "tables": Out(command_tables(queues)),
                 "busy": In(1),
                 "opened": Out(stream.Signature(opened_command(queues))),
                 "closed": Out(stream.Signature(closed_command())),
@@ -97,6 +108,7 @@ class CommandUnit(wiring.Component):
             connect(m, port, client)
         connect(m, mux.port, flipped(self.port))
         connect(m, fetch.o, issuer.i)
+        m.d.comb += issuer.cancel.eq(Array(self.queue)[fetch.o.payload.queue].cancel)
         connect(m, issuer.head_request, heads.request)
         connect(m, heads.o, issuer.head)
         connect(m, issuer.token_request, tokens.request)
@@ -115,9 +127,10 @@ class CommandUnit(wiring.Component):
             m.submodules[f"ring_{index}"] = ring = CommandRing(word_width=self.word_width)
             connect(m, ring.o, fetch.slot[index])
             m.d.comb += [
-                *(getattr(ring, name).eq(settings[name]) for name in ("enable", "base", "log_size", "tail")),
+                *(getattr(ring, name).eq(settings[name]) for name in RING_SETTINGS),
                 fetch.readable[index].eq(settings.readable),
                 self.head[index].eq(ring.head),
+                self.number[index].eq(ring.number),
                 self.idle[index].eq(ring.idle),
             ]
             rings.append(ring)

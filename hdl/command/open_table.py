@@ -44,8 +44,9 @@ def _entry(queues: int) -> data.StructLayout:
             "done": 1,  # it may be answered, but for a FENCE with commands in front of it
             "told": 1,  # its answer has been taken
             "failed": 1,  # a word of its tables could not be read
+            "works": 1,  # it uses the memory
             "writes": 1,  # it writes its tables
-            "tables": command_tables(),
+            "tables": data.StructLayout({"state": 64, "heads": 64}),
             "ahead": NUM_ENTRIES,  # a FENCE: commands of its queue that were open before it, and are
         }
     )
@@ -67,6 +68,7 @@ class OpenTable(wiring.Component):
     failed : In(stream.Signature(ENTRY_WIDTH, always_ready=True)).array(2)    of tokens, of heads
     status : In(stream.Signature(job_status, always_ready=True))              of the core
     tables : In(command_tables), busy : Out(1)                an open command writes one of these tables
+    working : Out(1)                                          an open command uses the memory
     answer : Out(stream.Signature(command_answer))
     release : In(stream.Signature(ENTRY_WIDTH, always_ready=True))
     open : Out(NUM_ENTRIES)                                   commands that are open
@@ -85,8 +87,9 @@ class OpenTable(wiring.Component):
                 "closed": event(closed_command()),
                 "failed": event(ENTRY_WIDTH).array(2),
                 "status": event(payloads.job_status(config)),
-                "tables": In(command_tables()),
+                "tables": In(command_tables(queues)),
                 "busy": Out(1),
+                "working": Out(1),
                 "answer": Out(stream.Signature(command_answer(queues))),
                 "release": event(ENTRY_WIDTH),
                 "open": Out(NUM_ENTRIES),
@@ -105,7 +108,10 @@ class OpenTable(wiring.Component):
             entry.writes & ((entry.tables.state == self.tables.state) | (entry.tables.heads == self.tables.heads))
             for entry in entries
         ]
-        m.d.comb += self.busy.eq((Cat(same) & self.open).any())
+        m.d.comb += [
+            self.busy.eq((Cat(same) & self.open).any()),
+            self.working.eq((Cat(entry.works for entry in entries) & self.open).any()),
+        ]
         with m.If(self.release.valid):
             m.d.sync += self.open.bit_select(self.release.payload, 1).eq(0)
             m.d.sync += [entry.ahead.bit_select(self.release.payload, 1).eq(0) for entry in entries]
@@ -136,6 +142,9 @@ class OpenTable(wiring.Component):
                     *(entry[name].eq(fetched[name]) for name in ("queue", "number")),
                     *(entry[name].eq(command[name]) for name in ("opcode", "tag", "irq")),
                     *(entry[name].eq(0) for name in ("code", "done", "told", "failed")),
+                    entry.works.eq(
+                        (fetched.code == 0) & (command.opcode != Opcode.NOP) & (command.opcode != Opcode.FENCE)
+                    ),
                     entry.writes.eq((fetched.code == 0) & command.flags.write_state & is_layer(command)),
                     entry.tables.state.eq(command.state),
                     entry.tables.heads.eq(fetched.plan.heads),

@@ -105,7 +105,8 @@ class OutFormat(enum.IntEnum):
 ALIGNMENT = 64
 """Bytes: commands, plans and tables begin at a multiple, so that none of their words holds a part of something else."""
 ROW_ALIGNMENT = 32
-"""Bytes: rows of elements of two bytes begin at a multiple. D is a multiple of 16, so such rows can be dense."""
+"""Bytes: outputs, and rows of elements of two bytes, begin at a multiple. D is a multiple of 16, so such rows can be
+dense."""
 COMMAND_BYTES, PLAN_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES = 64, 128, 16, 64, 8
 COMPLETION_BYTES = 32
 CONSTANT_BYTES = 4

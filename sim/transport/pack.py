@@ -26,7 +26,7 @@ from sim.common.packing import pack
 from sim.transport.memory import MemoryImage
 from sim.transport.words import to_words, word_count
 
-__all__ = ["HOST_STREAMS", "pack_jobs", "pack_layers"]
+__all__ = ["HOST_STREAMS", "describe_layer", "head_rows", "pack_jobs", "pack_layers"]
 
 HOST_STREAMS = ("job", "layer", "heads", "ids")
 """Streams from the host, in the order in which sim/engine/harness.cpp numbers them."""
@@ -185,7 +185,7 @@ def pack_layers(
     job_names = set(job_descriptor(config).members)
     descriptors, heads, ids = [], [], []
     for index, layer in enumerate(layers):
-        fields = _describe_layer(layer, index, image)
+        fields = describe_layer(layer, index, image)
         override = dict((overrides or {}).get(index, {}))
         listed = override.pop("ids", None if layer.ids is None else layer.ids.tolist())
         for name, value in override.items():
@@ -199,7 +199,7 @@ def pack_layers(
     return _streams(config, layer=descriptors, heads=heads, ids=ids)
 
 
-def _describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str, Any]:
+def describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str, Any]:
     """Descriptor fields of a layer, whose planes are placed at equal strides by K/V head."""
     strides: dict[str, int] = dict.fromkeys(PLANES, 0)
     if layer.dense and layer.ids is not None and layer.jobs:
@@ -233,21 +233,28 @@ def _describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str
     }
 
 
+def head_rows(layer: LayerJob) -> list[dict[str, int]]:
+    """Fields of the entry of each surviving query head, in the order of their ranks."""
+    owner = {job.head + place: number for number, job in enumerate(layer.jobs) for place in range(job.group)}
+    rows = []
+    for rank, head in enumerate(layer.head_ids):
+        job = layer.jobs[owner[rank]]
+        rows.append(
+            {
+                "head": head,
+                "kv_head": layer.kv_heads[owner[rank]],
+                "scale": job.scale,
+                "shift": job.shift,
+                "weight": layer.head_weight[rank],
+                "importance": layer.head_importance[rank],
+            }
+        )
+    return rows
+
+
 def _head_words(layer: LayerJob, config: Config) -> np.ndarray:
     """Items of the heads stream: an entry for each surviving query head."""
     shape: Any = head_entry(config)
-    owner = {job.head + place: number for number, job in enumerate(layer.jobs) for place in range(job.group)}
-    words = []
-    for rank, head in enumerate(layer.head_ids):
-        job = layer.jobs[owner[rank]]
-        fields = {
-            "head": head,
-            "kv_head": layer.kv_heads[owner[rank]],
-            "scale": job.scale,
-            "shift": job.shift,
-            "weight": layer.head_weight[rank],
-            "importance": layer.head_importance[rank],
-            "last": rank == len(layer.head_ids) - 1,
-        }
-        words.append(to_words(pack(shape, fields), shape.size))
-    return np.stack(words)
+    rows = head_rows(layer)
+    last = [{"last": int(rank == len(rows) - 1)} for rank in range(len(rows))]
+    return np.stack([to_words(pack(shape, row | mark), shape.size) for row, mark in zip(rows, last, strict=True)])

@@ -43,8 +43,11 @@ def random_case(config, rng, opcode=None):
     def place():
         return word * rng.randrange(near)
 
-    flags = {name: rng.randint(0, 1) for name in ("causal", "generation", "accumulate", "select", "add_token")}
-    flags |= {"list": rng.randrange(3), "write_state": rng.randint(0, 1), "zero_pruned": rng.randint(0, 1)}
+    flags = {name: rng.randint(0, 1) for name in ("causal", "generation", "accumulate")}
+    select = rng.randint(0, 1) if opcode in (Opcode.LAYER, Opcode.SELECT) else 0
+    state = select and rng.randint(0, 1)
+    flags |= {"list": rng.randrange(3), "select": select, "write_state": state}
+    flags["add_token"] = state and rng.randint(0, 1)
     command = {
         "opcode": int(opcode),
         "irq": rng.randint(0, 1),
@@ -56,7 +59,7 @@ def random_case(config, rng, opcode=None):
         "head_keep": rng.randint(0, 3),
         "plan": 64 * rng.randint(0x100, 0x1FFE),
         "query": place(),
-        "out": rng.getrandbits(32),
+        "out": 32 * rng.getrandbits(27),
         "state": 64 * rng.randint(0x100, 0x1C00),
     }
     plan = {
@@ -72,6 +75,7 @@ def random_case(config, rng, opcode=None):
         **{name: place() for name in ("key", "key_lsb", "value")},
         **{f"{name}_stride": word * rng.randrange(1 << 12) for name in ("query", "key", "key_lsb", "value")},
         "heads": 64 * rng.randint(0x100, 0x1FF0 - 8 * config.max_heads // 32),
+        **{f"out_{name}_stride": 32 * rng.getrandbits(20) for name in ("position", "head")},
     }  # fmt: skip
     return command, plan
 
@@ -115,6 +119,17 @@ FAULTS = {
     "reserved flags": (_flags(reserved=1 << 20), Code.MALFORMED),
     "list": (_flags(list=3), Code.MALFORMED),
     "bit plane": (_flags(bit_plane=1), Code.MALFORMED),
+    "probabilities": (_flags(probabilities=1), Code.MALFORMED),
+    "pruned heads as zeros": (_flags(zero_pruned=1), Code.MALFORMED),
+    "state without a selection": (_flags(select=0, write_state=1, add_token=0), Code.MALFORMED),
+    "token without a state": (_flags(write_state=0, add_token=1), Code.MALFORMED),
+    "selection of a job": (
+        lambda config, command, plan: (command.update(opcode=int(Opcode.JOB)), command["flags"].update(select=1)),
+        Code.MALFORMED,
+    ),
+    "outputs that begin in between": (_command(out=0x4010), Code.MALFORMED),
+    "outputs whose positions lie in between": (_plan(out_position_stride=16), Code.MALFORMED),
+    "outputs whose heads lie in between": (_plan(out_head_stride=48), Code.MALFORMED),
     "plan that begins in between": (_command(plan=0x4020), Code.MALFORMED),
     "plan below the window": (_command(plan=0x3FC0), Code.OUTSIDE),
     "plan beyond the window": (_command(plan=0x8_0000), Code.OUTSIDE),

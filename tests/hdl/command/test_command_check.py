@@ -78,5 +78,12 @@ def test_what_needs_no_plan_may_have_any(opcode):
 def test_codes_are_those_of_the_registers():
     """A command's code and the fault that the registers tell have one numbering."""
     choices = {choice.name: choice.value for choice in MAP.by_name["fault"].register.field("code").choices}
-    mine = {Code.READ_ERROR: "bus_read", Code.MALFORMED: "slot", Code.OUTSIDE: "window"}
+    mine = {
+        Code.READ_ERROR: "bus_read",
+        Code.WRITE_ERROR: "bus_write",
+        Code.MALFORMED: "slot",
+        Code.ABORTED: "aborted",
+        Code.TIMEOUT: "timeout",
+        Code.OUTSIDE: "window",
+    }
     assert mine.keys() == set(Code) and all(choices[name] == code for code, name in mine.items())

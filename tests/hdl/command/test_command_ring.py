@@ -36,6 +36,9 @@ class Host:
         ctx.set(dut.base, BASE)
         ctx.set(dut.log_size, self.log_size)
         ctx.set(dut.enable, 1)
+        ctx.set(dut.run, 1)
+        ctx.set(dut.log_completions, 15)
+        ctx.set(dut.completion_head, 0)
         while len(self.got) < self.count:
             room = ctx.get(dut.head) + (1 << self.log_size) - written
             assert 0 <= room <= 1 << self.log_size
@@ -81,6 +84,66 @@ def test_disabled_it_reads_nothing_and_begins_anew():
             assert ctx.get(dut.head) == 0 and not ctx.get(dut.o.valid) and len(host.memory.reads) == 2
             ctx.set(dut.tail, 0)
         assert host.got == host.want()
+
+    simulate(dut, bench, host.memory.process, cycles=2000)
+
+
+@pytest.mark.parametrize("log_completions", [0, 1, 3])
+def test_no_command_leaves_without_room_for_its_answer(log_completions):
+    host = Host(CommandRing(word_width=64), log_size=4, count=20, stall=0.2)
+    dut, room = host.dut, 1 << log_completions
+    host.read = 0
+
+    async def reader(ctx):
+        ctx.set(dut.log_completions, log_completions)
+        while True:
+            if host.rng.random() < 0.05:
+                host.read = min(len(host.got), host.read + host.rng.randint(1, 2))
+                ctx.set(dut.completion_head, host.read)
+            await ctx.tick()
+
+    async def bench(ctx):
+        ctx.set(dut.enable, 1)
+        ctx.set(dut.run, 1)
+        ctx.set(dut.base, BASE)
+        ctx.set(dut.log_size, host.log_size)
+        for number in range(16):
+            host.write(number)
+        ctx.set(dut.tail, 16)
+        ctx.set(dut.o.ready, 1)
+        while len(host.got) < 16:
+            _, _, valid, slot = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            if valid:
+                assert len(host.got) < host.read + room
+                host.got.append((slot.number, slot.command, slot.error))
+        assert ctx.get(dut.number) == 16
+        host.count = 16
+
+    simulate(dut, bench, host.memory.process, reader, cycles=20_000)
+    assert host.got == host.want()[:16]
+
+
+def test_paused_none_leaves_and_stopped_none_is_read():
+    host = Host(CommandRing(word_width=64), log_size=4, count=8, stall=0)
+    dut = host.dut
+
+    async def bench(ctx):
+        for number in range(8):
+            host.write(number)
+        for port, value in (
+            (dut.base, BASE), (dut.log_size, 4), (dut.log_completions, 15), (dut.enable, 1), (dut.o.ready, 1),
+            (dut.tail, 8),
+        ):  # fmt: skip
+            ctx.set(port, value)
+        await ctx.tick().repeat(60)
+        assert not host.memory.reads and ctx.get(dut.number) == 0
+        ctx.set(dut.run, 1)
+        ctx.set(dut.pause, 1)
+        await ctx.tick().repeat(200)
+        assert len(host.memory.reads) == CommandRing.AHEAD and ctx.get(dut.number) == 0
+        ctx.set(dut.pause, 0)
+        await ctx.tick().repeat(400)
+        assert ctx.get(dut.number) == 8 and ctx.get(dut.idle)
 
     simulate(dut, bench, host.memory.process, cycles=2000)
 

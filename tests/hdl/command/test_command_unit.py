@@ -62,10 +62,8 @@ class Host:
         table = command["flags"]["list"] == 1
         command["num_keys"] = min(command["num_keys"], 20) if name is None else command["num_keys"]
         heads, tokens = self.tables(command, plan, name) if not code and pair | command["opcode"] else ([], None)
-        if name is None or name == "decay":
+        if name is None or not name.startswith("plan"):
             command["plan"] = 64 * next(self.places)
-            self.memory.write(command["plan"], plan_word(plan), PLAN_BYTES)
-        elif not name.startswith("plan"):
             self.memory.write(command["plan"], plan_word(plan), PLAN_BYTES)
         number = len(self.commands)
         if pair == PAIR_FIRST:
@@ -116,6 +114,7 @@ class Host:
     async def bench(self, ctx):
         dut, written = self.dut, 0
         settings = {"base": RINGS, "log_size": LOG_SIZE, "readable": WINDOW, "tail": 0, "enable": 1}
+        settings |= {"run": 1, "pause": 0, "cancel": 0, "log_completions": 15, "completion_head": 0}
         while any(len(self.got[name]) < len(items) for name, items in self.model.streams.items()):
             room = ctx.get(dut.head[0]) + (1 << LOG_SIZE) - written
             if written < self.count and room >= 2 and self.rng.random() < 0.2:

@@ -1,0 +1,1 @@
+"""What the core gives, on its way to memory: outputs, survivors, completions."""

@@ -1,0 +1,173 @@
+"""Where the outputs of a query go in memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, open_head, opened_command
+from hdl.result.head_store import HeadStore
+from hdl.result.written_word import ADDRESS_WIDTH
+from hdl.spec.config import Config
+from hdl.spec.widths import DIM_WIDTH, HEAD_FIELD_WIDTH, signed
+
+__all__ = ["OutputRows", "output_row", "placed_row"]
+
+
+def output_row(config: Config) -> data.StructLayout:
+    """A row of outputs, as the core names it."""
+    return data.StructLayout(
+        {
+            "entry": ENTRY_WIDTH,
+            "head": HEAD_FIELD_WIDTH,  # rank of the first head of its job
+            "query": config.position_width,  # row of the job: query q of its head g is row g · num_queries + q
+        }
+    )
+
+
+def placed_row() -> data.StructLayout:
+    """The row's place in memory, and what its elements become."""
+    return data.StructLayout(
+        {
+            "entry": ENTRY_WIDTH,
+            "address": ADDRESS_WIDTH,  # byte, of element 0
+            "format": 2,  # OutFormat
+            "exponent": signed(8),
+            "dim": DIM_WIDTH,
+        }
+    )
+
+
+def _facts(config: Config) -> data.StructLayout:
+    """What is kept of an open command."""
+    return data.StructLayout(
+        {
+            "out": ADDRESS_WIDTH,
+            "position_stride": 32,
+            "head_stride": 32,
+            "format": 2,
+            "dim": DIM_WIDTH,
+            "num_queries": config.position_width + 1,
+        }
+    )
+
+
+class OutputRows(wiring.Component):
+    """The address of row (q, g) of a job: out + q · position_stride + number of the head of rank (head + g) · stride.
+
+    Latency 4 + g, of the head's number in its group; initiation interval 2 + g. One query takes no longer for a larger
+    g.
+
+    Members
+    -------
+    opened : In(stream.Signature(opened_command, always_ready=True))
+    head : In(stream.Signature(open_head, always_ready=True))
+    i : In(stream.Signature(output_row))
+    o : Out(stream.Signature(placed_row))
+    """
+
+    def __init__(self, config: Config, *, queues: int):
+        self.config, self.queues = config, queues
+        super().__init__(
+            {
+                "opened": In(stream.Signature(opened_command(queues), always_ready=True)),
+                "head": In(stream.Signature(open_head(), always_ready=True)),
+                "i": In(stream.Signature(output_row(config))),
+                "o": Out(stream.Signature(placed_row())),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.heads = heads = HeadStore(self.config, queues=self.queues, fields=("head", "exponent"))
+        for mine, other in ((self.opened, heads.opened), (self.head, heads.head)):
+            connect(m, flipped(mine), other)
+        facts = self._table(m)
+        row, mine = Signal(self.i.payload.shape(), reset_less=True), Signal(facts.shape(), reset_less=True)
+        rest, group = Signal(self.config.position_width, reset_less=True), Signal(HEAD_FIELD_WIDTH, reset_less=True)
+        taken = Signal()  # the product stage takes what was looked up
+        free = self._multiply(m, row, mine, rest, heads.row, taken)
+        one = mine.num_queries == 1
+
+        def load():
+            m.d.comb += self.i.ready.eq(1)
+            m.d.sync += [row.eq(self.i.payload), mine.eq(facts), rest.eq(self.i.payload.query), group.eq(0)]
+
+        m.d.comb += [
+            heads.read_entry.eq(row.entry),
+            heads.read_rank.eq((row.head + Mux(one, rest, group))[: heads.rank_width]),
+        ]
+        with m.FSM(name="place") as fsm:
+            with m.State("IDLE"):
+                load()
+                with m.If(self.i.valid):
+                    m.next = "DIVIDE"
+            with m.State("DIVIDE"):
+                with m.If((rest >= mine.num_queries) & ~one):
+                    m.d.sync += [rest.eq(rest - mine.num_queries), group.eq(group + 1)]
+                with m.Else():
+                    m.d.comb += heads.read_en.eq(1)
+                    m.d.sync += rest.eq(Mux(one, 0, rest))
+                    m.next = "FOUND"
+            with m.State("FOUND"):
+                with m.If(taken):
+                    load()
+                    m.next = "IDLE"
+                    with m.If(self.i.valid):
+                        m.next = "DIVIDE"
+        m.d.comb += taken.eq(fsm.ongoing("FOUND") & free)
+        return m
+
+    def _table(self, m):
+        """Facts of the command of the row on offer."""
+        layout = _facts(self.config)
+        m.submodules.table = table = Memory(
+            shape=layout, depth=NUM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
+        )
+        write, read = table.write_port(), table.read_port(domain="comb")
+        opened = self.opened.payload
+        command, plan = opened.fetched.command, opened.fetched.plan
+        values = {
+            "out": command.out,
+            "position_stride": plan.out_position_stride,
+            "head_stride": plan.out_head_stride,
+            "format": plan.out_format,
+            "dim": plan.dim,
+            "num_queries": command.num_queries,
+        }
+        m.d.comb += [
+            write.en.eq(self.opened.valid),
+            write.addr.eq(opened.entry),
+            *(write.data[name].eq(value) for name, value in values.items()),
+            read.addr.eq(self.i.payload.entry),
+        ]
+        return read.data
+
+    def _multiply(self, m, row, mine, rest, found, taken):
+        """Two products, then their sum, each when the stage after it is free; whether the first one is."""
+        along, across = Signal(len(rest) + 32, reset_less=True), Signal(HEAD_FIELD_WIDTH + 32, reset_less=True)
+        base, full = Signal(ADDRESS_WIDTH, reset_less=True), Signal()
+        kept = data.StructLayout({name: shape for name, shape in placed_row().members.items() if name != "address"})
+        facts = Signal(kept, reset_less=True)
+        ready = ~self.o.valid | self.o.ready
+        with m.If(ready):
+            m.d.sync += [
+                self.o.valid.eq(full),
+                self.o.payload.address.eq(base + along + across),
+                *(self.o.payload[name].eq(facts[name]) for name in kept.members),
+            ]
+            m.d.sync += full.eq(0)
+        with m.If(taken):
+            m.d.sync += [
+                full.eq(1),
+                along.eq(rest * mine.position_stride),
+                across.eq(found.head[:HEAD_FIELD_WIDTH] * mine.head_stride),
+                base.eq(mine.out),
+                facts.entry.eq(row.entry),
+                facts.format.eq(mine.format),
+                facts.dim.eq(mine.dim),
+                facts.exponent.eq(found.exponent.as_signed()),
+            ]
+        return ~full | ready

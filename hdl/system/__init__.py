@@ -1,0 +1,1 @@
+"""What joins commands, core and results to buses and registers: windows, queues, faults, ports."""
