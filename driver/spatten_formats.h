@@ -55,6 +55,7 @@ static inline uint64_t spatten_load(const void *memory, unsigned bytes)
 #define SPATTEN_ALIGNMENT 64u
 #define SPATTEN_COMMAND_BYTES 64u
 #define SPATTEN_COMPLETION_BYTES 32u
+#define SPATTEN_CONSTANT_BYTES 4u
 #define SPATTEN_HEAD_BYTES 16u
 #define SPATTEN_PLAN_BYTES 128u
 #define SPATTEN_TABLE_HEADER_BYTES 64u
@@ -66,7 +67,8 @@ enum spatten_opcode {
     SPATTEN_OPCODE_JOB = 2, /* attention of the query heads of one K/V head */
     SPATTEN_OPCODE_PAIR = 3, /* two jobs whose K rows lie together, in two slots one after the other */
     SPATTEN_OPCODE_SELECT = 4, /* a list of tokens, a selection, or both; no attention */
-    SPATTEN_OPCODE_FENCE = 5 /* answered when all commands in front of it are */
+    SPATTEN_OPCODE_FENCE = 5, /* answered when all commands in front of it are */
+    SPATTEN_OPCODE_APPEND = 6 /* rows of K, V or Q are quantized and stored into their planes */
 };
 
 enum spatten_out_format {
@@ -162,6 +164,7 @@ static inline const char *spatten_opcode_name(unsigned value)
     case 3: return "PAIR";
     case 4: return "SELECT";
     case 5: return "FENCE";
+    case 6: return "APPEND";
     default: return "unknown";
     }
 }
@@ -531,7 +534,7 @@ struct spatten_completion {
     uint16_t number; /* of the command in its queue, modulo 2^16 */
     uint8_t queue;
     uint8_t opcode;
-    uint32_t tokens; /* that survived its selection; 0 if it had none */
+    uint32_t tokens; /* that survived its selection; 0 if it had none; of APPEND the elements that saturated */
     uint32_t heads; /* likewise */
     uint64_t cycle; /* of the clock since reset, when it was written */
     uint64_t address; /* of the fault, byte; 0 if there was none */
