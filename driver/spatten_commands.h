@@ -354,8 +354,8 @@ static inline enum spatten_error spatten_write_tokens(struct spatten_rings *ring
                                                       uint32_t capacity)
 {
     enum spatten_error error = spatten_queue_usable(rings);
-    uint8_t *row = (uint8_t *)memory + SPATTEN_TABLE_HEADER_BYTES;
     struct spatten_token_header header;
+    uint8_t *row;
     uint32_t i;
     if (error == SPATTEN_OK && (memory == NULL || rows == NULL))
         error = SPATTEN_ERROR_ARGUMENT;
@@ -370,6 +370,7 @@ static inline enum spatten_error spatten_write_tokens(struct spatten_rings *ring
     header.count = count;
     header.capacity = capacity;
     spatten_pack_token_header(memory, &header);
+    row = (uint8_t *)memory + SPATTEN_TABLE_HEADER_BYTES;
     for (i = 0; i < count; ++i)
         spatten_pack_token_row(row + (size_t)i * SPATTEN_TOKEN_BYTES, &rows[i]);
     spatten_clean(rings->device, memory, SPATTEN_TABLE_HEADER_BYTES + (size_t)count * SPATTEN_TOKEN_BYTES);
@@ -381,8 +382,8 @@ static inline enum spatten_error spatten_read_tokens(struct spatten_rings *rings
                                                      struct spatten_token_row *rows, uint32_t most, uint32_t *count)
 {
     const enum spatten_error error = spatten_queue_usable(rings);
-    const uint8_t *row = (const uint8_t *)memory;
     struct spatten_token_header header;
+    const uint8_t *row;
     uint32_t i;
     if (error != SPATTEN_OK || memory == NULL || rows == NULL || count == NULL)
         return error != SPATTEN_OK ? error : SPATTEN_ERROR_ARGUMENT;
@@ -391,7 +392,7 @@ static inline enum spatten_error spatten_read_tokens(struct spatten_rings *rings
     *count = header.count;
     if (header.count > most)
         return SPATTEN_ERROR_SIZE;
-    row += SPATTEN_TABLE_HEADER_BYTES;
+    row = (const uint8_t *)memory + SPATTEN_TABLE_HEADER_BYTES;
     spatten_invalidate(rings->device, row, (size_t)header.count * SPATTEN_TOKEN_BYTES);
     for (i = 0; i < header.count; ++i)
         spatten_unpack_token_row(&rows[i], row + (size_t)i * SPATTEN_TOKEN_BYTES);

@@ -77,7 +77,7 @@ def test_example(language, tmp_path):
 
 
 def test_fence_of_the_caller(tmp_path):
-    """Without hooks, barriers are SPATTEN_FENCE: one before the doorbell, and one before a completion is read."""
+    """Without hooks, both barriers are SPATTEN_FENCE, which may be defined before the include."""
     (tmp_path / "test.c").write_text(
         """
         #include <stdio.h>
