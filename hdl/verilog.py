@@ -15,16 +15,23 @@ from hdl.emit.text import plain_modules, verilog_of
 from hdl.spec.config import Config
 from hdl.spec.version import VERSION
 
-__all__ = ["dotted", "port_map", "port_widths", "to_files", "to_package", "to_verilog", "top_of"]
+__all__ = ["TOPS", "dotted", "port_map", "port_widths", "to_files", "to_package", "to_verilog", "top_of"]
 
 TOP_NAME = "spatten"
+TOPS = {"core": TOP_NAME, "axi": f"{TOP_NAME}_axi", "stream": f"{TOP_NAME}_stream"}
+"""Kind of the top -> name of its module: the core with its streams, a part of a system on chip with AXI4, the core with
+the pins of AXI4-Stream."""
 
 
-def top_of(config: Config) -> Any:
-    """The whole accelerator. Imported on use: simulators of other tops do not need it."""
-    from hdl.spatten import SpAtten
+def top_of(config: Config, kind: str = "core") -> Any:
+    """The whole accelerator, of a kind of TOPS. Imported on use: simulators of other tops do not need it."""
+    if kind == "core":
+        from hdl.spatten import SpAtten
 
-    return SpAtten(config)
+        return SpAtten(config)
+    from hdl.pins import AXIPins, StreamPins
+
+    return {"axi": AXIPins, "stream": StreamPins}[kind](config)
 
 
 def port_map(top: Any) -> dict[str, tuple[Value, str]]:
@@ -52,10 +59,23 @@ def _title(name: str) -> str:
     )
 
 
+_PINS = {
+    TOPS["axi"]: (
+        "Clock aclk (rising edge), reset aresetn (synchronous, active low).",
+        "s_axil: registers. m_axi_<n>: memory channel n. m_axi_ctl: commands, tables, results. irq: level.",
+    ),
+    TOPS["stream"]: (
+        "Clock aclk (rising edge), reset aresetn (synchronous, active low). Streams: s_axis_* into it, m_axis_* out.",
+    ),
+}
+"""What is told of the pins of a top; of others: the core's."""
+
+
 def _header(config: Config, name: str) -> str:
+    core = "Clock clk (rising edge), reset rst (synchronous, active high). Streams: *_valid, *_ready, *_payload."
     lines = [
         "",
-        "Clock clk (rising edge), reset rst (synchronous, active high). Streams: *_valid, *_ready, *_payload.",
+        *_PINS.get(name, (core,)),
         "Configuration:",
         *config.to_json().splitlines(),
     ]

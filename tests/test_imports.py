@@ -23,6 +23,7 @@ ROOMS = {
         ("system",),
         ("spatten", "emit"),
         ("spatten_axi",),
+        ("pins",),
         ("verilog",),
     ),
     "golden": (("datapath",), ("layers",), ("host",), ("models",)),

@@ -179,13 +179,10 @@ class StateWriter(wiring.Component):
 
     def _row(self, m, facts, kept, token, importance, *, done=None):
         """A row of the table of tokens."""
-        row, address = Signal(token_row(), name="token_now"), Signal(ADDRESS_WIDTH, name="token_address")
-        m.d.comb += [
-            row.id.eq(token),
-            row.importance.eq(importance),
-            address.eq(facts.state + TABLE_HEADER_BYTES + kept.tokens * TOKEN_BYTES),
-        ]
-        self._piece(m, address, row.as_value(), TOKEN_BYTES, done=done)
+        layout, address = token_row(), Signal(ADDRESS_WIDTH, name="token_address")
+        m.d.comb += address.eq(facts.state + TABLE_HEADER_BYTES + kept.tokens * TOKEN_BYTES)
+        row = Cat(token, Const(0, layout["importance"].offset - len(token)), importance)
+        self._piece(m, address, row, TOKEN_BYTES, done=done)
 
     def _tokens(self, m, facts, kept, last):
         """Tokens that stay are written one after the other; the last survivor ends the selection."""

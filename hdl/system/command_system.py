@@ -81,7 +81,7 @@ class CommandSystem(wiring.Component):
         m = Module()
         sizes = {"queues": self.queues, "word_width": self.word_width}
         m.submodules.commands = commands = CommandUnit(self.config, **sizes)
-        m.submodules.open = open_ = OpenTable(self.config, queues=self.queues)
+        m.submodules.open_table = open_ = OpenTable(self.config, queues=self.queues)
         m.submodules.results = results = ResultWriter(self.config, **sizes)
         m.submodules.state = state = StateWriter(self.config, **sizes)
         m.submodules.windows = windows = QueueWindows(self.config, queues=self.queues)

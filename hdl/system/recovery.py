@@ -28,6 +28,11 @@ def manager_state() -> data.StructLayout:
     )
 
 
+def _told() -> data.StructLayout:
+    """What is told of a fault."""
+    return data.StructLayout({name: shape for name, shape in fault_event().members.items() if name != "valid"})
+
+
 class Recovery(wiring.Component):
     """Halts all queues on a fault, lets the core finish what it has begun, and makes the managers work again.
 
@@ -70,8 +75,8 @@ class Recovery(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         write, idle = self.manager[-1], Signal()
-        noted = Signal(fault_event())
-        m.d.comb += self.event.eq(noted)
+        noted = Signal(_told())
+        m.d.comb += [self.event[name].eq(noted[name]) for name in _told().members]
         m.d.comb += idle.eq(Cat(manager.idle & (manager.code == 0) for manager in self.manager).all())
         (found, told), again = self._find(m), Signal()
         with m.FSM(name="recovery", init="RESET") as fsm:
@@ -134,7 +139,7 @@ class Recovery(wiring.Component):
 
     def _find(self, m):
         """(whether a manager has a fault, that of the manager of the lowest number)."""
-        told, found, code = Signal(fault_event()), Signal(), Signal(3)
+        told, found, code = Signal(_told()), Signal(), Signal(3)
         for index, manager in reversed(list(enumerate(self.manager))):
             with m.If(manager.code != 0):
                 m.d.comb += [

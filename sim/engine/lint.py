@@ -23,7 +23,7 @@ __all__ = ["WAIVERS", "lint_verilog", "linters"]
 WAIVERS = Path(__file__).with_name("waivers.vlt")
 LINT = cache_folder() / "lint"
 
-_YOSYS_CHECKS = "hierarchy -check -top spatten; proc; check -assert"
+_YOSYS_CHECKS = "hierarchy -check -top {top}; proc; check -assert"
 """Every instance fits its module; no net without a driver or with two, no loop of logic."""
 
 
@@ -33,19 +33,23 @@ def linters() -> tuple[str, ...]:
 
 
 def lint_verilog(
-    config: Config, *, factory: Callable[[Config], Any] = verilog.top_of, folder: Path = LINT
+    config: Config, *, kind: str = "core", factory: Callable[[Config], Any] | None = None, folder: Path = LINT
 ) -> list[str]:
-    """Findings of all linters, one line each. The Verilog is left in ``folder``/<preset>/spatten.v."""
+    """Findings of all linters, one line each, in the top of a kind of ``hdl.verilog.TOPS``, or that of ``factory``.
+
+    The Verilog is left in ``folder``/<preset>/<name of the top>.v.
+    """
     check_tools("the Verilog lint")
-    path = folder / config.name / "spatten.v"
+    path = folder / config.name / f"{verilog.TOPS[kind]}.v"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(verilog.to_verilog(config, top=factory(config)))
+    top = verilog.top_of(config, kind) if factory is None else factory(config)
+    path.write_text(verilog.to_verilog(config, top=top, name=path.stem))
     findings = [*_verilator(path), *_yosys(path)]
     return findings + (_icarus(path) if shutil.which("iverilog") else [])
 
 
 def _verilator(path: Path) -> list[str]:
-    process = run_verilator(["--lint-only", "-Wall", "--top-module", "spatten", str(WAIVERS), str(path)])
+    process = run_verilator(["--lint-only", "-Wall", "--top-module", path.stem, str(WAIVERS), str(path)])
     findings = re.findall(r"^%(?:Warning|Error)[^\n]*", process.stdout, flags=re.MULTILINE)
     if process.returncode and not findings:  # it did not run at all
         findings = process.stdout.strip().splitlines()[-1:] or [f"verilator ended with {process.returncode}"]
@@ -54,12 +58,12 @@ def _verilator(path: Path) -> list[str]:
 
 
 def _yosys(path: Path) -> list[str]:
-    command = [*YOSYS, "-q", "-p", f"read_verilog {path.name}; {_YOSYS_CHECKS}"]
+    command = [*YOSYS, "-q", "-p", f"read_verilog {path.name}; {_YOSYS_CHECKS.format(top=path.stem)}"]
     return _lines(command, "yosys", path.parent)
 
 
 def _icarus(path: Path) -> list[str]:
-    return _lines(["iverilog", "-g2005", "-Wall", "-t", "null", "-s", "spatten", path.name], "iverilog", path.parent)
+    return _lines(["iverilog", "-g2005", "-Wall", "-t", "null", "-s", path.stem, path.name], "iverilog", path.parent)
 
 
 def _lines(command: list[str], name: str, folder: Path) -> list[str]:

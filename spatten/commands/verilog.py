@@ -15,6 +15,16 @@ from spatten.commands.preset import Preset, load_config
 __all__ = ["lint_verilog", "registers", "verilog"]
 
 
+Top = Annotated[
+    str,
+    typer.Option(
+        "--top",
+        metavar="KIND",
+        help="core: streams of its own; stream: the same as AXI4-Stream; axi: registers, commands in memory, AXI4.",
+    ),
+]
+
+
 def verilog(
     preset: Preset = "tiny",
     output: Annotated[
@@ -22,49 +32,61 @@ def verilog(
         typer.Option("-o", "--output", help="File, a folder with --split; default build/<preset>.v, build/<preset>."),
     ] = None,
     split: Annotated[bool, typer.Option("--split", help="A file for each module, and a list of them.")] = False,
+    top: Top = "core",
 ) -> None:
     """Write the accelerator as Verilog-2005, with a header of localparams."""
     config = load_config(preset)
-    path = output or Path("build") / (config.name if split else f"{config.name}.v")
+    stem = config.name if _kind(top) == "core" else f"{config.name}_{top}"
+    path = output or Path("build") / (stem if split else f"{stem}.v")
     texts = _split if split else _whole
-    for file, text in texts(config, path, preset).items():
+    for file, text in texts(config, path, preset, top).items():
         write_text(file, text)
         typer.echo(f"{file}: {text.count(chr(10)):,} lines")
 
 
-def _whole(config: Any, path: Path, preset: str) -> dict[Path, str]:
+def _whole(config: Any, path: Path, preset: str, kind: str) -> dict[Path, str]:
     """The Verilog, and beside it the header; the Verilog only if it goes to a pipe or a device."""
-    from hdl.verilog import to_package, to_verilog, top_of
+    from hdl.verilog import TOPS, to_package, to_verilog, top_of
 
     check_writable("--output", path)
     header = path.with_name(f"{path.stem}_pkg.vh")
     check_distinct({"--output": path, "the header of --output": header}, {"--preset": preset})
     with Console(stderr=True).status(f"Verilog of {config.name}"):
-        top = top_of(config)
-        files = {path: to_verilog(config, top=top), header: to_package(config, top=top)}
+        top, name = top_of(config, kind), TOPS[kind]
+        files = {path: to_verilog(config, top=top, name=name), header: to_package(config, top=top, name=name)}
     return {path: files[path]} if path.exists() and not path.is_file() else files
 
 
-def _split(config: Any, folder: Path, preset: str) -> dict[Path, str]:
-    from hdl.verilog import to_files
+def _split(config: Any, folder: Path, preset: str, kind: str) -> dict[Path, str]:
+    from hdl.verilog import TOPS, to_files, top_of
 
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output must be a folder with --split, not the file {str(folder)!r}")
-    check_writable("--output", folder / "spatten.f")
+    check_writable("--output", folder / f"{TOPS[kind]}.f")
     with Console(stderr=True).status(f"Verilog of {config.name}"):
-        return {folder / name: text for name, text in to_files(config).items()}
+        return {
+            folder / name: text for name, text in to_files(config, top=top_of(config, kind), name=TOPS[kind]).items()
+        }
 
 
-def lint_verilog(preset: Preset = "tiny") -> None:
+def _kind(top: str) -> str:
+    from hdl.verilog import TOPS
+
+    if top not in TOPS:
+        raise UserError(f"--top must be one of {', '.join(TOPS)}, not {top!r}")
+    return top
+
+
+def lint_verilog(preset: Preset = "tiny", top: Top = "core") -> None:
     """Lint the Verilog with all of Verilator's warnings (waivers: sim/engine/waivers.vlt), Yosys and Icarus Verilog."""
     from sim.engine.engine import EngineError
     from sim.engine.lint import lint_verilog as lint
     from sim.engine.lint import linters
 
-    config = load_config(preset)
+    config, _ = load_config(preset), _kind(top)
     try:
         with Console(stderr=True).status(f"Lint of {config.name}"):
-            findings = lint(config)
+            findings = lint(config, kind=top)
     except UserError:  # tools are missing
         raise
     except EngineError as error:

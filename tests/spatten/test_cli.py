@@ -22,7 +22,7 @@ from tests.bench.standin import StandIn
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch, tmp_path):
-    monkeypatch.setattr(hdl_verilog, "top_of", StandIn)
+    monkeypatch.setattr(hdl_verilog, "top_of", lambda config, kind="core": StandIn(config))
     monkeypatch.chdir(tmp_path)
 
 
@@ -71,6 +71,10 @@ def test_verilog(capsys, tmp_path):
     told = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in told] == ["sub/top.v", "sub/top_pkg.vh"]
     assert cli.main(["verilog"]) == 0 and (tmp_path / "build" / "tiny.v").is_file()
+    assert cli.main(["verilog", "--top", "axi"]) == 0
+    assert (tmp_path / "build" / "tiny_axi.v").read_text().startswith("// spatten_axi:")
+    assert "SPATTEN_AXI_CONFIG_LANES = 2;" in (tmp_path / "build" / "tiny_axi_pkg.vh").read_text()
+    assert cli.main(["verilog", "--top", "pcie"]) == 2
     assert cli.main(["verilog", "-o", os.devnull]) == 0
     assert not Path(os.devnull).with_name("null_pkg.vh").exists()
 
@@ -154,7 +158,7 @@ def test_models(monkeypatch, capsys, tmp_path):
 
 
 def test_lint_status(monkeypatch, capsys):
-    monkeypatch.setattr(lint, "lint_verilog", lambda config: [f"{config.name}.v: bad"])
+    monkeypatch.setattr(lint, "lint_verilog", lambda config, kind: [f"{config.name}.v: bad"])
     assert cli.main(["lint-verilog"]) == 1
     assert capsys.readouterr().out == f"tiny.v: bad\ntiny: 1 findings of {', '.join(lint.linters())}\n"
 

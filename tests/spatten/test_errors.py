@@ -110,7 +110,7 @@ def folder(monkeypatch, tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     for name in ("binary", "binary.json"):
         (tmp_path / name).write_bytes(bytes(range(128, 256)) * 8)
-    monkeypatch.setattr(hdl_verilog, "top_of", StandIn)
+    monkeypatch.setattr(hdl_verilog, "top_of", lambda config, kind="core": StandIn(config))
     monkeypatch.setattr(simulated_board, "BoardModel", lambda *_: pytest.fail("the board is made"))
 
 
