@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, Module, ResetSignal, Shape, Value
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import Flow, In, Out, connect, flipped
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.spatten import SpAtten
 from hdl.spatten_axi import SpAttenAXI
+from hdl.spec import payloads
 from hdl.spec.config import Config
 
 __all__ = ["AXIPins", "StreamPins", "axi_stream"]
@@ -24,8 +27,8 @@ class AXIPins(wiring.Component):
 
     Members
     -------
-    aclk, aresetn : In(1)     rising edge; synchronous, active low
-    s_axil, irq, m_axi, m_axi_ctl    as of SpAttenAXI
+    aclk, aresetn : In(1)                     rising edge; synchronous, active low
+    s_axil, irq, m_axi, m_axi_ctl : as of SpAttenAXI
     """
 
     def __init__(self, config: Config, *, queues: int = 2, address_bits: int = 64):
@@ -52,60 +55,60 @@ def axi_stream(width: int) -> wiring.Signature:
 class StreamPins(wiring.Component):
     """:class:`hdl.spatten.SpAtten` with its streams as AXI4-Stream: ``s_axis_<name>`` into it, ``m_axis_<name>`` out.
 
-    A memory channel n is ``m_axis_memory_<n>_request`` and ``s_axis_memory_<n>_response``. TDATA is the stream's
-    payload (docs/protocol.md); what an item's last beat is, its payload tells.
+    TDATA is the stream's payload (docs/protocol.md), which also tells which item is the last one.
 
     Members
     -------
     aclk, aresetn : In(1)     rising edge; synchronous, active low
-    and the streams and plain ports of SpAtten
+    s_axis_job, s_axis_layer, s_axis_heads, s_axis_ids : In(axi_stream)
+    m_axis_status, m_axis_survivor, m_axis_out, m_axis_prob : Out(axi_stream)
+    m_axis_memory : Out(axi_stream).array(num_channels)    requests
+    s_axis_memory : In(axi_stream).array(num_channels)     responses
+    window_base, window_limit, counters, counters_clear : as of SpAtten
     """
 
+    PLAIN = ("window_base", "window_limit", "counters", "counters_clear")
+
     def __init__(self, config: Config):
-        self.inner = SpAtten(config)
-        self.streams: dict[str, tuple] = {}
-        """Name -> its path in SpAtten."""
+        self.inner = inner = SpAtten(config)
+        self.streams: dict[str, Any] = {}
+        """Name -> stream of SpAtten, or those of its memory channels."""
         members = {"aclk": In(1), "aresetn": In(1)}
-        for path, member in _streams(self.inner.signature):
-            width = Shape.cast(member.signature.members["payload"].shape).width
-            name = f"{'m' if member.flow == Out else 's'}_axis_{'_'.join(map(str, path))}"
-            self.streams[name] = path
-            members[name] = wiring.Member(member.flow, axi_stream(width))
-        self.plain = [n for n, member in self.inner.signature.members.items() if member.is_port]
-        super().__init__(members | {name: self.inner.signature.members[name] for name in self.plain})
+        for name, member in inner.signature.members.items():
+            if member.is_signature and name != "memory":
+                pins = f"{'m' if member.flow == Out else 's'}_axis_{name}"
+                self.streams[pins] = getattr(inner, name)
+                members[pins] = wiring.Member(member.flow, _pins_of(member.signature))
+        channel = payloads.MemoryPort(config).members
+        for pins, part in (("m_axis_memory", "request"), ("s_axis_memory", "response")):
+            self.streams[pins] = [getattr(port, part) for port in inner.memory]
+            flow = Out if part == "request" else In
+            members[pins] = wiring.Member(flow, _pins_of(channel[part].signature)).array(config.num_channels)
+        super().__init__(members | {name: inner.signature.members[name] for name in self.PLAIN})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.spatten = inner = self.inner
         _clock(m, self)
-        for name in self.plain:
-            mine, other = getattr(self, name), getattr(inner, name)
-            pair = (mine, other) if inner.signature.members[name].flow == Out else (other, mine)
-            m.d.comb += Value.cast(pair[0]).eq(Value.cast(pair[1]))
-        for name, path in self.streams.items():
-            pins, port = getattr(self, name), inner
-            for step in path:
-                port = port[step] if isinstance(step, int) else getattr(port, step)
-            payload = Value.cast(port.payload)
-            if self.signature.members[name].flow == Out:
-                rest = len(pins.tdata) - len(payload)
-                m.d.comb += [pins.tdata.eq(Cat(payload, Const(0, rest))), pins.tvalid.eq(port.valid)]
-                m.d.comb += port.ready.eq(pins.tready)
-            else:
-                m.d.comb += [payload.eq(pins.tdata[: len(payload)]), port.valid.eq(pins.tvalid)]
-                m.d.comb += pins.tready.eq(port.ready)
+        for name in self.PLAIN:
+            mine, other = Value.cast(getattr(self, name)), Value.cast(getattr(inner, name))
+            m.d.comb += mine.eq(other) if inner.signature.members[name].flow == Out else other.eq(mine)
+        for name, ports in self.streams.items():
+            pins, out = getattr(self, name), self.signature.members[name].flow == Out
+            for mine, port in zip(pins, ports, strict=True) if isinstance(ports, list) else [(pins, ports)]:
+                m.d.comb += _joined(mine, port, out)
         return m
 
 
-def _streams(signature: wiring.Signature, before: tuple = (), turned: bool = False):
-    """Path and member of every stream; the flow is as seen from outside of all of them."""
-    for name, member in signature.members.items():
-        if not member.is_signature:
-            continue
-        places = [(name,)] if not member.dimensions else [(name, index) for index in range(member.dimensions[0])]
-        for place in places:
-            flow = member.flow.flip() if turned else member.flow
-            if isinstance(member.signature, stream.Signature):
-                yield (*before, *place), wiring.Member(flow, member.signature)
-            else:
-                yield from _streams(member.signature, (*before, *place), flow == Flow.In)
+def _pins_of(signature: wiring.Signature) -> wiring.Signature:
+    """AXI4-Stream for a stream's payload."""
+    return axi_stream(Shape.cast(signature.members["payload"].shape).width)
+
+
+def _joined(pins, port, out: bool):
+    """Statements that connect a stream and its pins."""
+    payload = Value.cast(port.payload)
+    if out:
+        rest = Const(0, len(pins.tdata) - len(payload))
+        return [pins.tdata.eq(Cat(payload, rest)), pins.tvalid.eq(port.valid), port.ready.eq(pins.tready)]
+    return [payload.eq(pins.tdata[: len(payload)]), port.valid.eq(pins.tvalid), pins.tready.eq(port.ready)]
