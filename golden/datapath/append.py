@@ -77,7 +77,7 @@ def parts_of(words: Tensor, *, half: bool) -> tuple[Tensor, Tensor, Tensor, Tens
 def appended(words: Tensor, constants: AppendConstants, bits: int, *, half: bool) -> tuple[Tensor, Tensor]:
     """Integers of ``bits`` bits, two's complement, of bit patterns (…, n, D), and which of them saturated (bool).
 
-    x · (1024 + mantissa) · 2^(20 − shift) + offset / 16 is computed exactly, then rounded to the nearest integer, of
+    x · (1024 + mantissa) · 2^(15 − shift) + offset / 16 is computed exactly, then rounded to the nearest integer, of
     two to the even one. What is beyond the range becomes its end, as infinity does; NaN becomes 0. All these count as
     saturated; -2^(bits - 1) itself is within the range. constants: (…, D) that broadcast over the rows.
     """

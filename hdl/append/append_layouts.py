@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+import functools
+import operator
 
+from amaranth.hdl import Mux, Value
 from amaranth.lib import data
 
 from hdl.spec.config import Config
@@ -19,6 +22,7 @@ __all__ = [
     "append_row",
     "append_step",
     "check_append_width",
+    "one_of",
     "plain_element",
     "quantized_element",
     "row_span",
@@ -69,12 +73,10 @@ def append_row(config: Config) -> S:
     return S(
         {
             "tensor": 2,
-            "first": 1,  # of the tensor
-            "begins": 1,  # of its K/V head
+            "head": config.head_width,  # K/V head
+            "row": config.position_width,  # of the planes
             "ends": 1,  # the last of its K/V head
             "last": 1,  # of all
-            "head": config.channel_bits,  # low bits of the K/V head
-            "row": config.position_width,  # of the planes
         }
     )
 
@@ -110,3 +112,8 @@ def row_span(config: Config) -> S:
             "last": 1,  # nothing follows of this command
         }
     )
+
+
+def one_of(*choices: tuple[Value, Value]) -> Value:
+    """The value whose bit is set, of which at most one is; 0 of none. By ANDs and ORs: half the logic of a switch."""
+    return functools.reduce(operator.or_, (Mux(bit, value, 0) for bit, value in choices))

@@ -12,11 +12,19 @@ from hdl.spec.formats import APPEND_OFFSET_FRAC, APPEND_SHIFT_BIAS
 
 __all__ = ["RowQuantizer"]
 
-_SIGNIFICAND, _PRODUCT, _OFFSET = 11, 22, 16
-_SUM = _PRODUCT + 2
-"""Bits of a product of significand and factor, in units of an offset, with a sign, plus an offset."""
+_SIGNIFICAND, _OFFSET = 11, 16
 _RIGHT = signed(9)
-"""Of a right shift: 0 - 30 + 1 … 63 - 1 + 113."""
+"""Of a right shift of the product: 0 - 30 + 6 … 63 - 1 + 118."""
+
+
+def _low_bits(config: Config) -> int:
+    """Bits by which every product is shifted at least.
+
+    The leading one of a product of normal numbers is bit 20 or 21: shifted by less, it is beyond every range whatever
+    the offset is. Products of subnormal ones, which may be smaller, are always shifted by more (APPEND_SHIFT_BIAS).
+    """
+    ends = (1 << config.operand_width - 1 + APPEND_OFFSET_FRAC) + (1 << APPEND_OFFSET_FRAC)
+    return 2 * _SIGNIFICAND - 1 - (ends + (1 << _OFFSET - 1)).bit_length()
 
 
 def _shape(**fields: int) -> data.StructLayout:
@@ -39,6 +47,8 @@ class RowQuantizer(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
+        self.low = _low_bits(config)
+        self.width = 2 * _SIGNIFICAND - self.low  # of a value, in units of an offset
         super().__init__(
             {
                 "half": In(1),
@@ -78,8 +88,8 @@ class RowQuantizer(wiring.Component):
             least.eq(field == 0),
         ]
         right = Signal(_RIGHT)
-        # 1 or 113: the units of the two formats, as of a significand of 11 bits and in those of an offset.
-        unit = Mux(half, 21 - APPEND_SHIFT_BIAS, 133 - APPEND_SHIFT_BIAS)
+        # The units of the two formats, as of a significand of 11 bits and in those of an offset.
+        unit = Mux(half, 21 - APPEND_SHIFT_BIAS - self.low, 133 - APPEND_SHIFT_BIAS - self.low)
         m.d.comb += right.eq(constant.shift + unit - (field | least))
         return self._stage(
             m,
@@ -106,22 +116,22 @@ class RowQuantizer(wiring.Component):
             huge=(huge, 1),
             nan=None,
             far=(far, 1),
-            value=(parts.significand * parts.factor, _PRODUCT),
+            value=(parts.significand * parts.factor, 2 * _SIGNIFICAND),
             right=(right[:5], 5),
             offset=None,
         )
 
     def _coarse(self, m, product):
         """By 8, 16, 24 and more: what is dropped leaves a mark."""
-        value, steps = product.value, product.right[3:]
-        shifted, dropped = Signal(_PRODUCT), Signal()
-        m.d.comb += [shifted.eq(value), dropped.eq(0)]
+        value, low, steps = product.value[self.low :], product.value[: self.low].any(), product.right[3:]
+        shifted, dropped = Signal(self.width), Signal()
+        m.d.comb += [shifted.eq(value), dropped.eq(low)]
         with m.If(product.far | (steps == 3)):
-            m.d.comb += [shifted.eq(0), dropped.eq(value.any())]
+            m.d.comb += [shifted.eq(0), dropped.eq(low | value.any())]
         with m.Elif(steps == 2):
-            m.d.comb += [shifted.eq(value[16:]), dropped.eq(value[:16].any())]
+            m.d.comb += [shifted.eq(value[16:]), dropped.eq(low | value[:16].any())]
         with m.Elif(steps == 1):
-            m.d.comb += [shifted.eq(value[8:]), dropped.eq(value[:8].any())]
+            m.d.comb += [shifted.eq(value[8:]), dropped.eq(low | value[:8].any())]
         return self._stage(
             m,
             product,
@@ -129,7 +139,7 @@ class RowQuantizer(wiring.Component):
             negative=None,
             huge=None,
             nan=None,
-            value=(shifted, _PRODUCT),
+            value=(shifted, self.width),
             dropped=(dropped, 1),
             right=(product.right[:3], 3),
             offset=None,
@@ -140,7 +150,7 @@ class RowQuantizer(wiring.Component):
         for bit in (2, 1, 0):
             step = 1 << bit
             dropped = dropped | (coarse.right[bit] & value[:step].any())
-            value = Mux(coarse.right[bit], value >> step, value)[:_PRODUCT]
+            value = Mux(coarse.right[bit], value >> step, value)[: self.width]
         return self._stage(
             m,
             coarse,
@@ -148,18 +158,18 @@ class RowQuantizer(wiring.Component):
             negative=None,
             huge=None,
             nan=None,
-            value=(value, _PRODUCT),
+            value=(value, self.width),
             dropped=(dropped, 1),
             offset=None,
         )
 
     def _add(self, m, fine):
-        value = Signal(signed(_SUM))
+        value = Signal(signed(self.width + 2))  # a sign and a carry
         negative = fine.negative
-        turned = Cat(fine.value ^ negative.replicate(_PRODUCT), negative, negative).as_signed()
+        turned = Cat(fine.value ^ negative.replicate(self.width), negative, negative).as_signed()
         m.d.comb += value.eq(turned + fine.offset.as_signed() + negative)
         return self._stage(
-            m, fine, "sum", negative=None, huge=None, nan=None, dropped=(fine.dropped, 1), value=(value, _SUM)
+            m, fine, "sum", negative=None, huge=None, nan=None, dropped=(fine.dropped, 1), value=(value, len(value))
         )
 
     def _range(self, m, total):

@@ -110,7 +110,7 @@ dense."""
 COMMAND_BYTES, PLAN_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES = 64, 128, 16, 64, 8
 COMPLETION_BYTES = 32
 CONSTANT_BYTES = 4
-APPEND_SHIFT_BIAS, APPEND_OFFSET_FRAC = 20, 4
+APPEND_SHIFT_BIAS, APPEND_OFFSET_FRAC = 15, 4
 """Of a constant of APPEND: the shift that stands for 2**0; fraction bits of the offset."""
 
 LISTS = ("dense", "table", "previous")
@@ -208,7 +208,7 @@ def append_command() -> S:
 
 
 def append_constant() -> S:
-    """Of a channel of a head: x is stored as x · (1024 + mantissa) · 2^(20 − shift) + offset / 16, rounded.
+    """Of a channel of a head: x is stored as x · (1024 + mantissa) · 2^(15 − shift) + offset / 16, rounded.
 
     Heads follow each other, ``dim`` constants each; Q has one set a K/V head, which its query heads share.
     """

@@ -28,7 +28,7 @@ def fraction_twin(word, half, mantissa, shift, offset, bits):
         return 0, True
     if abs(number) == float("inf"):
         return (high if number > 0 else low), True
-    value = Fraction(number) * (1024 + mantissa) * Fraction(2) ** (20 - shift) + Fraction(offset, 16)
+    value = Fraction(number) * (1024 + mantissa) * Fraction(2) ** (15 - shift) + Fraction(offset, 16)
     integer = round(value)  # half to even
     return min(max(integer, low), high), not low <= integer <= high
 
@@ -64,7 +64,7 @@ def _constants(mantissa, shift, offset):
 def test_every_pattern(half):
     """All 65,536 words with a step of 1, an offset, and steps that leave halves."""
     words = torch.arange(1 << 16)[:, None]
-    for shift, offset in ((30, 0), (30, -8), (31, 3), (27, 0)):
+    for shift, offset in ((25, 0), (25, -8), (26, 3), (22, 0)):
         integers, saturated = appended(words, _constants(0, shift, offset), 8, half=half)
         for word in range(0, 1 << 16, 7):
             want = fraction_twin(word, half, 0, shift, offset, 8)
@@ -72,7 +72,7 @@ def test_every_pattern(half):
 
 
 @examples(200)
-@given(st.floats(2.0**-29, 2.0**32), st.floats(-2000, 2000))
+@given(st.floats(2.0**-24, 2.0**37), st.floats(-2000, 2000))
 def test_a_step_is_never_smaller_than_asked_for(step, steps):
     center = torch.tensor([step * steps], dtype=torch.float64)
     constants = AppendConstants.of(torch.tensor([step], dtype=torch.float64), center, 0.5)
@@ -83,7 +83,7 @@ def test_a_step_is_never_smaller_than_asked_for(step, steps):
 
 @pytest.mark.parametrize(
     ("step", "center", "named"),
-    [(0.0, 0.0, "step"), (2.0**40, 0, "step"), (2.0**-40, 0, "step"), (1.0, 3000.0, "center")],
+    [(0.0, 0.0, "step"), (2.0**45, 0, "step"), (2.0**-40, 0, "step"), (1.0, 3000.0, "center")],
 )
 def test_what_cannot_be_told(step, center, named):
     with pytest.raises(ValueError, match=f"{named} must be"):
