@@ -13,9 +13,6 @@
 
 #include "spatten_queue.h"
 
-/* Bytes: outputs of an element's row and their strides are multiples. */
-#define SPATTEN_OUT_ALIGNMENT 32u
-
 #define SPATTEN_FLAGS_ALL_MASK                                                                                        \
     (SPATTEN_FLAGS_CAUSAL_MASK | SPATTEN_FLAGS_GENERATION_MASK | SPATTEN_FLAGS_ACCUMULATE_MASK |                      \
      SPATTEN_FLAGS_SELECT_MASK | SPATTEN_FLAGS_LIST_MASK | SPATTEN_FLAGS_BIT_PLANE_MASK |                             \
@@ -92,8 +89,8 @@ static inline enum spatten_error spatten_check_plan(struct spatten_rings *rings,
             {plan->key_lsb_stride, word, "key_lsb_stride"},
             {plan->value_stride, word, "value_stride"},
             {plan->heads, SPATTEN_ALIGNMENT, "heads"},
-            {plan->out_position_stride, SPATTEN_OUT_ALIGNMENT, "out_position_stride"},
-            {plan->out_head_stride, SPATTEN_OUT_ALIGNMENT, "out_head_stride"},
+            {plan->out_position_stride, SPATTEN_ROW_ALIGNMENT, "out_position_stride"},
+            {plan->out_head_stride, SPATTEN_ROW_ALIGNMENT, "out_head_stride"},
         };
         error = spatten_check_bounds(rings, bounds, sizeof bounds / sizeof *bounds);
         if (error == SPATTEN_OK)
@@ -149,7 +146,7 @@ static inline enum spatten_error spatten_check_addresses(struct spatten_rings *r
         {command->plan, SPATTEN_ALIGNMENT, "plan"},
         {table || writes ? command->state : 0u, SPATTEN_ALIGNMENT, "state"},
         {command->query, rings->device->capabilities.word_bytes, "query"},
-        {command->num_heads != 0u ? command->out : 0u, SPATTEN_OUT_ALIGNMENT, "out"},
+        {command->num_heads != 0u ? command->out : 0u, SPATTEN_ROW_ALIGNMENT, "out"},
     };
     const enum spatten_error error = spatten_check_multiples(rings, multiples, sizeof multiples / sizeof *multiples);
     if (error != SPATTEN_OK)
@@ -276,6 +273,62 @@ static inline enum spatten_error spatten_pair(struct spatten_rings *rings, const
     list = SPATTEN_GET(pair[0].flags, FLAGS_LIST) == SPATTEN_LIST_DENSE ? SPATTEN_LIST_DENSE : SPATTEN_LIST_PREVIOUS;
     if (SPATTEN_GET(pair[1].flags, FLAGS_LIST) != list)
         return spatten_refuse(rings, SPATTEN_ERROR_PAIR, "list");
+    return SPATTEN_OK;
+}
+
+/* Makes `command` of an APPEND, whose opcode the caller need not set, and checks it with its plan: as spatten_layer. */
+static inline enum spatten_error spatten_append_rows(struct spatten_rings *rings, const struct spatten_plan *plan,
+                                                     const struct spatten_append *append,
+                                                     struct spatten_command *command)
+{
+    const uint32_t rows = SPATTEN_APPEND_FLAGS_KEY_MASK | SPATTEN_APPEND_FLAGS_VALUE_MASK;
+    const uint32_t all = rows | SPATTEN_APPEND_FLAGS_QUERY_MASK | SPATTEN_APPEND_FLAGS_HALF_MASK |
+                         SPATTEN_APPEND_FLAGS_PAIRED_MASK;
+    struct spatten_append checked;
+    uint8_t memory[SPATTEN_COMMAND_BYTES];
+    enum spatten_error error = spatten_check_plan(rings, plan);
+    if (error == SPATTEN_OK && (append == NULL || command == NULL))
+        error = SPATTEN_ERROR_ARGUMENT;
+    if (error != SPATTEN_OK)
+        return error;
+    checked = *append;
+    checked.opcode = SPATTEN_OPCODE_APPEND;
+    {
+        const bool query = (checked.flags & SPATTEN_APPEND_FLAGS_QUERY_MASK) != 0u;
+        const bool value = (checked.flags & SPATTEN_APPEND_FLAGS_VALUE_MASK) != 0u;
+        const bool paired = (checked.flags & SPATTEN_APPEND_FLAGS_PAIRED_MASK) != 0u;
+        const struct spatten_capabilities *has = &rings->device->capabilities;
+        const struct spatten_bound bounds[] = {
+            {checked.irq, 0u, 1u, "irq"},
+            {checked.flags & ~all, 0u, 0u, "flags"},
+            {checked.flags & rows, query ? 0u : 1u, query ? 0u : rows, "flags"},
+            {checked.num_rows, 1u, has->max_tokens, "num_rows"},
+            {(uint64_t)checked.first_row + checked.num_rows, 1u, has->max_tokens, "first_row"},
+            {checked.num_heads, 1u, has->max_heads, "num_heads"},
+        };
+        const struct spatten_multiple multiples[] = {
+            {checked.plan, SPATTEN_ALIGNMENT, "plan"},
+            {checked.constants, SPATTEN_ALIGNMENT, "constants"},
+            {checked.rows, SPATTEN_ROW_ALIGNMENT, "rows"},
+            {value ? checked.value_rows : 0u, SPATTEN_ROW_ALIGNMENT, "value_rows"},
+            {checked.position_stride, SPATTEN_ROW_ALIGNMENT, "position_stride"},
+            {checked.head_stride, SPATTEN_ROW_ALIGNMENT, "head_stride"},
+            {query ? checked.query : 0u, has->word_bytes, "query"},
+        };
+        if (query ? !has->quantize_query : !has->append)
+            return spatten_refuse(rings, SPATTEN_ERROR_UNSUPPORTED, query ? "query" : "opcode");
+        error = spatten_check_bounds(rings, bounds, sizeof bounds / sizeof *bounds);
+        if (error == SPATTEN_OK)
+            error = spatten_check_multiples(rings, multiples, sizeof multiples / sizeof *multiples);
+        if (error != SPATTEN_OK)
+            return error;
+        if (paired && checked.num_heads % 2u != 0u)
+            return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "num_heads");
+    }
+    if (!spatten_inside(&rings->setup.readable, checked.plan, SPATTEN_PLAN_BYTES))
+        return spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "plan");
+    spatten_pack_append(memory, &checked);
+    spatten_unpack_command(command, memory); /* the same 64 bytes */
     return SPATTEN_OK;
 }
 

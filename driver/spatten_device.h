@@ -112,7 +112,8 @@ static inline enum spatten_error spatten_enable(const struct spatten_device *dev
     return SPATTEN_OK;
 }
 
-/* No queue begins another command, and those in flight are completed: OK when nothing is in flight, else TIMEOUT. */
+/* No queue begins another command, and those in flight are completed: OK when nothing is in flight, else TIMEOUT.
+ * Commands that were fetched and have not begun count as in flight. */
 static inline enum spatten_error spatten_halt(const struct spatten_device *device, uint32_t polls)
 {
     uint32_t control;
@@ -128,17 +129,22 @@ static inline enum spatten_error spatten_halt(const struct spatten_device *devic
  * TIMEOUT: it still does after `polls` reads; DRAIN: it never gave all. Every queue is then stale: restart it. */
 static inline enum spatten_error spatten_soft_reset(struct spatten_device *device, uint32_t polls)
 {
-    enum spatten_error error;
-    uint32_t control;
+    uint32_t control, status;
     if (!spatten_found(device))
         return SPATTEN_ERROR_ARGUMENT;
     control = spatten_read(device, SPATTEN_CTRL_OFFSET) & (SPATTEN_CTRL_ENABLE_MASK | SPATTEN_CTRL_HALT_MASK);
     spatten_write(device, SPATTEN_CTRL_OFFSET, control | SPATTEN_CTRL_SOFT_RESET_MASK);
     ++device->resets;
-    error = spatten_until(device, SPATTEN_STATUS_OFFSET, SPATTEN_STATUS_DRAINING_MASK, 0u, polls);
-    if ((spatten_read(device, SPATTEN_STATUS_OFFSET) & SPATTEN_STATUS_DRAIN_FAILED_MASK) != 0u)
-        return SPATTEN_ERROR_DRAIN;
-    return error;
+    (void)spatten_read(device, SPATTEN_STATUS_OFFSET); /* which may overtake the beginning of the reset */
+    while (polls-- != 0u) {
+        status = spatten_read(device, SPATTEN_STATUS_OFFSET);
+        if ((status & SPATTEN_STATUS_DRAIN_FAILED_MASK) != 0u)
+            return SPATTEN_ERROR_DRAIN;
+        if ((status & SPATTEN_STATUS_DRAINING_MASK) == 0u)
+            return SPATTEN_OK;
+        spatten_pause(device);
+    }
+    return SPATTEN_ERROR_TIMEOUT;
 }
 
 /* Bit of a queue in the registers IRQ_…; the others are SPATTEN_IRQ_PENDING_FAULT_MASK, …_DRAINED…, …_SNAPSHOT…. */
@@ -168,7 +174,8 @@ static inline uint32_t spatten_irq_take(const struct spatten_device *device, uin
 /* The first fault since the last spatten_fault_clear. */
 struct spatten_fault {
     uint32_t code; /* SPATTEN_FAULT_CODE_… */
-    uint32_t queue, channel;
+    uint32_t queue;   /* whose commands were at work */
+    uint32_t channel; /* memory channel; of commands and tables the number after the last, of writes the one after it */
     bool write;
     uint64_t address; /* byte */
 };

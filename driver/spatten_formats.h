@@ -53,11 +53,14 @@ static inline uint64_t spatten_load(const void *memory, unsigned bytes)
 }
 
 #define SPATTEN_ALIGNMENT 64u
+#define SPATTEN_APPEND_OFFSET_FRAC 4u
+#define SPATTEN_APPEND_SHIFT_BIAS 20u
 #define SPATTEN_COMMAND_BYTES 64u
 #define SPATTEN_COMPLETION_BYTES 32u
 #define SPATTEN_CONSTANT_BYTES 4u
 #define SPATTEN_HEAD_BYTES 16u
 #define SPATTEN_PLAN_BYTES 128u
+#define SPATTEN_ROW_ALIGNMENT 32u
 #define SPATTEN_TABLE_HEADER_BYTES 64u
 #define SPATTEN_TOKEN_BYTES 8u
 
@@ -274,6 +277,131 @@ static inline void spatten_unpack_command(struct spatten_command *to, const void
     to->query = (uint64_t)spatten_load(from + 40, 8);
     to->out = (uint64_t)spatten_load(from + 48, 8);
     to->state = (uint64_t)spatten_load(from + 56, 8);
+#endif
+}
+
+struct spatten_append {
+    uint8_t opcode;
+    uint8_t irq;
+    uint16_t tag;
+    uint32_t flags;
+    uint32_t first_row; /* of the planes; the others follow it. Of Q the rows of a group's heads follow each other */
+    uint16_t num_rows; /* of each head, at least 1 */
+    uint16_t num_heads; /* K/V heads from head 0 of the plan on, at least 1 */
+    uint32_t position_stride; /* bytes from row to row of the source */
+    uint32_t head_stride; /* from head to head */
+    uint64_t constants; /* address of the constants: those of K's heads, then of V's, dim of each head */
+    uint64_t plan; /* address of the plan */
+    uint64_t query; /* offset of the Q plane of the first K/V head */
+    uint64_t rows; /* address of the first row of K or Q */
+    uint64_t value_rows; /* of V */
+};
+#define SPATTEN_APPEND_IRQ_MASK UINT32_C(0x1)
+#define SPATTEN_APPEND_IRQ_SHIFT 0
+#define SPATTEN_APPEND_FLAGS_KEY_MASK UINT32_C(0x1) /* rows of K are appended */
+#define SPATTEN_APPEND_FLAGS_KEY_SHIFT 0
+#define SPATTEN_APPEND_FLAGS_VALUE_MASK UINT32_C(0x2) /* rows of V are */
+#define SPATTEN_APPEND_FLAGS_VALUE_SHIFT 1
+#define SPATTEN_APPEND_FLAGS_QUERY_MASK UINT32_C(0x4) /* rows of Q are, and nothing else */
+#define SPATTEN_APPEND_FLAGS_QUERY_SHIFT 2
+#define SPATTEN_APPEND_FLAGS_HALF_MASK UINT32_C(0x8) /* elements are fp16; else bf16 */
+#define SPATTEN_APPEND_FLAGS_HALF_SHIFT 3
+/* K rows (MSB plane) of heads 2j and 2j + 1 lie side by side, and the two have one skew */
+#define SPATTEN_APPEND_FLAGS_PAIRED_MASK UINT32_C(0x10)
+#define SPATTEN_APPEND_FLAGS_PAIRED_SHIFT 4
+SPATTEN_ASSERT(at_append_opcode, offsetof(struct spatten_append, opcode) == 0);
+SPATTEN_ASSERT(at_append_irq, offsetof(struct spatten_append, irq) == 1);
+SPATTEN_ASSERT(at_append_tag, offsetof(struct spatten_append, tag) == 2);
+SPATTEN_ASSERT(at_append_flags, offsetof(struct spatten_append, flags) == 4);
+SPATTEN_ASSERT(at_append_first_row, offsetof(struct spatten_append, first_row) == 8);
+SPATTEN_ASSERT(at_append_num_rows, offsetof(struct spatten_append, num_rows) == 12);
+SPATTEN_ASSERT(at_append_num_heads, offsetof(struct spatten_append, num_heads) == 14);
+SPATTEN_ASSERT(at_append_position_stride, offsetof(struct spatten_append, position_stride) == 16);
+SPATTEN_ASSERT(at_append_head_stride, offsetof(struct spatten_append, head_stride) == 20);
+SPATTEN_ASSERT(at_append_constants, offsetof(struct spatten_append, constants) == 24);
+SPATTEN_ASSERT(at_append_plan, offsetof(struct spatten_append, plan) == 32);
+SPATTEN_ASSERT(at_append_query, offsetof(struct spatten_append, query) == 40);
+SPATTEN_ASSERT(at_append_rows, offsetof(struct spatten_append, rows) == 48);
+SPATTEN_ASSERT(at_append_value_rows, offsetof(struct spatten_append, value_rows) == 56);
+SPATTEN_ASSERT(sizeof_append, sizeof(struct spatten_append) == 64);
+
+static inline void spatten_pack_append(void *memory, const struct spatten_append *from)
+{
+#if SPATTEN_LITTLE_ENDIAN
+    memcpy(memory, from, sizeof *from);
+#else
+    uint8_t *to = (uint8_t *)memory;
+    spatten_store(to + 0, 1, from->opcode);
+    spatten_store(to + 1, 1, from->irq);
+    spatten_store(to + 2, 2, from->tag);
+    spatten_store(to + 4, 4, from->flags);
+    spatten_store(to + 8, 4, from->first_row);
+    spatten_store(to + 12, 2, from->num_rows);
+    spatten_store(to + 14, 2, from->num_heads);
+    spatten_store(to + 16, 4, from->position_stride);
+    spatten_store(to + 20, 4, from->head_stride);
+    spatten_store(to + 24, 8, from->constants);
+    spatten_store(to + 32, 8, from->plan);
+    spatten_store(to + 40, 8, from->query);
+    spatten_store(to + 48, 8, from->rows);
+    spatten_store(to + 56, 8, from->value_rows);
+#endif
+}
+
+static inline void spatten_unpack_append(struct spatten_append *to, const void *memory)
+{
+#if SPATTEN_LITTLE_ENDIAN
+    memcpy(to, memory, sizeof *to);
+#else
+    const uint8_t *from = (const uint8_t *)memory;
+    to->opcode = (uint8_t)spatten_load(from + 0, 1);
+    to->irq = (uint8_t)spatten_load(from + 1, 1);
+    to->tag = (uint16_t)spatten_load(from + 2, 2);
+    to->flags = (uint32_t)spatten_load(from + 4, 4);
+    to->first_row = (uint32_t)spatten_load(from + 8, 4);
+    to->num_rows = (uint16_t)spatten_load(from + 12, 2);
+    to->num_heads = (uint16_t)spatten_load(from + 14, 2);
+    to->position_stride = (uint32_t)spatten_load(from + 16, 4);
+    to->head_stride = (uint32_t)spatten_load(from + 20, 4);
+    to->constants = (uint64_t)spatten_load(from + 24, 8);
+    to->plan = (uint64_t)spatten_load(from + 32, 8);
+    to->query = (uint64_t)spatten_load(from + 40, 8);
+    to->rows = (uint64_t)spatten_load(from + 48, 8);
+    to->value_rows = (uint64_t)spatten_load(from + 56, 8);
+#endif
+}
+
+struct spatten_append_constant {
+    uint16_t mantissa;
+    int16_t offset; /* signed */
+};
+#define SPATTEN_APPEND_CONSTANT_MANTISSA_MASK UINT32_C(0x3FF)
+#define SPATTEN_APPEND_CONSTANT_MANTISSA_SHIFT 0
+#define SPATTEN_APPEND_CONSTANT_SHIFT_MASK UINT32_C(0xFC00)
+#define SPATTEN_APPEND_CONSTANT_SHIFT_SHIFT 10
+SPATTEN_ASSERT(at_append_constant_mantissa, offsetof(struct spatten_append_constant, mantissa) == 0);
+SPATTEN_ASSERT(at_append_constant_offset, offsetof(struct spatten_append_constant, offset) == 2);
+SPATTEN_ASSERT(sizeof_append_constant, sizeof(struct spatten_append_constant) == 4);
+
+static inline void spatten_pack_append_constant(void *memory, const struct spatten_append_constant *from)
+{
+#if SPATTEN_LITTLE_ENDIAN
+    memcpy(memory, from, sizeof *from);
+#else
+    uint8_t *to = (uint8_t *)memory;
+    spatten_store(to + 0, 2, from->mantissa);
+    spatten_store(to + 2, 2, (uint16_t)from->offset);
+#endif
+}
+
+static inline void spatten_unpack_append_constant(struct spatten_append_constant *to, const void *memory)
+{
+#if SPATTEN_LITTLE_ENDIAN
+    memcpy(to, memory, sizeof *to);
+#else
+    const uint8_t *from = (const uint8_t *)memory;
+    to->mantissa = (uint16_t)spatten_load(from + 0, 2);
+    to->offset = (int16_t)spatten_load(from + 2, 2);
 #endif
 }
 

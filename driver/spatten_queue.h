@@ -152,13 +152,27 @@ static inline void spatten_write_window(const struct spatten_device *device, uin
     spatten_write64(device, limit_offset, window->limit);
 }
 
-/* Disables the queue: no more commands are fetched. OK when none is in flight, else TIMEOUT. */
+/* Ends what the queue has in flight and disables it. OK when nothing is in flight any more, else TIMEOUT.
+ *
+ * Commands in flight are aborted, and their completions thrown away: a ring that is full would hold them for ever. The
+ * queue is disabled last, for then the device forgets how far completions were read. */
 static inline enum spatten_error spatten_queue_stop(struct spatten_rings *rings, uint32_t polls)
 {
     const struct spatten_device *device = rings->device;
-    const uint32_t index = rings->setup.index;
-    spatten_write(device, SPATTEN_QUEUE_CTRL_OFFSET(index), 0u);
-    return spatten_until(device, SPATTEN_DOORBELL_STATUS_OFFSET(index), SPATTEN_DOORBELL_STATUS_BUSY_MASK, 0u, polls);
+    const uint32_t i = rings->setup.index, busy = SPATTEN_DOORBELL_STATUS_BUSY_MASK;
+    if ((spatten_read(device, SPATTEN_QUEUE_CTRL_OFFSET(i)) & SPATTEN_QUEUE_CTRL_ENABLE_MASK) != 0u) {
+        spatten_write(device, SPATTEN_QUEUE_CTRL_OFFSET(i),
+                      SPATTEN_QUEUE_CTRL_ENABLE_MASK | SPATTEN_QUEUE_CTRL_ABORT_MASK);
+        while ((spatten_read(device, SPATTEN_DOORBELL_STATUS_OFFSET(i)) & busy) != 0u) {
+            if (polls-- == 0u)
+                return SPATTEN_ERROR_TIMEOUT;
+            spatten_write(device, SPATTEN_DOORBELL_COMPLETION_HEAD_OFFSET(i),
+                          spatten_read(device, SPATTEN_DOORBELL_COMPLETION_TAIL_OFFSET(i)));
+            spatten_pause(device);
+        }
+        spatten_write(device, SPATTEN_QUEUE_CTRL_OFFSET(i), 0u);
+    }
+    return spatten_until(device, SPATTEN_DOORBELL_STATUS_OFFSET(i), busy, 0u, polls + 1u);
 }
 
 /* Disables the queue, sets it up, clears its rings and enables it. */
@@ -192,8 +206,7 @@ static inline enum spatten_error spatten_queue_start(struct spatten_rings *rings
     spatten_clean(device, setup->commands, commands);
     spatten_clean(device, setup->completions, completions);
     spatten_write_barrier(device);
-    spatten_write(device, SPATTEN_QUEUE_CTRL_OFFSET(i),
-                  SPATTEN_QUEUE_CTRL_ENABLE_MASK | SPATTEN_QUEUE_CTRL_RESUME_MASK);
+    spatten_write(device, SPATTEN_QUEUE_CTRL_OFFSET(i), SPATTEN_QUEUE_CTRL_ENABLE_MASK);
     rings->outstanding = 0u;
     rings->put = rings->announced = rings->fetched = rings->taken = 0u;
     rings->resets = device->resets;
@@ -225,7 +238,8 @@ static inline enum spatten_error spatten_queue_open(struct spatten_rings *rings,
     return error;
 }
 
-/* Begins anew with empty rings, after a soft reset or a fault: commands without a completion are forgotten. */
+/* Begins anew with empty rings, after a soft reset or a fault: commands in flight are aborted, and all without a
+ * completion are forgotten. TIMEOUT: they do not end, and the queue is as spatten_queue_abort leaves it. */
 static inline enum spatten_error spatten_queue_restart(struct spatten_rings *rings, uint32_t polls)
 {
     if (rings == NULL || !spatten_found(rings->device))
@@ -233,8 +247,8 @@ static inline enum spatten_error spatten_queue_restart(struct spatten_rings *rin
     return spatten_queue_start(rings, polls);
 }
 
-/* Disables the queue; the memory of the rings is the caller's alone afterwards. TIMEOUT: a command is still in flight,
- * and the queue still open. */
+/* Aborts what is in flight and disables the queue; the memory of the rings is the caller's alone afterwards. Wait for
+ * completions first if you want them. TIMEOUT: a command is still in flight, and the queue still open. */
 static inline enum spatten_error spatten_queue_close(struct spatten_rings *rings, uint32_t polls)
 {
     enum spatten_error error;
@@ -274,14 +288,24 @@ static inline enum spatten_error spatten_queue_abort(struct spatten_rings *rings
     return error;
 }
 
-/* A halted queue goes on with the commands that were not fetched yet. Harmless if it is not halted. */
-static inline enum spatten_error spatten_queue_resume(struct spatten_rings *rings)
+/* A halted queue goes on with the commands that were not fetched yet: OK when it does.
+ *
+ * Poll all completions first: the device refuses to go on while a command is in flight, or a fault is being dealt with.
+ * TIMEOUT: it still does after `polls` reads of its state. */
+static inline enum spatten_error spatten_queue_resume(struct spatten_rings *rings, uint32_t polls)
 {
-    const enum spatten_error error = spatten_queue_usable(rings);
-    if (error == SPATTEN_OK)
-        spatten_write(rings->device, SPATTEN_QUEUE_CTRL_OFFSET(rings->setup.index),
-                      SPATTEN_QUEUE_CTRL_ENABLE_MASK | SPATTEN_QUEUE_CTRL_RESUME_MASK);
-    return error;
+    struct spatten_queue_state state = {false, false, false, 0u};
+    enum spatten_error error;
+    do {
+        error = spatten_queue_status(rings, &state);
+        if (error != SPATTEN_OK || !state.halted)
+            return error;
+        if (!state.busy)
+            spatten_write(rings->device, SPATTEN_QUEUE_CTRL_OFFSET(rings->setup.index),
+                          SPATTEN_QUEUE_CTRL_ENABLE_MASK | SPATTEN_QUEUE_CTRL_RESUME_MASK);
+        spatten_pause(rings->device);
+    } while (polls-- != 0u);
+    return SPATTEN_ERROR_TIMEOUT;
 }
 
 #endif

@@ -15,6 +15,8 @@ __all__ = ["RECORDS", "Member", "c_formats", "members"]
 
 RECORDS: dict[str, Callable[[], data.StructLayout]] = {
     "command": formats.layer_command,
+    "append": formats.append_command,
+    "append_constant": formats.append_constant,
     "plan": formats.plan,
     "head_row": formats.head_row,
     "token_header": formats.token_header,
@@ -22,6 +24,9 @@ RECORDS: dict[str, Callable[[], data.StructLayout]] = {
     "completion": formats.completion,
 }
 """Structure of C, with ``spatten_`` in front of it -> its layout."""
+
+FLAGS = {"command": ("flags", formats.layer_flags), "append": ("append_flags", formats.append_flags)}
+"""Structure -> prefix of its flags, and their layout."""
 
 WORDS = {
     "OutFormat": "enum spatten_out_format",
@@ -32,7 +37,7 @@ WORDS = {
 
 COLUMNS = 120
 
-SIZES = {name: getattr(formats, name) for name in formats.__all__ if name.endswith("_BYTES")}
+NUMBERS = {name: value for name in formats.__all__ if isinstance(value := getattr(formats, name), int)}
 
 HEAD = """\
 /* SpAtten in memory: commands, plans, tables and completions.
@@ -133,8 +138,7 @@ def members(layout: data.StructLayout) -> Iterator[Member]:
 
 def c_formats() -> str:
     """Text of ``spatten_formats.h``."""
-    lines = [HEAD, f"#define SPATTEN_ALIGNMENT {formats.ALIGNMENT}u"]
-    lines += [f"#define SPATTEN_{name} {size}u" for name, size in SIZES.items()]
+    lines = [HEAD, *(f"#define SPATTEN_{name} {number}u" for name, number in NUMBERS.items())]
     lines += ["", *_enum("opcode", _named(formats.Opcode)), "", *_enum("out_format", _named(formats.OutFormat))]
     lines += ["", *_enum("list", [(name.upper(), number, "") for number, name in enumerate(formats.LISTS)])]
     lines += ["", *_enum("code", _codes()), ""]
@@ -219,7 +223,8 @@ def _structure(name: str, layout: Callable[[], data.StructLayout]) -> Iterator[s
 
 def _parts(name: str, member: Member, *, nested: bool) -> Iterator[str]:
     """Masks and shifts of what shares a member; ``nested``: it is a layout of its own, the flags."""
-    prefix, texts = (member.name, _comments(formats.layer_flags)) if nested else (name, {})
+    prefix, layout = FLAGS[name] if nested else (name, None)
+    texts = _comments(layout) if layout else {}
     for part, lsb, width in member.parts:
         if not part.startswith("reserved"):
             full = f"SPATTEN_{prefix}_{part}".upper()

@@ -77,6 +77,8 @@ static uint32_t open_of_all(const struct mock *mock)
 static void clear_counts(struct mock *mock, uint32_t index)
 {
     struct mock_queue *queue = &mock->queues[index];
+    if (!queue->enabled && open_of(mock, index) == 0u)
+        queue->halted = false;
     if (!(queue->enabled && queue->alive) && open_of(mock, index) == 0u && !mock->stuck)
         queue->tail = queue->head = queue->completion_head = queue->completion_tail = 0;
 }
@@ -143,17 +145,23 @@ static uint32_t code_of(struct mock *mock, const struct mock_command *command, b
     return 0u;
 }
 
-/* The next command of a queue, if there is room for it and for its answer. */
+/* Whether there is room for a completion of a queue. */
+static bool has_room(const struct mock *mock, uint32_t index)
+{
+    const struct mock_queue *queue = &mock->queues[index];
+    return (uint16_t)(queue->completion_tail - queue->completion_head) < 1u << (queue->size >> 8 & 15u);
+}
+
+/* The next command of a queue: three at most without room for their completions. */
 static bool fetch(struct mock *mock, uint32_t index)
 {
     struct mock_queue *queue = &mock->queues[index];
-    const uint32_t slots = 1u << (queue->size & 15u), entries = 1u << (queue->size >> 8 & 15u);
-    const uint32_t waiting = (uint16_t)(queue->completion_tail - queue->completion_head) + open_of(mock, index);
+    const uint32_t slots = 1u << (queue->size & 15u);
     struct mock_command *command = NULL;
     uint32_t i;
     if (!queue->enabled || !queue->alive || queue->halted || mock->control != 1u || queue->head == queue->tail)
         return false;
-    if (waiting >= entries || open_of(mock, index) != open_of_all(mock))
+    if ((!has_room(mock, index) && open_of(mock, index) >= 3u) || open_of(mock, index) != open_of_all(mock))
         return false;
     for (i = 0; i < MOCK_OPEN; ++i)
         if (!mock->commands[i].open)
@@ -177,7 +185,7 @@ static bool finish(struct mock *mock)
     uint32_t i, j;
     for (i = 0; i < MOCK_OPEN; ++i) {
         struct mock_command *command = &mock->commands[(start + i) % MOCK_OPEN];
-        bool waits = !command->open;
+        bool waits = !command->open || !has_room(mock, command->queue);
         for (j = 0; j < MOCK_OPEN; ++j)
             waits = waits || (command->slot[0] == 5u && mock->commands[j].open && mock->commands[j].age < command->age);
         if (!waits) {
@@ -200,16 +208,13 @@ void mock_step(struct mock *mock)
     }
 }
 
-/* Open commands of some queues end, and these halt. */
+/* Commands of some queues that are open will end with a code, and these queues halt. */
 static void stop(struct mock *mock, uint32_t queues, uint32_t code)
 {
-    uint32_t i, age;
-    for (age = 0; age < mock->ages; ++age) /* in their order */
-        for (i = 0; i < MOCK_OPEN; ++i)
-            if (mock->commands[i].open && mock->commands[i].age == age && (queues >> mock->commands[i].queue & 1u) != 0u) {
-                mock->commands[i].code = code;
-                complete(mock, &mock->commands[i]);
-            }
+    uint32_t i;
+    for (i = 0; i < MOCK_OPEN; ++i)
+        if ((queues >> mock->commands[i].queue & 1u) != 0u)
+            mock->commands[i].code = code;
     for (i = 0; i < MOCK_QUEUES; ++i)
         if ((queues >> i & 1u) != 0u && mock->queues[i].enabled) {
             mock->queues[i].halted = true;
@@ -224,7 +229,10 @@ void mock_fault(struct mock *mock, uint32_t code, uint32_t queue, uint32_t chann
         mock->fault_address = address;
     }
     mock->irq_pending |= 1u;
+    mock->recovery = 3u;
     stop(mock, ~0u, code);
+    while (finish(mock)) {
+    }
 }
 
 static void soft_reset(struct mock *mock)
@@ -245,12 +253,12 @@ static uint32_t read_status(struct mock *mock)
     uint32_t i;
     for (i = 0; i < MOCK_QUEUES; ++i)
         halted = halted || mock->queues[i].halted;
-    if (mock->drain != 0u && --mock->drain == 0u)
+    if (mock->drain != 0u && !mock->drain_failed && --mock->drain == 0u)
         mock->irq_pending |= 2u;
     if (mock->snapshot != 0u && --mock->snapshot == 0u)
         mock->irq_pending |= 4u;
     return (open_of_all(mock) != 0u ? 1u : 0u) | (halted ? 2u : 0u) | (draining ? 4u : 0u) |
-           (mock->drain_failed && !draining ? 8u : 0u) | (copying ? 0x100u : 0u);
+           (mock->drain_failed && draining ? 8u : 0u) | (copying ? 0x100u : 0u);
 }
 
 static uint32_t read_doorbell(struct mock *mock, uint32_t index, uint32_t offset)
@@ -280,6 +288,8 @@ static uint32_t read_register(void *context, uint32_t offset)
         return read_doorbell(mock, (offset - 0x2000u) / 0x1000u, offset % 0x1000u);
     if (offset >= 0x1000u && offset < 0x1000u + 8u * 68u) /* 64 counters, 2 of each channel */
         return offset % 8u == 0u ? (offset - 0x1000u) / 8u + 7u : 0xABCDu;
+    if (offset >= 0x400u && offset < 0x400u + 0x40u * MOCK_QUEUES && offset % 0x40u == 0u)
+        return mock->queues[(offset - 0x400u) / 0x40u].enabled ? 1u : 0u;
     switch (offset) {
     case 0x00: return mock->id;
     case 0x04: return mock->version;
@@ -303,7 +313,8 @@ static uint32_t read_register(void *context, uint32_t offset)
 }
 
 /* A half of an address: `unit` bytes, `bits` bits. */
-static void write_address(struct mock *mock, uint64_t *address, bool upper, uint32_t value, uint32_t unit, uint32_t bits)
+static void write_address(struct mock *mock, uint64_t *address, bool upper, uint32_t value, uint32_t unit,
+                          uint32_t bits)
 {
     const uint64_t half = upper ? (uint64_t)value << 32 : value;
     if (!upper && value % unit != 0u)
@@ -323,9 +334,14 @@ static void write_queue(struct mock *mock, uint32_t index, uint32_t offset, uint
     case 0x00:
         if ((value & 1u) != 0u && !queue->enabled)
             queue->alive = true;
+        if ((value & 1u) == 0u && queue->enabled && open_of(mock, index) != 0u)
+            wrong(mock, "a queue is disabled while a command is in flight");
         queue->enabled = (value & 1u) != 0u;
-        if ((value & 0x200u) != 0u)
+        if ((value & 0x200u) != 0u && open_of(mock, index) == 0u && mock->recovery == 0u)
             queue->halted = false;
+        if ((value & 0x200u) != 0u && mock->recovery != 0u)
+            --mock->recovery;
+        clear_counts(mock, index);
         if ((value & 0x100u) != 0u)
             stop(mock, 1u << index, 15u);
         if (queue->enabled && mock->unfenced)

@@ -39,6 +39,7 @@ struct mock {
     bool drain_failed, stuck; /* stuck: counts of a queue that is disabled stay */
     bool fault_at_status;     /* a time-out comes when the state of a queue is read next */
     uint32_t drain, snapshot; /* reads of STATUS until it is done */
+    uint32_t recovery;        /* so many RESUMEs are ignored, since a fault is being dealt with */
     struct mock_queue queues[MOCK_QUEUES];
     struct mock_command commands[MOCK_OPEN];
     uint32_t random, ages, reads, errors;

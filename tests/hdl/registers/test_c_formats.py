@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from amaranth.lib import data
 
-from hdl.registers.c_formats import RECORDS, c_formats, members
+from hdl.registers.c_formats import FLAGS, RECORDS, c_formats, members
 from hdl.registers.c_header import c_header
 from hdl.registers.explained import comments, docstrings
 from hdl.spec import formats
@@ -74,7 +74,7 @@ def test_masks_are_those_of_the_layout(name):
             if part.startswith("reserved"):
                 continue
             nested = isinstance(layout[member.name].shape, data.StructLayout)
-            full = f"{member.name if nested else name}_{part}".upper()
+            full = f"{FLAGS[name][0] if nested else name}_{part}".upper()
             (mask,) = re.findall(rf"#define SPATTEN_{full}_MASK UINT32_C\((\w+)\)", text)
             (shift,) = re.findall(rf"#define SPATTEN_{full}_SHIFT (\d+)", text)
             field = layout[member.name].shape[part] if nested else layout[part]
