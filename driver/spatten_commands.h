@@ -57,7 +57,22 @@ static inline uint64_t spatten_out_bytes(const struct spatten_plan *plan)
     return (uint64_t)plan->dim * (plan->out_format == SPATTEN_OUT_FORMAT_BF16 ? 2u : 4u);
 }
 
-/* What a plan must be: RANGE, ALIGNMENT, UNSUPPORTED. */
+/* Widths of a plan, which only attention needs: RANGE. */
+static inline enum spatten_error spatten_check_widths(struct spatten_rings *rings, const struct spatten_plan *plan)
+{
+    const uint64_t width = rings->device->capabilities.operand_width;
+    const struct spatten_bound bounds[] = {
+        {plan->query_bits, 1u, width, "query_bits"},
+        {plan->key_bits, 1u, width, "key_bits"},
+        {(uint64_t)plan->key_bits + plan->key_lsb_bits, 1u, width, "key_lsb_bits"},
+        {plan->value_bits, 1u, width, "value_bits"},
+    };
+    if (plan->key_lsb_bits != 0u && plan->key_lsb_bits != 4u)
+        return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "key_lsb_bits");
+    return spatten_check_bounds(rings, bounds, sizeof bounds / sizeof *bounds);
+}
+
+/* What every plan must be: RANGE, ALIGNMENT, UNSUPPORTED. */
 static inline enum spatten_error spatten_check_plan(struct spatten_rings *rings, const struct spatten_plan *plan)
 {
     enum spatten_error error = spatten_queue_usable(rings);
@@ -68,14 +83,10 @@ static inline enum spatten_error spatten_check_plan(struct spatten_rings *rings,
         return error;
     {
         const struct spatten_capabilities *has = &rings->device->capabilities;
-        const uint64_t word = has->word_bytes, width = has->operand_width;
+        const uint64_t word = has->word_bytes;
         const struct spatten_bound bounds[] = {
             {plan->dim, 16u, has->max_dim, "dim"},
             {plan->group, 0u, has->max_group, "group"},
-            {plan->query_bits, 1u, width, "query_bits"},
-            {plan->key_bits, 1u, width, "key_bits"},
-            {(uint64_t)plan->key_bits + plan->key_lsb_bits, 1u, width, "key_lsb_bits"},
-            {plan->value_bits, 1u, width, "value_bits"},
             {plan->skew, 0u, has->channels - 1u, "skew"},
             {plan->decay, 0u, 31u, "decay"},
             {plan->out_format, 0u, SPATTEN_OUT_FORMAT_BF16, "out_format"},
@@ -99,8 +110,6 @@ static inline enum spatten_error spatten_check_plan(struct spatten_rings *rings,
             return error;
         if (plan->dim % 16u != 0u || plan->dim > 512u || (has->dims >> (plan->dim / 16u - 1u) & 1u) == 0u)
             return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "dim");
-        if (plan->key_lsb_bits != 0u && plan->key_lsb_bits != 4u)
-            return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "key_lsb_bits");
         if (plan->out_format != SPATTEN_OUT_FORMAT_INT32 && !has->float_results)
             return spatten_refuse(rings, SPATTEN_ERROR_UNSUPPORTED, "out_format");
     }
@@ -214,6 +223,8 @@ static inline enum spatten_error spatten_build(struct spatten_rings *rings, cons
         return error;
     command->opcode = (uint8_t)opcode;
     error = spatten_check_flags(rings, command);
+    if (error == SPATTEN_OK && command->num_heads != 0u)
+        error = spatten_check_widths(rings, plan);
     if (error == SPATTEN_OK)
         error = spatten_check_counts(rings, command);
     if (error == SPATTEN_OK)

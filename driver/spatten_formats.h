@@ -54,7 +54,7 @@ static inline uint64_t spatten_load(const void *memory, unsigned bytes)
 
 #define SPATTEN_ALIGNMENT 64u
 #define SPATTEN_APPEND_OFFSET_FRAC 4u
-#define SPATTEN_APPEND_SHIFT_BIAS 20u
+#define SPATTEN_APPEND_SHIFT_BIAS 15u
 #define SPATTEN_COMMAND_BYTES 64u
 #define SPATTEN_COMPLETION_BYTES 32u
 #define SPATTEN_CONSTANT_BYTES 4u

@@ -730,12 +730,6 @@ static void test_plans(void)
     REFUSES(plan.dim = 48, SPATTEN_ERROR_RANGE, "dim"); /* it is not in CAP3 */
     REFUSES(plan.dim = 80, SPATTEN_ERROR_RANGE, "dim");
     REFUSES(plan.group = 5, SPATTEN_ERROR_RANGE, "group");
-    REFUSES(plan.query_bits = 13, SPATTEN_ERROR_RANGE, "query_bits");
-    REFUSES(plan.query_bits = 0, SPATTEN_ERROR_RANGE, "query_bits");
-    REFUSES(plan.key_bits = 0, SPATTEN_ERROR_RANGE, "key_bits");
-    REFUSES(plan.key_bits = 10, SPATTEN_ERROR_RANGE, "key_lsb_bits"); /* 14 bits together */
-    REFUSES(plan.key_lsb_bits = 2, SPATTEN_ERROR_RANGE, "key_lsb_bits");
-    REFUSES(plan.value_bits = 16, SPATTEN_ERROR_RANGE, "value_bits");
     REFUSES(plan.skew = 2, SPATTEN_ERROR_RANGE, "skew");
     REFUSES(plan.decay = 32, SPATTEN_ERROR_RANGE, "decay");
     REFUSES(plan.out_format = 3, SPATTEN_ERROR_RANGE, "out_format");
@@ -789,6 +783,13 @@ static void test_commands(void)
     MAKES(spatten_select, command.num_heads = 0);
     CHECK(command.opcode == SPATTEN_OPCODE_SELECT);
     REFUSES(spatten_layer, plan.dim = 0, SPATTEN_ERROR_RANGE, "dim");
+    REFUSES(spatten_layer, plan.query_bits = 13, SPATTEN_ERROR_RANGE, "query_bits");
+    REFUSES(spatten_layer, plan.query_bits = 0, SPATTEN_ERROR_RANGE, "query_bits");
+    REFUSES(spatten_layer, plan.key_bits = 0, SPATTEN_ERROR_RANGE, "key_bits");
+    REFUSES(spatten_layer, plan.key_bits = 10, SPATTEN_ERROR_RANGE, "key_lsb_bits"); /* 14 bits together */
+    REFUSES(spatten_layer, plan.key_lsb_bits = 2, SPATTEN_ERROR_RANGE, "key_lsb_bits");
+    REFUSES(spatten_layer, plan.value_bits = 16, SPATTEN_ERROR_RANGE, "value_bits");
+    MAKES(spatten_select, (command.num_heads = 0, plan.key_bits = 0)); /* it needs no widths */
     REFUSES(spatten_layer, command.irq = 2, SPATTEN_ERROR_RANGE, "irq");
     REFUSES(spatten_layer, command.flags |= 1u << 11, SPATTEN_ERROR_RANGE, "flags");
     REFUSES(spatten_layer, command.flags |= SPATTEN_SET(FLAGS_LIST, 3), SPATTEN_ERROR_RANGE, "list");

@@ -1,0 +1,137 @@
+"""The C driver, compiled, on the AXI top in simulation: it talks to registers, and shares its memory."""
+
+import ctypes
+import queue
+import random
+import threading
+
+from hdl.spec.config import PRESETS
+from hdl.spec.digest import config_digest
+from hdl.spec.formats import COMPLETION_BYTES, completion
+from sim.common.packing import unpack
+from sim.transport.commands import HostMemory, Wanted, place_layer
+from sim.transport.memory import MemoryImage
+from tests.bench.axi_lite_bench import Access
+from tests.bench.axi_system import AxiSystem
+from tests.bench.jobs import random_layers
+from tests.driver.test_driver import C99, HERE, compiled
+from tests.hdl.test_spatten_axi import check_layer
+
+TINY = PRESETS["tiny"]
+POINTER, ADDRESS, WORD = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32
+READ = ctypes.CFUNCTYPE(WORD, POINTER, WORD)
+WRITE = ctypes.CFUNCTYPE(None, POINTER, WORD, WORD)
+PAUSE = ctypes.CFUNCTYPE(None, POINTER)
+PATIENCE = 120
+"""Seconds for which one side awaits the other."""
+
+
+class Hooks(ctypes.Structure):
+    """struct spatten_hooks."""
+
+    _fields_ = (
+        ("context", POINTER),
+        ("read", READ),
+        ("write", WRITE),
+        *((name, POINTER) for name in ("write_barrier", "read_barrier", "clean", "invalidate")),
+        ("pause", PAUSE),
+    )
+
+
+class Client(ctypes.Structure):
+    """struct client."""
+
+    _fields_ = (
+        ("memory", POINTER),
+        *((name, ADDRESS) for name in ("base", "limit", "rings", "digest")),
+        ("channels", POINTER),
+        ("commands", POINTER),
+        ("num_commands", WORD),
+        ("completions", POINTER),
+    )
+
+
+class Bridge:
+    """Calls of the driver, which runs in a thread, are done by the bench, one after another."""
+
+    def __init__(self, library, client):
+        self.requests, self.answers = queue.Queue(), queue.Queue()
+        self.hooks = Hooks(
+            read=READ(lambda _, offset: self.ask("read", offset)),
+            write=WRITE(lambda _, offset, value: self.ask("write", offset, value)),
+            pause=PAUSE(lambda _: self.ask("pause")),
+        )
+        run = library.client_run
+
+        def work():
+            self.requests.put(("end", run(ctypes.byref(client), ctypes.byref(self.hooks))))
+
+        self.thread = threading.Thread(target=work, daemon=True)
+
+    def ask(self, *request):
+        self.requests.put(request)
+        return self.answers.get(timeout=PATIENCE)
+
+    async def serve(self, ctx, system):
+        """What the driver returned; every access must be answered by OKAY."""
+        self.thread.start()
+        while True:
+            kind, *arguments = self.requests.get(timeout=PATIENCE)
+            result = 0
+            if kind == "end":
+                return arguments[0]
+            if kind == "pause":
+                await ctx.tick().repeat(20)
+            elif kind == "read":
+                response, result = await system.software.manager.read(ctx, Access(arguments[0]))
+                assert response == 0, f"read at {arguments[0]:#x}"
+            else:
+                response, _ = await system.software.manager.write(ctx, Access(arguments[0], True, arguments[1]))
+                assert response == 0 or not arguments[1], f"write at {arguments[0]:#x}"
+            self.answers.put(result)
+
+
+def test_driver_on_the_top(tmp_path):
+    """Random layers equal to golden, rounds of the rings, full rings, abort, resume, restart and soft reset."""
+    library = tmp_path / "client.so"
+    result = compiled(C99, "-shared", "-fPIC", HERE / "client.c", "-o", library)
+    assert result.returncode == 0, result.stderr
+    rng = random.Random(3)
+    layers, results, selections = random_layers(TINY, rng, 5, dim=16, tokens=16)
+    memory, image = HostMemory(1 << 20, fill=0xEE), MemoryImage(TINY)
+    exponents = [[0] * len(layer.head_ids) for layer in layers]
+    placed = [
+        place_layer(layer, TINY, image, memory, Wanted(tag=index, write_state=bool(layer.select)))
+        for index, layer in enumerate(layers)
+    ]
+    bases, rings = memory.place(image), memory.take(8192, align=4096)
+    channels, commands = (ADDRESS * len(bases))(*bases), b"".join(each.command for each in placed)
+    answers = ctypes.create_string_buffer(COMPLETION_BYTES * len(layers))
+    client = Client(
+        memory=memory.bytes.ctypes.data,
+        base=memory.base,
+        limit=memory.limit,
+        rings=rings,
+        digest=config_digest(TINY),
+        channels=ctypes.cast(channels, POINTER),
+        commands=ctypes.cast(commands, POINTER),
+        num_commands=len(layers),
+        completions=ctypes.cast(answers, POINTER),
+    )
+    system = AxiSystem(TINY, memory, stall=0.1, seed=3)
+    bridge, line = Bridge(ctypes.CDLL(str(library)), client), []
+
+    async def bench(ctx):
+        line.append(await bridge.serve(ctx, system))
+
+    system.run(bench, cycles=200_000)
+    assert line == [0], f"client.c, line {line[0]}"
+    told = {}
+    for index in range(len(layers)):
+        raw = answers.raw[COMPLETION_BYTES * index : COMPLETION_BYTES * (index + 1)]
+        found = unpack(completion(), int.from_bytes(raw, "little"))
+        assert found["code"] == 0, found
+        told[found["tag"]] = found
+    for index, layer in enumerate(layers):
+        chosen = results[index], selections[index], memory, exponents[index], told[index], bool(layer.select)
+        check_layer(placed[index], layer, *chosen)
