@@ -68,7 +68,7 @@ class OutputRows(wiring.Component):
     o : Out(stream.Signature(placed_row))
     """
 
-    def __init__(self, config: Config, *, queues: int):
+    def __init__(self, config: Config, *, queues: int = 2):
         self.config, self.queues = config, queues
         super().__init__(
             {

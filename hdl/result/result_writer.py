@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.open_commands import ENTRY_WIDTH, open_head, opened_command
-from hdl.command.out_formatter import OutFormatter
+from hdl.command.out_formatter import OutFormatter, formatted_elements
 from hdl.result.output_pieces import OutputPieces, placed_group
 from hdl.result.output_rows import OutputRows, output_row
 from hdl.result.word_joiner import WordJoiner
@@ -30,7 +30,7 @@ class ResultWriter(wiring.Component):
     """Puts every output row of the core at its place, in its command's format (docs/commands.md).
 
     Rows come beat after beat; rows of several commands may alternate. ``opened`` and ``head`` tell of a command before
-    its rows. Latency about 12 from a row's first beat; the rate is a beat, or a word, a cycle, and a row in 2 + g
+    its rows. Latency about 14 from a row's first beat; the rate is a beat, or a word, a cycle, and a row in 2 + g
     cycles (:class:`hdl.result.output_rows.OutputRows`).
 
     Members
@@ -45,7 +45,7 @@ class ResultWriter(wiring.Component):
     BEATS, ROWS = 8, 3
     """Beats that wait for their row's place, and rows."""
 
-    def __init__(self, config: Config, *, queues: int, word_width: int):
+    def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):
         self.config, self.queues, self.word_width = config, queues, word_width
         super().__init__(
             {
@@ -64,14 +64,17 @@ class ResultWriter(wiring.Component):
         m.submodules.beats = beats = StreamQueue(_beat(config), depth=self.BEATS)
         m.submodules.rows = rows = OutputRows(config, queues=self.queues)
         m.submodules.formatter = formatter = OutFormatter(config)
-        m.submodules.groups = groups = StreamQueue(placed_group(), depth=4)
+        # Formatted elements end a chain of ready; as many groups wait beside the formatter and its queue.
+        m.submodules.formatted = formatted = StreamQueue(formatted_elements(config), depth=3)
+        m.submodules.groups = groups = StreamQueue(placed_group(), depth=8)
         m.submodules.pieces = pieces = OutputPieces(config, word_width=self.word_width)
         m.submodules.joiner = joiner = WordJoiner(word_width=self.word_width)
         connect(m, flipped(self.opened), rows.opened)
         connect(m, flipped(self.head), rows.head)
         connect(m, waiting.o, rows.i)
         connect(m, groups.o, pieces.group)
-        connect(m, formatter.o, pieces.elements)
+        connect(m, formatter.o, formatted.i)
+        connect(m, formatted.o, pieces.elements)
         connect(m, pieces.o, joiner.i)
         connect(m, joiner.o, flipped(self.o))
         self._take(m, waiting, beats)

@@ -56,7 +56,7 @@ class StateWriter(wiring.Component):
     entry : In(ENTRY_WIDTH), counts : Out(survivor_counts)    of an open command; from the cycle after its last survivor
     """
 
-    def __init__(self, config: Config, *, queues: int, word_width: int):
+    def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):
         self.config, self.queues, self.word_width = config, queues, word_width
         super().__init__(
             {

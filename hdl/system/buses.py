@@ -55,18 +55,19 @@ class Buses(wiring.Component):
     memory : In(MemoryPort).array(channels)      the core asks only for what it takes at once
     base : In(64).array(channels)                byte address of word 0 of each channel
     channel : In(word_window).array(channels)    words that may be read
-    request, response, failed                    of tables, as of :class:`hdl.system.port_reader.PortReader`
+    request, response, failed : as of :class:`hdl.system.port_reader.PortReader`, turned
     write : In(stream.Signature(word_write)), taken, answered : Out(TICKET_WIDTH)
     snap : In(1), reads_over : Out(1)            bursts of reads that had been asked for at ``snap`` are over
     words, surplus : Out(channels)               a bit for each channel: it gives a word, drops a beat
-    quiet, soft_reset : In(1), queue : In(4), and outputs    as of :class:`hdl.system.recovery.Recovery`
+    quiet, soft_reset : In(1), queue : In(4)    as of :class:`hdl.system.recovery.Recovery`, with
+    reset, halt, drop, hold, draining, drain_failed, drained, code, address, event : its outputs
     m_axi : Out(AXI4Read).array(channels)
     m_axi_ctl : Out(control_port)
     """
 
     OUTPUTS = ("reset", "halt", "drop", "hold", "draining", "drain_failed", "drained")
 
-    def __init__(self, config: Config, *, address_bits: int, word_width: int):
+    def __init__(self, config: Config, *, address_bits: int = 64, word_width: int = 64):
         self.config, self.address_bits, self.word_width = config, address_bits, word_width
         channels, number = config.num_channels, ADDRESS_WIDTH - _log_bytes(word_width)
         read = AXI4Read(address_width=address_bits, data_width=config.channel_width)

@@ -40,7 +40,7 @@ class CommandSystem(wiring.Component):
     channel : Out(word_window).array(channels), all : Out(word_window)
     layer, job, heads, ids : Out            to the core, as its members of these names
     status, survivor, out : In              of the core
-    request, response, failed               of a read manager, as of :class:`hdl.system.port_reader.PortReader`
+    request, response, failed : as of :class:`hdl.system.port_reader.PortReader`
     write : Out(stream.Signature(word_write)), taken, answered : In(TICKET_WIDTH)    of a write manager
     snap : Out(1), reads_over : In(1)       bursts of reads that had been asked for at ``snap`` are over
     drop : In(1)                            results are thrown away
@@ -49,7 +49,7 @@ class CommandSystem(wiring.Component):
     cycle : In(64)
     """
 
-    def __init__(self, config: Config, *, queues: int, word_width: int):
+    def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):
         self.config, self.queues, self.word_width = config, queues, word_width
         word = In(stream.Signature(word_width, always_ready=True))
         number = ADDRESS_WIDTH - (word_width // 8).bit_length() + 1

@@ -28,7 +28,7 @@ class QueueWindows(wiring.Component):
     """One queue's windows at a time, for the channels and for all of them together.
 
     The queue changes when the next command is another's and none is at work. The words of a channel are those of the
-    bytes of the window after the channel's first address. Latency: 1 cycle a channel, and 3.
+    bytes of the window after the channel's first address. Latency: 4 cycles a channel, and 2.
 
     Members
     -------
@@ -43,7 +43,7 @@ class QueueWindows(wiring.Component):
     writable : Out(window)
     """
 
-    def __init__(self, config: Config, *, queues: int):
+    def __init__(self, config: Config, *, queues: int = 2):
         self.config, self.queues = config, queues
         super().__init__(
             {
@@ -68,13 +68,12 @@ class QueueWindows(wiring.Component):
         with m.FSM(name="windows"):
             with m.State("HOLD"):
                 with m.If(~self.ready & ~self.working):
-                    m.d.sync += [queue.eq(self.wanted), valid.eq(0), channel.eq(0)]
-                    m.next = "BEGIN"
-            with m.State("BEGIN"):
-                m.d.sync += [self.writable.eq(mine.writable), first.eq(1)]
-                m.next = "CHANNELS"
-            with m.State("CHANNELS"):
-                self._set(m, mine, channel, first)
+                    m.d.sync += [queue.eq(self.wanted), valid.eq(0), channel.eq(0), first.eq(1)]
+                    m.next = "CHOOSE"
+            self._channel_states(m, mine, channel, first)
+            with m.State("NEXT"):
+                m.d.sync += [first.eq(0), channel.eq(channel + 1)]
+                m.next = "CHOOSE"
                 with m.If(channel == self.config.num_channels - 1):
                     m.d.sync += valid.eq(1)
                     m.next = "HOLD"
@@ -82,29 +81,40 @@ class QueueWindows(wiring.Component):
             m.d.sync += valid.eq(0)
         return m
 
-    def _set(self, m, mine, channel, first):
-        """The window of a channel, and what it leaves of that of all."""
-        config, base = self.config, Array(self.base)[channel]
+    def _channel_states(self, m, mine, channel, first):
+        """The window of a channel, and what it leaves of that of all: base, distances, words, comparisons."""
+        config, base = self.config, Signal(ADDRESS_WIDTH, reset_less=True)
+        readable = Signal(window(), reset_less=True)
         low = (config.channel_width // 8).bit_length() - 1
-        most = 1 << config.address_width
-
-        def words(address):
-            """Words before an address, as far as the channel has any."""
-            over = Signal(ADDRESS_WIDTH + 1)
-            m.d.comb += over.eq(address - base)
-            beyond = over[low:ADDRESS_WIDTH] > most
-            return Mux(over[-1], 0, Mux(beyond, most, over[low : low + config.address_width + 1]))
-
-        begin, end = Signal(config.address_width + 1), Signal(config.address_width + 1)
-        m.d.comb += [begin.eq(words(mine.readable.base)), end.eq(words(mine.readable.limit))]
-        # A window that begins after the last word is empty: base is cut to 0, and so is its limit.
-        empty = begin[-1] | (end <= begin)
-        start, stop = Mux(empty, 0, begin), Mux(empty, 0, end)
-        for index, window_ in enumerate(self.channel):
-            with m.If(channel == index):
-                m.d.sync += [window_.base.eq(start), window_.limit.eq(stop)]
-        m.d.sync += [first.eq(0), channel.eq(channel + 1)]
-        with m.If(first | (start > self.all.base)):
-            m.d.sync += self.all.base.eq(start)
-        with m.If(first | (stop < self.all.limit)):
-            m.d.sync += self.all.limit.eq(stop)
+        ends, words = [], []  # from the base to the window's first and last byte, and words before them
+        for name in ("base", "limit"):
+            over = Signal(ADDRESS_WIDTH + 1, name=f"{name}_over", reset_less=True)
+            count = Signal(config.address_width + 1, name=f"{name}_words", reset_less=True)
+            ends.append((over, readable[name]))
+            words.append((count, over))
+        with m.State("CHOOSE"):
+            m.d.sync += [self.writable.eq(mine.writable), readable.eq(mine.readable)]
+            m.d.sync += base.eq(Array(self.base)[channel])
+            m.next = "SUBTRACT"
+        with m.State("SUBTRACT"):
+            m.d.sync += [over.eq(address - base) for over, address in ends]
+            m.next = "WORDS"
+        with m.State("WORDS"):
+            most = 1 << config.address_width
+            for count, over in words:
+                beyond = over[low + config.address_width : ADDRESS_WIDTH].any()
+                m.d.sync += count.eq(Mux(over[-1], 0, Mux(beyond, most, over[low : low + config.address_width])))
+            m.next = "STORE"
+        with m.State("STORE"):
+            (begin, _), (end, _) = words
+            # A window that begins after the channel's last word is empty.
+            empty = begin[-1] | (end <= begin)
+            start, stop = Mux(empty, 0, begin), Mux(empty, 0, end)
+            for index, window_ in enumerate(self.channel):
+                with m.If(channel == index):
+                    m.d.sync += [window_.base.eq(start), window_.limit.eq(stop)]
+            with m.If(first | (start > self.all.base)):
+                m.d.sync += self.all.base.eq(start)
+            with m.If(first | (stop < self.all.limit)):
+                m.d.sync += self.all.limit.eq(stop)
+            m.next = "NEXT"
