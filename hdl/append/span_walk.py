@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -115,10 +118,13 @@ class SpanWalk(wiring.Component):
         total, chunks = Signal(units, reset_less=True), Signal(len(span.chunks), reset_less=True)
         number = row.row[log_channels:]
         sixteens, pairs = self.request.plan.dim[4:8], width[1:]  # 16 elements of two bits are a chunk
+        used = functools.reduce(operator.or_, config.dims) // 16
         m.d.comb += [span.chunks.eq(chunks), span.place.eq(total)]
         m.d.sync += [
-            # A small product, by adding.
-            chunks.eq(sum((Mux(bit, pairs << at, 0) for at, bit in enumerate(sixteens)), start=Const(0))),
+            # A small product, by adding; bits that no D has are left out.
+            chunks.eq(
+                sum((Mux(bit, pairs << at, 0) for at, bit in enumerate(sixteens) if used >> at & 1), start=Const(0))
+            ),
             heads.eq(offset + (stride * Mux(paired, row.head >> 1, row.head))),
             rows.eq(Mux(paired, Cat(row.head[0], number), number) * chunks),
             total.eq((heads << (units - config.address_width)) + rows),

@@ -12,6 +12,7 @@ from hdl.spec.config import PRESETS
 from tests.docs.documents import ROOT, documents
 
 PAGES = {
+    "docs/append.md": ("hdl.append.append_unit", "AppendUnit"),
     "docs/axi.md": ("hdl.axi.read_manager", "ReadManager"),
     "docs/cascade_select.md": ("hdl.cascade.cascade_select", "CascadeSelect"),
     "docs/fetcher.md": ("hdl.fetch.fetcher", "Fetcher"),
