@@ -167,3 +167,37 @@ int client_run(const struct client *client, const struct spatten_hooks *hooks)
     CHECK(spatten_fault_read(&device, &fault) == SPATTEN_ERROR_EMPTY);
     return 0;
 }
+
+int client_fault(const struct client *client, const struct spatten_hooks *hooks);
+
+/* The third command cannot be read: the queue halts, all is told, and it goes on. */
+int client_fault(const struct client *client, const struct spatten_hooks *hooks)
+{
+    const struct spatten_queue_setup setup = setup_of(client, 0u, false);
+    struct spatten_completion completion;
+    struct spatten_fault fault;
+    enum spatten_error error;
+    uint32_t failed = 0;
+    CHECK_OK(spatten_probe(&device, NULL, hooks, 0u));
+    CHECK_OK(spatten_enable(&device));
+    CHECK_OK(spatten_irq_enable(&device, SPATTEN_IRQ_ENABLE_FAULT_MASK));
+    CHECK_OK(spatten_queue_open(&rings, &device, &setup, POLLS));
+    CHECK(submit_nops(50u, 4u) == 0);
+    while ((error = spatten_wait(&rings, &completion, POLLS)) == SPATTEN_OK)
+        failed += completion.code == SPATTEN_CODE_READ_ERROR ? 1u : 0u;
+    CHECK(failed != 0u && error == (rings.outstanding != 0u ? SPATTEN_ERROR_HALTED : SPATTEN_ERROR_EMPTY));
+    CHECK_OK(spatten_fault_read(&device, &fault));
+    CHECK(fault.code == SPATTEN_FAULT_CODE_BUS_READ && !fault.write && fault.queue == 0u);
+    CHECK(fault.channel == device.capabilities.channels && fault.address >= setup.commands_address);
+    CHECK(fault.address < setup.commands_address + 256u);
+    CHECK(spatten_irq_take(&device, SPATTEN_IRQ_ENABLE_FAULT_MASK) == SPATTEN_IRQ_PENDING_FAULT_MASK);
+    CHECK_OK(spatten_fault_clear(&device));
+    CHECK(spatten_fault_read(&device, &fault) == SPATTEN_ERROR_EMPTY);
+    CHECK_OK(spatten_queue_resume(&rings, POLLS));
+    while (rings.outstanding != 0u)
+        CHECK_OK(spatten_wait(&rings, &completion, POLLS));
+    CHECK(submit_nops(60u, 2u) == 0);
+    CHECK(answer(60u, SPATTEN_CODE_DONE) == 0 && answer(61u, SPATTEN_CODE_DONE) == 0);
+    CHECK_OK(spatten_queue_close(&rings, POLLS));
+    return 0;
+}

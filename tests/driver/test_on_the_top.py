@@ -5,6 +5,8 @@ import queue
 import random
 import threading
 
+import pytest
+
 from hdl.spec.config import PRESETS
 from hdl.spec.digest import config_digest
 from hdl.spec.formats import COMPLETION_BYTES, completion
@@ -54,14 +56,13 @@ class Client(ctypes.Structure):
 class Bridge:
     """Calls of the driver, which runs in a thread, are done by the bench, one after another."""
 
-    def __init__(self, library, client):
+    def __init__(self, run, client):
         self.requests, self.answers = queue.Queue(), queue.Queue()
         self.hooks = Hooks(
             read=READ(lambda _, offset: self.ask("read", offset)),
             write=WRITE(lambda _, offset, value: self.ask("write", offset, value)),
             pause=PAUSE(lambda _: self.ask("pause")),
         )
-        run = library.client_run
 
         def work():
             self.requests.put(("end", run(ctypes.byref(client), ctypes.byref(self.hooks))))
@@ -91,11 +92,27 @@ class Bridge:
             self.answers.put(result)
 
 
-def test_driver_on_the_top(tmp_path):
-    """Random layers equal to golden, rounds of the rings, full rings, abort, resume, restart and soft reset."""
-    library = tmp_path / "client.so"
-    result = compiled(C99, "-shared", "-fPIC", HERE / "client.c", "-o", library)
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("client") / "client.so"
+    result = compiled(C99, "-shared", "-fPIC", HERE / "client.c", "-o", path)
     assert result.returncode == 0, result.stderr
+    return ctypes.CDLL(str(path))
+
+
+def run(function, client, system):
+    """A part of the client, with the top; both must end."""
+    bridge, line = Bridge(function, client), []
+
+    async def bench(ctx):
+        line.append(await bridge.serve(ctx, system))
+
+    system.run(bench, cycles=200_000)
+    assert line == [0], f"client.c, line {line[0]}"
+
+
+def test_driver_on_the_top(library):
+    """Random layers equal to golden, rounds of the rings, full rings, abort, resume, restart and soft reset."""
     rng = random.Random(3)
     layers, results, selections = random_layers(TINY, rng, 5, dim=16, tokens=16)
     memory, image = HostMemory(1 << 20, fill=0xEE), MemoryImage(TINY)
@@ -118,14 +135,7 @@ def test_driver_on_the_top(tmp_path):
         num_commands=len(layers),
         completions=ctypes.cast(answers, POINTER),
     )
-    system = AxiSystem(TINY, memory, stall=0.1, seed=3)
-    bridge, line = Bridge(ctypes.CDLL(str(library)), client), []
-
-    async def bench(ctx):
-        line.append(await bridge.serve(ctx, system))
-
-    system.run(bench, cycles=200_000)
-    assert line == [0], f"client.c, line {line[0]}"
+    run(library.client_run, client, AxiSystem(TINY, memory, stall=0.1, seed=3))
     told = {}
     for index in range(len(layers)):
         raw = answers.raw[COMPLETION_BYTES * index : COMPLETION_BYTES * (index + 1)]
@@ -135,3 +145,12 @@ def test_driver_on_the_top(tmp_path):
     for index, layer in enumerate(layers):
         chosen = results[index], selections[index], memory, exponents[index], told[index], bool(layer.select)
         check_layer(placed[index], layer, *chosen)
+
+
+@pytest.mark.parametrize("fault", ["slverr", "decerr"])
+def test_fault_on_the_top(library, fault):
+    """A command that the bus does not give."""
+    memory = HostMemory(1 << 20)
+    rings = memory.take(8192, align=4096)
+    client = Client(memory=memory.bytes.ctypes.data, base=memory.base, limit=memory.limit, rings=rings)
+    run(library.client_fault, client, AxiSystem(TINY, memory, faults={"tables": {2: fault}}))
