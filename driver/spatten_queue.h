@@ -290,7 +290,8 @@ static inline enum spatten_error spatten_queue_abort(struct spatten_rings *rings
 
 /* A halted queue goes on with the commands that were not fetched yet: OK when it does.
  *
- * Poll all completions first: the device refuses to go on while a command is in flight, or a fault is being dealt with.
+ * Poll all completions first: the device refuses to go on while a command is in flight, or a fault is being dealt with
+ * (after a read that ended early or late it listens until the bus was silent for the cycles of register TIMEOUT).
  * TIMEOUT: it still does after `polls` reads of its state. */
 static inline enum spatten_error spatten_queue_resume(struct spatten_rings *rings, uint32_t polls)
 {

@@ -244,13 +244,15 @@ static void soft_reset(struct mock *mock)
         clear_counts(mock, i);
     }
     mock->drain = 5u;
+    mock->late = true;
 }
 
 static uint32_t read_status(struct mock *mock)
 {
     bool halted = (mock->control & 2u) != 0u && open_of_all(mock) == 0u;
-    const bool draining = mock->drain != 0u, copying = mock->snapshot != 0u;
+    const bool draining = mock->drain != 0u && !mock->late, copying = mock->snapshot != 0u;
     uint32_t i;
+    mock->late = false;
     for (i = 0; i < MOCK_QUEUES; ++i)
         halted = halted || mock->queues[i].halted;
     if (mock->drain != 0u && !mock->drain_failed && --mock->drain == 0u)

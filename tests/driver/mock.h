@@ -36,6 +36,7 @@ struct mock {
     uint32_t id, version, cap0, cap4;
     uint32_t control, irq_pending, irq_enable, fault, timeout;
     uint64_t fault_address, channels[2], cycle;
+    bool late; /* the next read of STATUS does not see the reset yet */
     bool drain_failed, stuck; /* stuck: counts of a queue that is disabled stay */
     bool fault_at_status;     /* a time-out comes when the state of a queue is read next */
     uint32_t drain, snapshot; /* reads of STATUS until it is done */

@@ -252,10 +252,13 @@ static void test_close(void)
     CHECK_ERROR(spatten_queue_open(&again, &device, &setup, POLLS), SPATTEN_ERROR_BUSY);
     device.open = 0u; /* another program */
     CHECK_ERROR(spatten_queue_open(&again, &device, &setup, 10u), SPATTEN_ERROR_TIMEOUT);
+    mock.queues[0].enabled = false; /* which has disabled it already */
+    CHECK_ERROR(spatten_queue_open(&again, &device, &setup, 10u), SPATTEN_ERROR_TIMEOUT);
+    mock.queues[0].enabled = true;
     device.open = 3u;
     mock.running = true;
     CHECK_OK(spatten_queue_close(&rings, POLLS));
-    CHECK(!mock.queues[0].enabled && device.open == 2u);
+    CHECK(!mock.queues[0].enabled && device.open == 2u && mock.queues[0].code == SPATTEN_CODE_ABORTED);
     CHECK_ERROR(spatten_poll(&rings, &completion), SPATTEN_ERROR_ARGUMENT);
     CHECK_ERROR(spatten_queue_close(&rings, POLLS), SPATTEN_ERROR_ARGUMENT);
     CHECK_ERROR(spatten_queue_restart(&rings, POLLS), SPATTEN_ERROR_ARGUMENT);
