@@ -83,7 +83,7 @@ class SpAttenAXI(wiring.Component):
         m.d.sync += cycle.eq(cycle + 1)
         m.d.comb += system.cycle.eq(cycle)
         self._buses(m, core, system)
-        self._status(m, self._queues(m, system))
+        self._status(m, *self._queues(m, system))
         return m
 
     def _buses(self, m, core, system):
@@ -118,16 +118,19 @@ class SpAttenAXI(wiring.Component):
             ]
 
     def _queues(self, m, system):
-        """Settings, counts and state of every queue; a bit for each: something of it is in flight."""
-        registers, buses, busy = m.submodules.registers, m.submodules.buses, Signal(self.queues)
+        """Settings, counts and state of every queue; two bits for each: a command of it is in flight, or waits."""
+        registers, buses = m.submodules.registers, m.submodules.buses
+        working, waiting = Signal(self.queues), Signal(self.queues)
         serve = registers.stored.ctrl.enable & ~buses.reset
         for index in range(self.queues):
             m.submodules[f"queue_{index}"] = control = QueueControl()
             m.submodules[f"coalescer_{index}"] = coalescer = Coalescer()
             stored, page = registers.stored.queue[index], registers.stored.doorbell[index]
             told, pulse = registers.doorbell[index], registers.pulse.queue[index].ctrl
+            pause, busy = system.queue[index].pause, working[index] | ~system.idle[index]
             m.d.comb += [
-                busy[index].eq(~system.idle[index] | (system.number[index] != system.tail[index])),
+                working[index].eq(system.reading[index] | (system.number[index] != system.tail[index])),
+                waiting[index].eq(~system.idle[index] & ~pause),
                 control.enable.eq(stored.ctrl.enable),
                 control.serve.eq(serve & ~registers.stored.ctrl.halt),
                 control.abort.eq(pulse.abort),
@@ -135,30 +138,33 @@ class SpAttenAXI(wiring.Component):
                 control.fault.eq(buses.halt),
                 control.fault_code.eq(buses.code),
                 control.reset.eq(buses.reset),
-                control.busy.eq(busy[index]),
+                control.busy.eq(busy),
                 system.abandon[index].eq(control.abandon),
                 *_settings(system, index, control, stored, page),
-                system.queue[index].pause.eq(registers.stored.ctrl.halt & (control.cancel == 0)),
+                pause.eq(registers.stored.ctrl.halt & (control.cancel == 0)),
                 told.head.count.eq(system.head[index]),
                 told.completion_tail.count.eq(system.tail[index]),
                 told.status.running.eq(stored.ctrl.enable & ~control.halted),
                 told.status.halted.eq(control.halted),
-                told.status.busy.eq(busy[index]),
+                told.status.busy.eq(busy),
                 told.status.code.eq(control.code),
                 registers.clear.doorbell[index].tail.count.eq(~control.counts),
                 registers.clear.doorbell[index].completion_head.count.eq(~control.counts),
+                coalescer.enable.eq(control.counts),
                 coalescer.published.eq(system.published[index]),
-                coalescer.count.eq(stored.coalesce.count),
-                coalescer.cycles.eq(stored.coalesce.cycles),
+                coalescer.urgent.eq(system.urgent),
+                *(getattr(coalescer, name).eq(stored.coalesce[name]) for name in ("count", "cycles")),
                 registers.event.queue[index].eq(coalescer.event),
             ]
-        return busy
+        return working, waiting
 
-    def _status(self, m, busy):
+    def _status(self, m, working, waiting):
         buses, status, registers = m.submodules.buses, m.submodules.registers.status, m.submodules.registers
+        busy = working | waiting
         halted = Cat(m.submodules[f"queue_{index}"].halted for index in range(self.queues)).any()
         m.d.comb += [
-            buses.quiet.eq(~busy.any()),
+            buses.quiet.eq(~working.any()),
+            status.pair_open.eq(m.submodules.system.pair_open),
             status.busy.eq(busy.any()),
             status.halted.eq((halted | registers.stored.ctrl.halt) & ~busy.any()),
             status.draining.eq(buses.draining),
@@ -176,6 +182,7 @@ def _settings(system, index, control, stored, page):
     yield from (
         settings.enable.eq(control.active),
         settings.run.eq(control.run),
+        settings.flush.eq(~control.counts),
         settings.cancel.eq(control.cancel),
         settings.base.eq(address_of(stored, "base")),
         settings.log_size.eq(stored.size.commands),
@@ -183,6 +190,7 @@ def _settings(system, index, control, stored, page):
         settings.log_completions.eq(stored.size.completions),
         settings.completion_head.eq(page.completion_head.count),
         ring.enable.eq(control.active),
+        ring.written.eq(control.counts),
         ring.base.eq(address_of(stored, "completion_base")),
         ring.log_size.eq(stored.size.completions),
         window.enable.eq(control.active),

@@ -12,7 +12,7 @@ from hdl.command.read_port import ReadPort, check_word_width
 from hdl.command.record_reader import RecordFetcher
 from hdl.fetch.crossbar import RoundRobin
 from hdl.spec.config import Config
-from hdl.spec.formats import PLAN_BYTES, layer_command, plan
+from hdl.spec.formats import PLAN_BYTES, Opcode, layer_command, plan
 from hdl.spec.widths import bits_for_count
 
 __all__ = ["PAIR_FIRST", "PAIR_NONE", "PAIR_SECOND", "CommandFetch", "fetched_command"]
@@ -38,13 +38,18 @@ class CommandFetch(wiring.Component):
     """Takes a command, checks it, reads its plan, checks that; the next one is taken when this one has left.
 
     Queues take turns, but for the second command of a pair, which follows the first. The first of a pair must have been
-    announced together with the second, else it is malformed; so no queue waits for a partner that does not come. A
-    command in front of which a first one stands, and which is no PAIR, comes as it is.
+    announced together with the second, else it is malformed, and is taken when the second has been asked for and has
+    room for its answer; so no queue waits for a partner that does not come. A command in front of which a first one
+    stands, and which is no PAIR, comes as it is. One with a code of ``cancel`` is no first one, and its plan is not
+    read.
     Latency 4 + that of a check without a plan; with one that of two checks + 6, and what its reading takes.
 
     Members
     -------
     slot : In(stream.Signature(slot)).array(queues)
+    spare : In(1).array(queues)             the command after the one on offer has been asked for, and has room
+    pause : In(1).array(queues)             none is taken, but for the second one of a pair
+    cancel : In(8).array(queues)            0, or the code of all commands
     readable : In(window).array(queues)     what commands of the queue may read; constant while it is enabled
     port : Out(ReadPort)
     o : Out(stream.Signature(fetched_command))
@@ -55,6 +60,8 @@ class CommandFetch(wiring.Component):
         super().__init__(
             {
                 "slot": In(stream.Signature(slot())).array(queues),
+                **dict.fromkeys(("spare", "pause"), In(1).array(queues)),
+                "cancel": In(8).array(queues),
                 "readable": In(window()).array(queues),
                 "port": Out(ReadPort(word_width)),
                 "o": Out(stream.Signature(fetched_command(queues))),
@@ -114,17 +121,17 @@ class CommandFetch(wiring.Component):
         ]
         return error
 
-    @staticmethod
-    def _judge_command(m, fetched, follows, judged):
-        check = m.submodules.check
-        first = check.paired & ~follows & (check.code == 0)
+    def _judge_command(self, m, fetched, follows, judged):
+        check, cancel = m.submodules.check, Array(self.cancel)[fetched.queue]
+        right = (check.code == 0) & (cancel == 0)
+        first = check.paired & ~follows & right
         with m.If(judged):
             m.d.sync += [
-                fetched.code.eq(check.code),
+                fetched.code.eq(Mux(check.code != 0, check.code, cancel)),
                 fetched.pair.eq(Mux(first, PAIR_FIRST, Mux(check.paired & follows, PAIR_SECOND, PAIR_NONE))),
                 follows.eq(first),
             ]
-            with m.If(check.planned & (check.code == 0)):
+            with m.If(check.planned & right):
                 m.next = "ASK"
             with m.Else():
                 m.next = "GIVE"
@@ -153,7 +160,16 @@ class CommandFetch(wiring.Component):
 
     def _offered(self, queue, follows):
         """Queues that may be chosen: after the first command of a pair its own."""
-        return Cat(source.valid & (~follows | (queue == index)) for index, source in enumerate(self.slot))
+
+        def begins(index, slot):
+            """Whether the command may be taken, if it does not follow a first one."""
+            alone = (data.View(layer_command(), slot.command).opcode != Opcode.PAIR) | ~slot.more
+            return ~self.pause[index] & (alone | self.spare[index] | (self.cancel[index] != 0))
+
+        return Cat(
+            source.valid & Mux(follows, queue == index, begins(index, source.payload))
+            for index, source in enumerate(self.slot)
+        )
 
     def _take(self, m, fetched):
         """(the command of the chosen queue as a stream, whether it follows the first one of a pair).

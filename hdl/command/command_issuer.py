@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -47,10 +47,11 @@ class CommandIssuer(wiring.Component):
     -------
     i : In(stream.Signature(fetched_command))
     entry : In(stream.Signature(ENTRY_WIDTH))         numbers of which no command is open
-    cancel : In(8)                                    0, or the code of the command on offer, which does not begin then
+    cancel : In(8).array(queues)                      0, or the code of the commands that have not begun: none does
     tables : Out(command_tables), busy : In(1)        those of the command on hand; while busy it does not begin
     opened : Out(stream.Signature(opened_command))
     closed : Out(stream.Signature(closed_command))
+    pair_open : Out(1)                                the first job of a pair waits
     head_request : Out(stream.Signature(head_request)), head : In(stream.Signature(table_head))
     open_head : Out(stream.Signature(open_head))      every head of the command, to those who write its results
     token_request : Out(stream.Signature(token_request))
@@ -63,7 +64,8 @@ class CommandIssuer(wiring.Component):
             {
                 "i": In(stream.Signature(fetched_command(queues))),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
-                "cancel": In(8),
+                "cancel": In(8).array(queues),
+                "pair_open": Out(1),
                 "tables": Out(command_tables(queues)),
                 "busy": In(1),
                 "opened": Out(stream.Signature(opened_command(queues))),
@@ -123,19 +125,21 @@ class CommandIssuer(wiring.Component):
     def _begin(self, m, fetched, entry, first):
         """A command is taken, gets a number and is opened."""
         command = fetched.command
+        cancel = Array(self.cancel)[fetched.queue]
         plain = is_plain(command) | (fetched.code != 0) | _is_alone(fetched, first)
+        m.d.comb += self.pair_open.eq(first.waits)
         with m.State("TAKE"):
             m.d.comb += self.i.ready.eq(1)
             m.d.sync += fetched.eq(self.i.payload)
-            with m.If(self.cancel != 0):
-                m.d.sync += fetched.code.eq(self.cancel)
             with m.If(self.i.valid & first.waits & (self.i.payload.pair != PAIR_SECOND)):
                 m.next = "DROP"
             with m.Elif(self.i.valid):
                 m.next = "ENTRY"
         with m.State("ENTRY"):
-            m.d.comb += self.entry.ready.eq(plain | ~self.busy)
+            m.d.comb += self.entry.ready.eq(plain | (cancel != 0) | ~self.busy)
             m.d.sync += entry.eq(self.entry.payload)
+            with m.If(cancel != 0):
+                m.d.sync += fetched.code.eq(cancel)
             with m.If(self.entry.valid & self.entry.ready):
                 m.next = "OPEN"
         with m.State("OPEN"):

@@ -23,7 +23,7 @@ def slot() -> data.StructLayout:
         {
             "number": COUNT_WIDTH,  # commands of the ring before it, modulo 2^16
             "command": 8 * COMMAND_BYTES,
-            "more": 1,  # the next command had been announced when this one was asked for
+            "more": 1,  # the next command had been announced when this one was asked for, and both answers have room
             "error": 1,  # it could not be read
         }
     )
@@ -37,13 +37,14 @@ class CommandRing(wiring.Component):
     here. At most ``AHEAD`` commands are on their way or wait; without ``enable`` no more are read, and ``head`` is 0
     again when those that were have left.
 
-    A command leaves only if the ring of completions has room for its answer, one for each that has left.
+    A command leaves only if the ring of completions has room for its answer, one for each that has left, or if answers
+    need none.
 
     Members
     -------
     enable : In(1)
     run : In(1)         commands are read
-    pause : In(1)       none leaves
+    flush : In(1)       answers need no room
     base : In(64)       byte address of slot 0, a multiple of 64; this and the sizes are constant while enabled
     log_size : In(4)    0…15
     tail : In(16)
@@ -52,6 +53,8 @@ class CommandRing(wiring.Component):
     head : Out(16)
     number : Out(16)    commands that have left
     idle : Out(1)       nothing is on its way, and nothing waits
+    reading : Out(1)    something is on its way
+    spare : Out(1)      the command after the one on offer has been asked for, and has room for its answer
     port : Out(ReadPort)
     o : Out(stream.Signature(slot))
     """
@@ -64,7 +67,7 @@ class CommandRing(wiring.Component):
             {
                 "enable": In(1),
                 "run": In(1),
-                "pause": In(1),
+                "flush": In(1),
                 "base": In(64),
                 "log_size": In(4),
                 "tail": In(COUNT_WIDTH),
@@ -72,7 +75,7 @@ class CommandRing(wiring.Component):
                 "completion_head": In(COUNT_WIDTH),
                 "head": Out(COUNT_WIDTH),
                 "number": Out(COUNT_WIDTH),
-                "idle": Out(1),
+                **dict.fromkeys(("idle", "reading", "spare"), Out(1)),
                 "port": Out(ReadPort(word_width)),
                 "o": Out(stream.Signature(slot())),
             }
@@ -85,25 +88,27 @@ class CommandRing(wiring.Component):
         m.submodules.waiting = waiting = StreamQueue(entry, depth=self.AHEAD)
         connect(m, fetcher.port, flipped(self.port))
         number, leave = self.number, Signal()  # of the command that leaves next
-        self._ask(m, number, leave)
-        room, unread = Signal(), Signal(COUNT_WIDTH)
-        m.d.sync += room.eq(unread < (1 << self.log_completions))
+        inside = self._ask(m, number, leave)
+        room, two, unread = Signal(), Signal(), Signal(COUNT_WIDTH)
+        size = 1 << self.log_completions
+        m.d.sync += [room.eq(self.flush | (unread < size)), two.eq(unread + 1 < size)]
         m.d.comb += [
             unread.eq(number - self.completion_head + leave),
             self.head.eq(number + waiting.level),
-            self.o.valid.eq(waiting.o.valid & room & ~self.pause),
-            waiting.o.ready.eq(self.o.ready & room & ~self.pause),
+            self.o.valid.eq(waiting.o.valid & room),
+            waiting.o.ready.eq(self.o.ready & room),
             self.o.payload.number.eq(number),
             *(self.o.payload[name].eq(waiting.o.payload[name]) for name in entry.members),
             leave.eq(self.o.valid & self.o.ready),
+            self.spare.eq(two & (inside > 1)),
         ]
         return m
 
     def _ask(self, m, number, leave):
-        """Requests for the commands up to ``tail``, while there is room for them."""
+        """Requests for the commands up to ``tail``, while there is room for them; how many have not left."""
         fetcher, waiting, request = m.submodules.fetcher, m.submodules.waiting, m.submodules.fetcher.request
         asked, inside = Signal(COUNT_WIDTH), Signal(range(self.AHEAD + 1))
-        go, more = Signal(), Signal(reset_less=True)
+        go, more, next_ = Signal(), Signal(reset_less=True), Signal(COUNT_WIDTH)
         mask = (1 << self.log_size) - 1
         m.d.comb += [
             waiting.i.valid.eq(fetcher.o.valid),
@@ -117,12 +122,15 @@ class CommandRing(wiring.Component):
             request.payload.records.eq(1),
             go.eq(request.valid & request.ready),
             self.idle.eq(inside == 0),
+            self.reading.eq(inside != waiting.level),
+            next_.eq(asked + 1),
         ]
         with m.If(leave):
             m.d.sync += number.eq(number + 1)
         with m.If(go):
-            m.d.sync += [asked.eq(asked + 1), more.eq((asked + 1)[:COUNT_WIDTH] != self.tail)]
+            m.d.sync += [asked.eq(next_), more.eq((next_ != self.tail) & (self.log_completions != 0))]
         with m.Elif(~self.enable & self.idle):
             m.d.sync += [asked.eq(0), number.eq(0)]
         with m.If(go != leave):
             m.d.sync += inside.eq(inside + Mux(go, 1, -1))
+        return inside

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module
+from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -27,7 +27,8 @@ def queue_settings() -> data.StructLayout:
         {
             "enable": 1,
             "run": 1,  # commands are read
-            "pause": 1,  # no other command begins
+            "flush": 1,  # answers need no room in the ring of completions
+            "pause": 1,  # no other command begins, but for the second one of a pair
             "cancel": 8,  # 0, or the code of the commands that have not begun: none of them does
             "base": 64,  # byte address of slot 0
             "log_size": 4,  # slots, 2**log_size
@@ -39,7 +40,7 @@ def queue_settings() -> data.StructLayout:
     )
 
 
-RING_SETTINGS = ("enable", "run", "pause", "base", "log_size", "tail", "log_completions", "completion_head")
+RING_SETTINGS = ("enable", "run", "flush", "base", "log_size", "tail", "log_completions", "completion_head")
 """Of a queue, as its ring's members of these names."""
 
 
@@ -55,6 +56,8 @@ class CommandUnit(wiring.Component):
     head : Out(COUNT_WIDTH).array(queues)             commands whose slots may be written again
     number : Out(COUNT_WIDTH).array(queues)           commands that have left their ring; each is answered
     idle : Out(1).array(queues)                       no command of the ring is on its way to here
+    reading : Out(1).array(queues)                    one is being read
+    pair_open : Out(1)                                the first job of a pair waits for the second
     port : Out(ReadPort)
     entry : In(stream.Signature(ENTRY_WIDTH))         this and the next eight as of :class:`CommandIssuer`
     tables : Out(command_tables)
@@ -78,7 +81,8 @@ class CommandUnit(wiring.Component):
                 "queue": In(queue_settings()).array(queues),
                 "head": Out(COUNT_WIDTH).array(queues),
                 "number": Out(COUNT_WIDTH).array(queues),
-                "idle": Out(1).array(queues),
+                **dict.fromkeys(("idle", "reading"), Out(1).array(queues)),
+                "pair_open": Out(1),
                 "port": Out(ReadPort(word_width)),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
                 "tables": Out(command_tables(queues)),
@@ -108,7 +112,6 @@ class CommandUnit(wiring.Component):
             connect(m, port, client)
         connect(m, mux.port, flipped(self.port))
         connect(m, fetch.o, issuer.i)
-        m.d.comb += issuer.cancel.eq(Array(self.queue)[fetch.o.payload.queue].cancel)
         connect(m, issuer.head_request, heads.request)
         connect(m, heads.o, issuer.head)
         connect(m, issuer.token_request, tokens.request)
@@ -117,7 +120,12 @@ class CommandUnit(wiring.Component):
         connect(m, flipped(self.entry), issuer.entry)
         for name in ("opened", "closed", "open_head", "layer", "job", "heads"):
             connect(m, getattr(issuer, name), flipped(getattr(self, name)))
-        m.d.comb += [self.tables.eq(issuer.tables), issuer.busy.eq(self.busy)]
+        m.d.comb += [
+            self.tables.eq(issuer.tables),
+            self.pair_open.eq(issuer.pair_open),
+            issuer.busy.eq(self.busy),
+            *(issuer.cancel[index].eq(settings.cancel) for index, settings in enumerate(self.queue)),
+        ]
         return m
 
     def _rings(self, m, fetch):
@@ -128,10 +136,12 @@ class CommandUnit(wiring.Component):
             connect(m, ring.o, fetch.slot[index])
             m.d.comb += [
                 *(getattr(ring, name).eq(settings[name]) for name in RING_SETTINGS),
-                fetch.readable[index].eq(settings.readable),
+                *(getattr(fetch, name)[index].eq(settings[name]) for name in ("readable", "pause", "cancel")),
+                fetch.spare[index].eq(ring.spare),
                 self.head[index].eq(ring.head),
                 self.number[index].eq(ring.number),
                 self.idle[index].eq(ring.idle),
+                self.reading[index].eq(ring.reading),
             ]
             rings.append(ring)
         return rings

@@ -20,12 +20,24 @@ from hdl.stream.stream_queue import StreamQueue
 __all__ = ["Completer", "completion_ring"]
 
 _OPEN = 8
-"""Answers, and records, that wait for responses of the bus."""
+"""Answers that wait for responses of the bus."""
 
 
 def completion_ring() -> data.StructLayout:
     """What the host sets of a queue's ring of completions; constant while the queue is enabled."""
-    return data.StructLayout({"enable": 1, "base": ADDRESS_WIDTH, "log_size": 4})
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "written": 1,  # completions are written; without it they are only counted
+            "base": ADDRESS_WIDTH,
+            "log_size": 4,
+        }
+    )
+
+
+def _fate() -> data.StructLayout:
+    """What a record tells of its command's end."""
+    return data.StructLayout({"code": 8, "cycle": 64, "address": 64})
 
 
 class Completer(wiring.Component):
@@ -33,8 +45,10 @@ class Completer(wiring.Component):
 
     1. What had entered the ways to memory when the answer came has left them, and every burst of reads that was asked
        for is over without a fault. 2. The write manager has the responses to all words up to then: the command is
-       released. 3. The record is written, and published when it has its response.
-    Answers do not wait for each other's responses; each takes 5 cycles beside the waiting.
+       released. 3. The record is written, and published when it has its response; then comes the next one. If the
+       write manager fails meanwhile, the record is written once more when it works again.
+    The waiting of steps 1 and 2 of one answer goes on during that of others. What an answer finds abandoned at its
+    record has that code, whatever its own was.
 
     Members
     -------
@@ -43,7 +57,7 @@ class Completer(wiring.Component):
     reads_over : In(1)         bursts that had been asked for at ``snap`` are over
     snap : Out(1)
     taken, answered : In(TICKET_WIDTH)    of the write manager
-    hold : In(1)               no record is begun: the write manager has failed
+    hold : In(1)               the write manager has failed: no record is begun, and one on its way may be lost
     abandon : In(8).array(queues)    code of all commands of a queue that are answered now; 0: their own
     fault_address : In(64)     of the fault that is being dealt with, else 0
     outside : In(stream.Signature(ENTRY_WIDTH, always_ready=True))    a word of the command was not written
@@ -54,7 +68,7 @@ class Completer(wiring.Component):
     release : Out(stream.Signature(ENTRY_WIDTH, always_ready=True))
     tail : Out(16).array(queues)          completions published since the queue was enabled
     published : Out(1).array(queues)      pulse
-    busy : Out(1)                         an answer or a record is here
+    urgent : Out(1)                       with it: its command asks for an interrupt
     """
 
     def __init__(self, *, queues: int, word_width: int):
@@ -81,7 +95,7 @@ class Completer(wiring.Component):
                 "release": Out(stream.Signature(ENTRY_WIDTH, always_ready=True)),
                 "tail": Out(COUNT_WIDTH).array(queues),
                 "published": Out(1).array(queues),
-                "busy": Out(1),
+                "urgent": Out(1),
             }
         )
 
@@ -89,16 +103,13 @@ class Completer(wiring.Component):
         m = Module()
         told = data.StructLayout({"answer": command_answer(self.queues), "ticket": TICKET_WIDTH, "address": 64})
         m.submodules.told = waiting = StreamQueue(told, depth=_OPEN)
-        written = data.StructLayout({"queue": bits_for_count(self.queues - 1), "ticket": TICKET_WIDTH})
-        m.submodules.written = records = StreamQueue(written, depth=_OPEN)
-        resting = self._drain(m, waiting)
-        idle = self._write(m, waiting, records)
-        self._publish(m, records)
-        m.d.comb += self.busy.eq(~resting | ~idle | (waiting.level != 0) | (records.level != 0))
+        self._drain(m, waiting)
+        publish = self._write(m, waiting)
+        self._publish(m, waiting, publish)
         return m
 
     def _drain(self, m, waiting):
-        """Step 1; whether no answer is in it."""
+        """Step 1."""
         paths = []
         for index, (enters, leaves) in enumerate(zip(self.enters, self.leaves, strict=True)):
             m.submodules[f"path_{index}"] = path = Fence()
@@ -107,7 +118,7 @@ class Completer(wiring.Component):
         item, answer = waiting.i.payload, Signal(self.answer.payload.shape(), reset_less=True)
         m.d.comb += [item.answer.eq(answer), item.ticket.eq(self.taken), item.address.eq(self.fault_address)]
         self._code(m, answer, item.answer)
-        with m.FSM(name="drain") as fsm:
+        with m.FSM(name="drain"):
             with m.State("IDLE"):
                 m.d.comb += [self.answer.ready.eq(1), self.snap.eq(self.answer.valid)]
                 m.d.sync += answer.eq(self.answer.payload)
@@ -122,7 +133,6 @@ class Completer(wiring.Component):
                 m.d.comb += waiting.i.valid.eq(1)
                 with m.If(waiting.i.ready):
                     m.next = "IDLE"
-        return fsm.ongoing("IDLE") & ~self.answer.valid
 
     def _code(self, m, answer, told):
         """The code of a command may be changed by what happened since the core was done with it."""
@@ -136,53 +146,73 @@ class Completer(wiring.Component):
         with m.Elif(outside.bit_select(answer.entry, 1) & (answer.code == 0)):
             m.d.comb += told.code.eq(Code.OUTSIDE)
 
-    def _write(self, m, waiting, records):
-        """Steps 2 and 3 up to the record's last word; whether no record is in it."""
+    def _write(self, m, waiting):
+        """Steps 2 and 3; the signal that an answer is published."""
         head, parts = waiting.o.payload, max(1, 8 * COMPLETION_BYTES // self.word_width)
-        part = Signal(bits_for_count(parts - 1))
-        count = self._record(m, head, part, parts)
-        ready = waiting.o.valid & reached(self.answered, head.ticket) & ~self.hold
-        m.d.comb += [
-            self.entry.eq(head.answer.entry),
-            self.release.payload.eq(head.answer.entry),
-            records.i.payload.queue.eq(head.answer.queue),
-            records.i.payload.ticket.eq(self.taken),
-        ]
-        with m.FSM(name="write") as fsm:
+        part, ticket = Signal(bits_for_count(parts - 1)), Signal(TICKET_WIDTH, reset_less=True)
+        fate, counts = Signal(_fate(), reset_less=True), Signal(survivor_counts(), reset_less=True)
+        lost, again, publish = Signal(), Signal(), Signal()
+        self._record(m, head, part, parts, fate, counts)
+        m.d.comb += [self.entry.eq(head.answer.entry), self.release.payload.eq(head.answer.entry)]
+        with m.If(self.hold):
+            m.d.sync += lost.eq(1)
+        with m.FSM(name="write"):
             with m.State("IDLE"):
-                with m.If(ready):
+                m.d.sync += [counts.eq(self.counts), again.eq(0)]
+                with m.If(waiting.o.valid & reached(self.answered, head.ticket) & ~self.hold):
                     m.d.comb += self.release.valid.eq(1)
-                    m.next = "RECORD"
-            with m.State("RECORD"):
-                m.d.comb += self.record.valid.eq(1)
-                with m.If(self.record.ready):
-                    m.d.sync += part.eq(Mux(part == parts - 1, 0, part + 1))
-                    with m.If(part == parts - 1):
-                        m.next = "LEAVE"
-            with m.State("LEAVE"):
-                with m.If(self.recorded):
-                    m.next = "NOTE"  # in which the last word has been counted
-            with m.State("NOTE"):
-                m.d.comb += records.i.valid.eq(1)
-                with m.If(records.i.ready):
-                    m.d.comb += [waiting.o.ready.eq(1), count.eq(1)]
+                    with m.If(Array(self.ring)[head.answer.queue].written):
+                        self._begin(m, head, fate, lost)
+                    with m.Else():
+                        m.d.comb += publish.eq(1)
+            self._give(m, part, parts, ticket)
+            with m.State("AWAIT"):
+                with m.If(lost & ~again & ~self.hold):
+                    m.d.sync += again.eq(1)
+                    self._begin(m, head, fate, lost)
+                with m.Elif(reached(self.answered, ticket) & ~self.hold):
+                    m.d.comb += publish.eq(1)
                     m.next = "IDLE"
-        return fsm.ongoing("IDLE")
+        return publish
 
-    def _record(self, m, head, part, parts):
-        """Offers a part of the record; returns the signal that counts it."""
+    def _begin(self, m, head, fate, lost):
+        """The record begins, with what is known now."""
+        abandon = Array(self.abandon)[head.answer.queue]
+        m.d.sync += [
+            lost.eq(0),
+            fate.cycle.eq(self.cycle),
+            fate.code.eq(Mux(abandon != 0, abandon, head.answer.code)),
+            fate.address.eq(Mux(abandon != 0, self.fault_address, head.address)),
+        ]
+        m.next = "RECORD"
+
+    def _give(self, m, part, parts, ticket):
+        """The record goes to the write manager, word by word; its ticket."""
+        with m.State("RECORD"):
+            m.d.comb += self.record.valid.eq(1)
+            with m.If(self.record.ready):
+                m.d.sync += part.eq(Mux(part == parts - 1, 0, part + 1))
+                with m.If(part == parts - 1):
+                    m.next = "LEAVE"
+        with m.State("LEAVE"):
+            with m.If(self.recorded):
+                m.next = "NOTE"
+        with m.State("NOTE"):  # in which the last word has been counted
+            m.d.sync += ticket.eq(self.taken)
+            m.next = "AWAIT"
+
+    def _record(self, m, head, part, parts, fate, counts):
+        """Offers a part of the record."""
         fields, record, answer = Signal(completion()), self.record.payload, head.answer
-        numbers = [Signal(COUNT_WIDTH, name=f"number_{index}") for index in range(self.queues)]
-        number, ring, count = Signal(COUNT_WIDTH), Array(self.ring)[answer.queue], Signal()
+        number, ring = Array(self.tail)[answer.queue], Array(self.ring)[answer.queue]
         mask = Signal(COUNT_WIDTH)
         shift = (8 * COMPLETION_BYTES // self.word_width).bit_length() - 1 if parts > 1 else 0
-        values = {name: answer[name] for name in ("tag", "code", "number", "queue", "opcode")}
-        values |= {"tokens": self.counts.tokens, "heads": self.counts.heads}
-        values |= {"cycle": self.cycle, "address": head.address}
+        values = {name: answer[name] for name in ("tag", "number", "queue", "opcode")}
+        values |= {name: fate[name] for name in fate.shape().members}
+        values |= {"tokens": counts.tokens, "heads": counts.heads}
         m.d.comb += [
-            number.eq(Array(numbers)[answer.queue]),
             mask.eq((1 << ring.log_size) - 1),
-            fields.phase.eq(~number.bit_select(ring.log_size, 1)),
+            fields.phase.eq(~(number >> ring.log_size)[0]),
             *(fields[name].eq(value) for name, value in values.items()),
             record.write.word.eq(((ring.base[5:] + (number & mask)) << shift) + part),
             record.write.data.eq(fields.as_value().word_select(part, self.word_width)),
@@ -190,21 +220,14 @@ class Completer(wiring.Component):
             record.entry.eq(answer.entry),
             record.last.eq(part == parts - 1),
         ]
-        for index, mine in enumerate(numbers):
-            with m.If(count & (answer.queue == index)):
-                m.d.sync += mine.eq(mine + 1)
-            with m.If(~self.ring[index].enable):
-                m.d.sync += mine.eq(0)
-        return count
 
-    def _publish(self, m, records):
-        """Records whose responses have come."""
-        head = records.o.payload
-        m.d.comb += records.o.ready.eq(reached(self.answered, head.ticket))
+    def _publish(self, m, waiting, publish):
+        """The record at hand has its response, or is not written."""
+        answer = waiting.o.payload.answer
+        m.d.comb += [waiting.o.ready.eq(publish), self.urgent.eq(answer.irq)]
         for index, tail in enumerate(self.tail):
-            mine = records.o.valid & records.o.ready & (head.queue == index)
-            m.d.comb += self.published[index].eq(mine)
-            with m.If(mine):
+            m.d.comb += self.published[index].eq(publish & (answer.queue == index))
+            with m.If(self.published[index]):
                 m.d.sync += tail.eq(tail + 1)
             with m.If(~self.ring[index].enable):
                 m.d.sync += tail.eq(0)

@@ -17,6 +17,8 @@ def reached(count: Value, ticket: Value) -> Value:
 class Fence(wiring.Component):
     """Whether all that had entered a way at ``snap`` has left it, in the order in which it entered.
 
+    ``gone`` stays until the next ``snap``, however much leaves meanwhile.
+
     Members
     -------
     enters, leaves : In(1)    pulses; what enters in the cycle of ``snap`` counts
@@ -35,5 +37,7 @@ class Fence(wiring.Component):
         m.d.sync += [entered.eq(entered + self.enters), left.eq(left + self.leaves)]
         with m.If(self.snap):
             m.d.sync += ticket.eq(entered + self.enters)
-        m.d.comb += self.gone.eq(reached(left, ticket))
+        past = Signal()  # the count of what left goes on, and would be in front of the ticket again
+        m.d.sync += past.eq(self.gone & ~self.snap)
+        m.d.comb += self.gone.eq(past | reached(left, ticket))
         return m

@@ -35,7 +35,9 @@ class CommandSystem(wiring.Component):
     abandon : In(8).array(queues)           code of all commands that are answered now; 0: their own
     base : In(64).array(channels)           byte address of word 0 of each channel
     head, number, tail : Out(16).array(queues)    commands copied, commands begun, completions published
-    idle, published : Out(1).array(queues)        no command is on its way here; pulse: a completion
+    idle, reading : Out(1).array(queues)          no command is on its way here; one is being read
+    published : Out(1).array(queues), urgent : Out(1)    pulse: a completion; its command asks for an interrupt
+    pair_open : Out(1)                      the first job of a pair waits for the second
     current : Out(n)                        queue whose windows are set
     channel : Out(word_window).array(channels), all : Out(word_window)
     layer, job, heads, ids : Out            to the core, as its members of these names
@@ -62,7 +64,8 @@ class CommandSystem(wiring.Component):
                 "abandon": In(8).array(queues),
                 "base": In(ADDRESS_WIDTH).array(config.num_channels),
                 **dict.fromkeys(("head", "number", "tail"), counts),
-                **dict.fromkeys(("idle", "published"), flags),
+                **dict.fromkeys(("idle", "reading", "published"), flags),
+                **dict.fromkeys(("urgent", "pair_open"), Out(1)),
                 "current": Out(bits_for_count(queues - 1)),
                 "channel": Out(word_window(config)).array(config.num_channels),
                 "all": Out(word_window(config)),
@@ -115,6 +118,7 @@ class CommandSystem(wiring.Component):
                 self.head[index].eq(commands.head[index]),
                 self.number[index].eq(commands.number[index]),
                 self.idle[index].eq(commands.idle[index]),
+                self.reading[index].eq(commands.reading[index]),
                 self.tail[index].eq(completer.tail[index]),
                 self.published[index].eq(completer.published[index]),
             ]
@@ -123,6 +127,8 @@ class CommandSystem(wiring.Component):
             *(mine.eq(found) for mine, found in zip(self.channel, windows.channel, strict=True)),
             self.all.eq(windows.all),
             self.current.eq(windows.current),
+            self.urgent.eq(completer.urgent),
+            self.pair_open.eq(commands.pair_open),
         ]
 
     def _open(self, m, commands, open_, windows, writers):

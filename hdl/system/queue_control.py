@@ -14,7 +14,8 @@ __all__ = ["QueueControl"]
 class QueueControl(wiring.Component):
     """A queue runs, is halted by a fault or an abort, goes on by ``resume``, and begins anew when it was disabled.
 
-    What was in flight when the queue is disabled is completed before its counts begin anew (``active`` falls).
+    What had been read when it was halted or disabled is answered with ``cancel`` before it goes on: a ``resume`` that
+    comes earlier is remembered. A disabled queue becomes inactive when nothing of it is left here.
 
     Members
     -------
@@ -24,9 +25,9 @@ class QueueControl(wiring.Component):
     fault : In(1)        pulse: halts the queue
     fault_code : In(8)   code of the fault that is being dealt with; 0: none
     reset : In(1)        the accelerator is reset: the queue must be disabled before it runs again
-    busy : In(1)         a command is in flight, or its completion
+    busy : In(1)         a command is here, or its completion
     active : Out(1)      its counts in the rings stand
-    counts : Out(1)      the host's counts stand
+    counts : Out(1)      the host's counts stand, and completions are written
     run : Out(1)         commands are fetched
     cancel : Out(8)      code of the commands that have not begun; 0: they begin
     abandon : Out(8)     code of all commands that are answered now; 0: their own
@@ -52,25 +53,34 @@ class QueueControl(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        blocked, aborting, enabled = Signal(), Signal(), Signal()
+        blocked, going, doomed = Signal(), Signal(), Signal(8)  # going: resumed too early; doomed: code of what is here
         m.d.comb += [
-            enabled.eq(self.enable & ~blocked),
-            self.active.eq(enabled | self.busy),
-            self.counts.eq(enabled),
-            self.run.eq(enabled & self.serve & ~self.halted),
-            self.cancel.eq(Mux(aborting, Code.ABORTED, self.fault_code)),
-            self.abandon.eq(Mux(self.fault_code != 0, self.fault_code, self.cancel)),
+            self.counts.eq(self.enable & ~blocked),
+            self.active.eq(self.counts | self.busy),
+            self.run.eq(self.counts & self.serve & ~self.halted & (self.fault_code == 0)),
+            self.cancel.eq(Mux(doomed != 0, doomed, self.fault_code)),
+            self.abandon.eq(Mux(self.fault_code != 0, self.fault_code, doomed)),
         ]
+
+        def doom(code):
+            m.d.sync += [doomed.eq(Mux(self.busy, code, 0)), going.eq(0)]
+
         with m.If(~self.busy):
-            m.d.sync += aborting.eq(0)
+            m.d.sync += doomed.eq(0)
         with m.If(~self.enable & ~self.busy):
-            m.d.sync += [blocked.eq(0), self.halted.eq(0), self.code.eq(0)]
+            m.d.sync += [blocked.eq(0), going.eq(0), self.halted.eq(0), self.code.eq(0)]
         with m.Elif(~self.enable | self.reset):
             m.d.sync += blocked.eq(1)
-        with m.Elif(self.fault & ~self.halted):
-            m.d.sync += [self.halted.eq(1), self.code.eq(self.fault_code)]
+            doom(Code.ABORTED)
+        with m.Elif(self.fault):
+            doom(self.fault_code)
+            with m.If(~self.halted):
+                m.d.sync += [self.halted.eq(1), self.code.eq(self.fault_code)]
         with m.Elif(self.abort):
-            m.d.sync += [self.halted.eq(1), aborting.eq(self.busy), self.code.eq(Code.ABORTED)]
-        with m.Elif(self.resume & ~aborting & (self.fault_code == 0)):
-            m.d.sync += [self.halted.eq(0), self.code.eq(0)]
+            doom(Code.ABORTED)
+            m.d.sync += [self.halted.eq(1), self.code.eq(Code.ABORTED)]
+        with m.Elif(self.halted & (self.resume | going)):
+            m.d.sync += going.eq(1)
+            with m.If((doomed == 0) & (self.fault_code == 0)):
+                m.d.sync += [going.eq(0), self.halted.eq(0), self.code.eq(0)]
         return m

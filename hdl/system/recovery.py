@@ -33,18 +33,24 @@ def _told() -> data.StructLayout:
     return data.StructLayout({name: shape for name, shape in fault_event().members.items() if name != "valid"})
 
 
+def _states(name: str) -> tuple[str, str, str]:
+    """Of a drain."""
+    return name, f"{name}_CLEAR", f"{name}_LOOK"
+
+
 class Recovery(wiring.Component):
     """Halts all queues on a fault, lets the core finish what it has begun, and makes the managers work again.
 
     The read managers answer with zeros from a fault on, so the core always ends; its results are thrown away
     (``drop``), and every command that is answered until the end has the fault's code. The write manager is stopped at
-    once, since completions go through it (``hold``); the others when nothing is in flight (``quiet``). A soft reset
-    holds everything but managers and registers in reset until no bus owes anything.
+    once, since completions go through it (``hold``); the others when nothing is in flight (``quiet``). What a bus does
+    until all of them are idle is no fault. A soft reset holds everything but managers and registers in reset until no
+    bus owes anything.
 
     Members
     -------
     manager : In(manager_state).array(n)    of each channel, then of commands and tables, and last of writes
-    quiet : In(1)             no command is in flight
+    quiet : In(1)             no command is in flight, and none is read
     request : In(1)           pulse: soft reset
     queue : In(4)             whose commands are at work
     stop : Out(n)             a bit for each manager
@@ -74,68 +80,75 @@ class Recovery(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write, idle = self.manager[-1], Signal()
-        noted = Signal(_told())
+        write, reads = self.manager[-1], (1 << self.managers - 1) - 1
+        noted, asked = Signal(_told()), Signal()
         m.d.comb += [self.event[name].eq(noted[name]) for name in _told().members]
-        m.d.comb += idle.eq(Cat(manager.idle & (manager.code == 0) for manager in self.manager).all())
         (found, told), again = self._find(m), Signal()
         with m.FSM(name="recovery", init="RESET") as fsm:
-            self._fault_states(m, found, again, write, idle)
-            with m.State("RESET"):
-                m.d.comb += [self.reset.eq(1), self.stop.eq(-1)]
-                m.d.sync += [self.code.eq(0), self.address.eq(0), again.eq(0)]
-                m.next = "RESET_DRAIN"
-            with m.State("RESET_DRAIN"):
-                m.d.comb += [self.reset.eq(1), self.draining.eq(1)]
+            with m.State("RUN"):
                 with m.If(again):
                     m.next = "RESET"
-                with m.Elif(idle):
-                    m.d.comb += self.drained.eq(1)
-                    m.next = "RUN"
-        with m.If(self.request):
-            m.d.sync += again.eq(1)
-        with m.If(fsm.ongoing("RUN") & found & ~again):
+                with m.Elif(found):
+                    m.next = "TELL"
+            self._fault_states(m, again, write)
+            self._drain(m, "STOP_WRITE", 1 << self.managers - 1, again, "FINISH", look=False)
+            self._drain(m, "STOP_READS", reads, again, "RUN")
+            with m.State("RESET"):
+                m.d.sync += again.eq(0)
+                m.next = "RESET_DRAIN"
+            self._drain(m, "RESET_DRAIN", -1, again, "RUN")
+        in_reset = Cat(fsm.ongoing(name) for name in ("RESET", *_states("RESET_DRAIN"))).any()
+        runs = fsm.ongoing("RUN")
+        m.d.comb += [
+            self.reset.eq(in_reset),
+            self.hold.eq((write.code != 0) | Cat(fsm.ongoing(name) for name in _states("STOP_WRITE")).any()),
+            self.drop.eq(~runs),
+            self.drained.eq(runs & asked & ~again),
+        ]
+        with m.If(runs | in_reset):
+            m.d.sync += [self.code.eq(0), self.address.eq(0)]
+        with m.If(runs & ~again):
+            m.d.sync += asked.eq(0)
+        with m.If(runs & found & ~again):
             m.d.sync += [noted.eq(told), self.code.eq(told.code), self.address.eq(told.address)]
+        with m.If(self.request):
+            m.d.sync += [again.eq(1), asked.eq(1)]
         self._failure(m)
         return m
 
-    def _fault_states(self, m, found, again, write, idle):
-        """From a fault until all managers work again."""
-        with m.State("RUN"):
-            with m.If(again):
-                m.next = "RESET"
-            with m.Elif(found):
-                m.next = "TELL"
+    def _fault_states(self, m, again, write):
+        """From a fault until nothing is in flight; meanwhile completions are written."""
         with m.State("TELL"):
-            m.d.comb += [self.event.valid.eq(1), self.halt.eq(1), self.drop.eq(1)]
+            m.d.comb += [self.event.valid.eq(1), self.halt.eq(1)]
             m.next = "FINISH"
         with m.State("FINISH"):
-            m.d.comb += [self.drop.eq(1), self.hold.eq(write.code != 0)]
             with m.If(again):
                 m.next = "RESET"
             with m.Elif(write.code != 0):
                 m.next = "STOP_WRITE"
             with m.Elif(self.quiet):
-                m.next = "STOP"
-        with m.State("STOP_WRITE"):
-            m.d.comb += [self.drop.eq(1), self.hold.eq(1), self.stop[-1].eq(1)]
-            m.next = "WAIT_WRITE"
-        with m.State("WAIT_WRITE"):
-            m.d.comb += [self.drop.eq(1), self.hold.eq(1), self.draining.eq(1)]
+                m.next = "STOP_READS"
+
+    def _drain(self, m, name, managers, again, then, *, look=True):
+        """States that stop some managers (a mask) until they are idle, and go on when none has a fault any more.
+
+        A manager clears its fault in the cycle after its stop, unless it is busy again; then it is stopped once more.
+        """
+        mine = [manager for index, manager in enumerate(self.manager) if managers >> index & 1]
+        stop, clear, see = _states(name)
+        with m.State(stop):
+            m.d.comb += [self.draining.eq(1), self.stop.eq(managers)]
             with m.If(again):
                 m.next = "RESET"
-            with m.Elif(write.idle & (write.code == 0)):
-                m.next = "FINISH"
-        with m.State("STOP"):
-            m.d.comb += self.stop.eq(-1)
-            m.next = "DRAIN"
-        with m.State("DRAIN"):
-            m.d.comb += self.draining.eq(1)
-            with m.If(again):
-                m.next = "RESET"
-            with m.Elif(idle):
-                m.d.sync += [self.code.eq(0), self.address.eq(0)]
-                m.next = "RUN"
+            with m.Elif(Cat(manager.idle for manager in mine).all()):
+                m.next = clear
+        with m.State(clear):
+            m.next = see
+        with m.State(see):
+            m.next = then
+            if look:
+                with m.If(Cat(manager.code != 0 for manager in mine).any()):
+                    m.next = stop
 
     def _find(self, m):
         """(whether a manager has a fault, that of the manager of the lowest number)."""

@@ -48,11 +48,12 @@ class AxiLiteManager:
         bus = self.bus
         asked = {"aw": 0, "w": 0, "ar": 0}
         held: dict[str, tuple | None] = {"b": None, "r": None}
+        edge = ctx.tick().sample(
+            *(getattr(bus, f"{channel}{side}") for channel in asked for side in ("valid", "ready")),
+            bus.bvalid, bus.bready, bus.bresp, bus.rvalid, bus.rready, bus.rresp, bus.rdata,
+        )  # fmt: skip
         while True:
-            sampled = await ctx.tick().sample(
-                *(getattr(bus, f"{channel}{side}") for channel in asked for side in ("valid", "ready")),
-                bus.bvalid, bus.bready, bus.bresp, bus.rvalid, bus.rready, bus.rresp, bus.rdata,
-            )  # fmt: skip
+            sampled = await edge
             flags, (bvalid, bready, bresp, rvalid, rready, rresp, rdata) = sampled[2:8], sampled[8:]
             responses = {"b": (bvalid, bready, (bresp,)), "r": (rvalid, rready, (rresp, rdata))}
             for channel, (valid, ready, payload) in responses.items():

@@ -59,8 +59,9 @@ class AxiMonitor:
             signals += [getattr(bus, f"{prefix}valid"), getattr(bus, f"{prefix}ready")]
             signals += [Value.cast(getattr(bus, name)) for name in names]
         ends = (bus.rvalid, bus.rlast) if self.reads else (bus.bvalid, bus.bready)
+        edge = ctx.tick().sample(getattr(bus, ready), *signals, *ends)
         while True:
-            _, _, willing, *values = await ctx.tick().sample(getattr(bus, ready), *signals, *ends)
+            _, _, willing, *values = await edge
             self._require(bool(willing), f"{ready} fell")
             values = iter(values)
             for prefix, names in self._names.items():

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from tests.bench.axi_reads import setter
+
 __all__ = ["ORDERS", "WRITE_FAULTS", "WriteMemory"]
 
 ORDERS = ("any", "request first", "data first")
@@ -74,19 +76,19 @@ class WriteMemory:
 
     async def serve(self, ctx: Any) -> None:
         """A background process."""
-        bus, giving = self.bus, False
+        bus, giving, put = self.bus, False, setter(ctx)
+        edge = ctx.tick().sample(
+            bus.awvalid, bus.awready, bus.awaddr, bus.awlen, bus.wvalid, bus.wready, bus.wlast, bus.wdata, bus.wstrb
+        )
         while True:
             data_first, request_first = self.order == "data first", self.order == "request first"
-            ctx.set(bus.awready, self._willing() and (not data_first or self._ended > self._requested))
-            ctx.set(bus.wready, self._willing() and (not request_first or self._requested > self._ended))
+            put(bus.awready, self._willing() and (not data_first or self._ended > self._requested))
+            put(bus.wready, self._willing() and (not request_first or self._requested > self._ended))
             due = bool(self._responses) and self._responses[0][0] <= self.cycle
             giving = giving or (due and self._willing())
-            ctx.set(bus.bvalid, giving)
-            ctx.set(bus.bresp, self._responses[0][1] if giving else 0)
-            sampled = (bus.awvalid, bus.awready, bus.awaddr, bus.awlen, bus.wvalid, bus.wready, bus.wlast)
-            _, _, asks, takes, address, beats, valid, ready, last, data, strobes = await ctx.tick().sample(
-                *sampled, bus.wdata, bus.wstrb
-            )
+            put(bus.bvalid, giving)
+            put(bus.bresp, self._responses[0][1] if giving else 0)
+            _, _, asks, takes, address, beats, valid, ready, last, data, strobes = await edge
             self.cycle += 1
             if giving:
                 self.answered.update(self._responses.popleft()[2])

@@ -203,3 +203,15 @@ def _head_layer(config: Config, rng: random.Random, state: CascadeState, rows: i
         dense=dense,
         **{**selection, "head_keep": rng.randint(1, len(head_ids) + 1)},
     )
+
+
+def table_layer(config: Config, rng: random.Random, tokens: int, **fixed) -> LayerJob:
+    """Heads on a list of their own, which is loaded first: it knows nothing of the layers before it."""
+    rows = tokens + rng.randint(0, 2)
+    state = CascadeState()
+    state.ids = torch.tensor(sorted(rng.sample(range(rows), tokens)))
+    layer = _head_layer(config, rng, state, rows, **fixed)
+    while layer.dense:
+        layer = _head_layer(config, rng, state, rows, **fixed)
+    importance = torch.tensor([rng.randrange(2**20) for _ in range(tokens)])
+    return dataclasses.replace(layer, ids=state.ids, importance=importance)

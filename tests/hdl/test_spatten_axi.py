@@ -3,48 +3,16 @@
 import random
 
 import pytest
-import torch
 
-from golden.datapath.out_format import formatted
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode, OutFormat
-from sim.transport.commands import HostMemory, Wanted, place_layer, read_heads, read_outputs, read_tokens
+from sim.transport.commands import HostMemory, Wanted, place_layer
 from sim.transport.memory import MemoryImage
+from tests.bench.axi_layers import check_layer
 from tests.bench.axi_system import AxiSystem, Queue
 from tests.bench.jobs import random_layers
 
 TINY = PRESETS["tiny"]
-
-
-def expected(placed, layer, results, exponents):
-    """Bits of every output that the layer writes, by head."""
-    found = {}
-    for job, result in zip(layer.jobs, results, strict=True):
-        rows = result.out.view(job.group, job.num_queries, job.dim)
-        for place in range(job.group):
-            rank = job.head + place
-            bits = formatted(rows[place], torch.tensor(exponents[rank]), placed.out_format)
-            found[layer.head_ids[rank]] = bits
-    return found
-
-
-def check_layer(placed, layer, results, selection, memory, exponents, completion, write_state):
-    out = read_outputs(placed, memory)
-    for head, bits in expected(placed, layer, results, exponents).items():
-        assert torch.equal(out[head], bits), (layer.name, head)
-    tokens = heads = 0
-    if selection is not None:
-        kept = list(
-            zip(selection.ids[selection.keep].tolist(), selection.importance[selection.keep].tolist(), strict=True)
-        )
-        tokens, heads = len(kept), int(selection.head_keep.sum())
-        if write_state:
-            assert read_tokens(placed.state, memory) == kept, layer.name
-            rows = read_heads(placed.heads, heads, memory)
-            ranks = selection.head_keep.nonzero().flatten().tolist()
-            assert [row["head"] for row in rows] == [layer.head_ids[rank] for rank in ranks]
-            assert [row["importance"] for row in rows] == selection.head_importance[ranks].tolist()
-    assert (completion["tokens"], completion["heads"]) == (tokens, heads), layer.name
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -86,13 +86,19 @@ class Scene:
         dut, monitor = self.dut, Monitor(self.dut.o)
         for queue in range(dut.queues):
             ctx.set(dut.readable[queue], WINDOW)
+            ctx.set(dut.spare[queue], self.stall == 0)
         while self.left:
+            if self.rng.random() < self.stall:
+                ctx.set(dut.spare[self.rng.randrange(dut.queues)], self.rng.randint(0, 1))
             ready = self.rng.random() >= self.stall
             ctx.set(dut.o.ready, ready)
             monitor.look(ctx)
             _, _, valid, item = await ctx.tick().sample(dut.o.valid, dut.o.payload)
             if valid and ready:
-                self.got.append(unpack(dut.o.payload.shape(), item.as_bits()))
+                found = unpack(dut.o.payload.shape(), item.as_bits())
+                if item.code or found["command"]["opcode"] not in PLANNED:
+                    del found["plan"]
+                self.got.append(found)
                 self.left -= 1
 
     def processes(self):
@@ -133,6 +139,67 @@ def test_queues_take_turns():
     simulate(dut, scene.bench, *scene.processes(), cycles=500)
     order = [item["queue"] for item in scene.got]
     assert all(set(order[at : at + 3]) == {0, 1, 2} for at in range(1, 15))
+
+
+def command_of(opcode, more=1):
+    return {"number": 0, "command": command_word({"opcode": int(opcode), "plan": 0x4000}), "more": more, "error": 0}
+
+
+def test_a_pair_waits_for_the_second_to_be_asked_for_and_others_go_on():
+    dut = made(CommandFetch, TINY, queues=2, word_width=64)
+    memory, taken = TableMemory(dut.port, 64), [0, 0]
+    memory.write(0x4000, 0, PLAN_BYTES)
+
+    async def offers(ctx):
+        """The same command again and again."""
+        while True:
+            _, _, *ready = await ctx.tick().sample(*(slot.ready for slot in dut.slot))
+            for queue, each in enumerate(ready):
+                taken[queue] += each
+
+    async def bench(ctx):
+        for queue, opcode in enumerate((Opcode.PAIR, Opcode.NOP)):
+            ctx.set(dut.readable[queue], WINDOW)
+            ctx.set(dut.slot[queue].payload, command_of(opcode))
+            ctx.set(dut.slot[queue].valid, 1)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick().repeat(200)
+        assert taken[0] == 0 and taken[1] > 10
+        before = taken[1]
+        ctx.set(dut.spare[0], 1)
+        ctx.set(dut.pause[1], 1)
+        await ctx.tick().repeat(800)
+        assert taken[0] > 5 and taken[1] - before <= 1
+        ctx.set(dut.pause[0], 1)  # the second one of a pair is taken all the same
+        await ctx.tick().repeat(200)
+        before = list(taken)
+        assert before[0] % 2 == 0
+        await ctx.tick().repeat(200)
+        assert taken == before
+
+    simulate(dut, bench, offers, memory.process, cycles=2000)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PAIR, Opcode.LAYER, Opcode.FENCE, 99])
+def test_cancelled_nothing_is_read_for_a_command_and_it_is_no_first_one(opcode):
+    dut = made(CommandFetch, TINY, queues=2, word_width=64)
+    memory = TableMemory(dut.port, 64)
+
+    async def bench(ctx):
+        ctx.set(dut.cancel[0], int(Code.ABORTED))
+        ctx.set(dut.readable[0], WINDOW)
+        ctx.set(dut.slot[0].payload, command_of(opcode))
+        ctx.set(dut.slot[0].valid, 1)
+        ctx.set(dut.o.ready, 1)
+        for _ in range(4):
+            valid = 0
+            while not valid:
+                _, _, valid, item = await ctx.tick().sample(dut.o.valid, dut.o.payload)
+            assert item.code == (Code.MALFORMED if opcode == 99 else Code.ABORTED) and item.pair == PAIR_NONE
+            assert item.queue == 0
+        assert not memory.reads
+
+    simulate(dut, bench, memory.process, cycles=500)
 
 
 def test_reset():

@@ -123,7 +123,37 @@ def test_no_command_leaves_without_room_for_its_answer(log_completions):
     assert host.got == host.want()[:16]
 
 
-def test_paused_none_leaves_and_stopped_none_is_read():
+@pytest.mark.parametrize("log_completions", [0, 1, 2])
+def test_a_second_command_is_announced_when_it_was_asked_for_and_both_have_room(log_completions):
+    """``spare`` of the one on offer; a ring of one completion has never ``more``."""
+    host = Host(CommandRing(word_width=64), log_size=2, count=4, stall=0)
+    dut, size = host.dut, 1 << log_completions
+
+    async def bench(ctx):
+        for number in range(4):
+            host.write(number)
+        for port, value in ((dut.base, BASE), (dut.log_size, 2), (dut.log_completions, log_completions)):
+            ctx.set(port, value)
+        for port, value in ((dut.enable, 1), (dut.run, 1), (dut.tail, 4)):
+            ctx.set(port, value)
+        for number in range(4):
+            ctx.set(dut.completion_head, number)
+            while not ctx.get(dut.o.valid):
+                await ctx.tick()
+            assert ctx.get(dut.o.payload.more) == int(number < 3 and size > 1)
+            await ctx.tick().repeat(100)  # what can be asked for is
+            for read in range(number + 1):
+                ctx.set(dut.completion_head, read)
+                await ctx.tick().repeat(2)
+                assert ctx.get(dut.spare) == int(number < 3 and number - read + 2 <= size)
+            ctx.set(dut.o.ready, 1)
+            await ctx.tick()
+            ctx.set(dut.o.ready, 0)
+
+    simulate(dut, bench, host.memory.process, cycles=2000)
+
+
+def test_stopped_none_is_read_and_flushed_none_waits_for_room():
     host = Host(CommandRing(word_width=64), log_size=4, count=8, stall=0)
     dut = host.dut
 
@@ -131,17 +161,17 @@ def test_paused_none_leaves_and_stopped_none_is_read():
         for number in range(8):
             host.write(number)
         for port, value in (
-            (dut.base, BASE), (dut.log_size, 4), (dut.log_completions, 15), (dut.enable, 1), (dut.o.ready, 1),
+            (dut.base, BASE), (dut.log_size, 4), (dut.log_completions, 1), (dut.enable, 1), (dut.o.ready, 1),
             (dut.tail, 8),
         ):  # fmt: skip
             ctx.set(port, value)
         await ctx.tick().repeat(60)
         assert not host.memory.reads and ctx.get(dut.number) == 0
         ctx.set(dut.run, 1)
-        ctx.set(dut.pause, 1)
         await ctx.tick().repeat(200)
-        assert len(host.memory.reads) == CommandRing.AHEAD and ctx.get(dut.number) == 0
-        ctx.set(dut.pause, 0)
+        assert len(host.memory.reads) == 2 + CommandRing.AHEAD and ctx.get(dut.number) == 2
+        assert not ctx.get(dut.reading) and not ctx.get(dut.idle)
+        ctx.set(dut.flush, 1)
         await ctx.tick().repeat(400)
         assert ctx.get(dut.number) == 8 and ctx.get(dut.idle)
 

@@ -114,7 +114,7 @@ class Host:
     async def bench(self, ctx):
         dut, written = self.dut, 0
         settings = {"base": RINGS, "log_size": LOG_SIZE, "readable": WINDOW, "tail": 0, "enable": 1}
-        settings |= {"run": 1, "pause": 0, "cancel": 0, "log_completions": 15, "completion_head": 0}
+        settings |= {"run": 1, "flush": 0, "pause": 0, "cancel": 0, "log_completions": 15, "completion_head": 0}
         while any(len(self.got[name]) < len(items) for name, items in self.model.streams.items()):
             room = ctx.get(dut.head[0]) + (1 << LOG_SIZE) - written
             if written < self.count and room >= 2 and self.rng.random() < 0.2:
