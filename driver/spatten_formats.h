@@ -656,29 +656,29 @@ static inline void spatten_unpack_token_row(struct spatten_token_row *to, const 
 }
 
 struct spatten_completion {
+    uint64_t address; /* of the fault, byte; 0 if there was none */
+    uint64_t cycle; /* of the clock since reset, when it was written */
+    uint32_t tokens; /* that survived its selection; 0 if it had none */
+    uint32_t heads; /* likewise */
     uint16_t tag; /* of the command */
     uint8_t code; /* 0 done, 1…11 refused by the core, or spatten_code */
-    uint8_t phase; /* 1 in the first round of the ring, 0 in the second, and so on */
+    uint8_t phase; /* 1 in the first round of the ring, 0 in the second, …; in the word that is written last */
     uint16_t number; /* of the command in its queue, modulo 2^16 */
     uint8_t queue;
     uint8_t opcode;
-    uint32_t tokens; /* that survived its selection; 0 if it had none; of APPEND the elements that saturated */
-    uint32_t heads; /* likewise */
-    uint64_t cycle; /* of the clock since reset, when it was written */
-    uint64_t address; /* of the fault, byte; 0 if there was none */
 };
 #define SPATTEN_COMPLETION_PHASE_MASK UINT32_C(0x1)
 #define SPATTEN_COMPLETION_PHASE_SHIFT 0
-SPATTEN_ASSERT(at_completion_tag, offsetof(struct spatten_completion, tag) == 0);
-SPATTEN_ASSERT(at_completion_code, offsetof(struct spatten_completion, code) == 2);
-SPATTEN_ASSERT(at_completion_phase, offsetof(struct spatten_completion, phase) == 3);
-SPATTEN_ASSERT(at_completion_number, offsetof(struct spatten_completion, number) == 4);
-SPATTEN_ASSERT(at_completion_queue, offsetof(struct spatten_completion, queue) == 6);
-SPATTEN_ASSERT(at_completion_opcode, offsetof(struct spatten_completion, opcode) == 7);
-SPATTEN_ASSERT(at_completion_tokens, offsetof(struct spatten_completion, tokens) == 8);
-SPATTEN_ASSERT(at_completion_heads, offsetof(struct spatten_completion, heads) == 12);
-SPATTEN_ASSERT(at_completion_cycle, offsetof(struct spatten_completion, cycle) == 16);
-SPATTEN_ASSERT(at_completion_address, offsetof(struct spatten_completion, address) == 24);
+SPATTEN_ASSERT(at_completion_address, offsetof(struct spatten_completion, address) == 0);
+SPATTEN_ASSERT(at_completion_cycle, offsetof(struct spatten_completion, cycle) == 8);
+SPATTEN_ASSERT(at_completion_tokens, offsetof(struct spatten_completion, tokens) == 16);
+SPATTEN_ASSERT(at_completion_heads, offsetof(struct spatten_completion, heads) == 20);
+SPATTEN_ASSERT(at_completion_tag, offsetof(struct spatten_completion, tag) == 24);
+SPATTEN_ASSERT(at_completion_code, offsetof(struct spatten_completion, code) == 26);
+SPATTEN_ASSERT(at_completion_phase, offsetof(struct spatten_completion, phase) == 27);
+SPATTEN_ASSERT(at_completion_number, offsetof(struct spatten_completion, number) == 28);
+SPATTEN_ASSERT(at_completion_queue, offsetof(struct spatten_completion, queue) == 30);
+SPATTEN_ASSERT(at_completion_opcode, offsetof(struct spatten_completion, opcode) == 31);
 SPATTEN_ASSERT(sizeof_completion, sizeof(struct spatten_completion) == 32);
 
 static inline void spatten_pack_completion(void *memory, const struct spatten_completion *from)
@@ -687,16 +687,16 @@ static inline void spatten_pack_completion(void *memory, const struct spatten_co
     memcpy(memory, from, sizeof *from);
 #else
     uint8_t *to = (uint8_t *)memory;
-    spatten_store(to + 0, 2, from->tag);
-    spatten_store(to + 2, 1, from->code);
-    spatten_store(to + 3, 1, from->phase);
-    spatten_store(to + 4, 2, from->number);
-    spatten_store(to + 6, 1, from->queue);
-    spatten_store(to + 7, 1, from->opcode);
-    spatten_store(to + 8, 4, from->tokens);
-    spatten_store(to + 12, 4, from->heads);
-    spatten_store(to + 16, 8, from->cycle);
-    spatten_store(to + 24, 8, from->address);
+    spatten_store(to + 0, 8, from->address);
+    spatten_store(to + 8, 8, from->cycle);
+    spatten_store(to + 16, 4, from->tokens);
+    spatten_store(to + 20, 4, from->heads);
+    spatten_store(to + 24, 2, from->tag);
+    spatten_store(to + 26, 1, from->code);
+    spatten_store(to + 27, 1, from->phase);
+    spatten_store(to + 28, 2, from->number);
+    spatten_store(to + 30, 1, from->queue);
+    spatten_store(to + 31, 1, from->opcode);
 #endif
 }
 
@@ -706,16 +706,16 @@ static inline void spatten_unpack_completion(struct spatten_completion *to, cons
     memcpy(to, memory, sizeof *to);
 #else
     const uint8_t *from = (const uint8_t *)memory;
-    to->tag = (uint16_t)spatten_load(from + 0, 2);
-    to->code = (uint8_t)spatten_load(from + 2, 1);
-    to->phase = (uint8_t)spatten_load(from + 3, 1);
-    to->number = (uint16_t)spatten_load(from + 4, 2);
-    to->queue = (uint8_t)spatten_load(from + 6, 1);
-    to->opcode = (uint8_t)spatten_load(from + 7, 1);
-    to->tokens = (uint32_t)spatten_load(from + 8, 4);
-    to->heads = (uint32_t)spatten_load(from + 12, 4);
-    to->cycle = (uint64_t)spatten_load(from + 16, 8);
-    to->address = (uint64_t)spatten_load(from + 24, 8);
+    to->address = (uint64_t)spatten_load(from + 0, 8);
+    to->cycle = (uint64_t)spatten_load(from + 8, 8);
+    to->tokens = (uint32_t)spatten_load(from + 16, 4);
+    to->heads = (uint32_t)spatten_load(from + 20, 4);
+    to->tag = (uint16_t)spatten_load(from + 24, 2);
+    to->code = (uint8_t)spatten_load(from + 26, 1);
+    to->phase = (uint8_t)spatten_load(from + 27, 1);
+    to->number = (uint16_t)spatten_load(from + 28, 2);
+    to->queue = (uint8_t)spatten_load(from + 30, 1);
+    to->opcode = (uint8_t)spatten_load(from + 31, 1);
 #endif
 }
 

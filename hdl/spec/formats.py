@@ -290,16 +290,16 @@ def completion() -> S:
     return _record(
         COMPLETION_BYTES,
         {
+            "address": 64,  # of the fault, byte; 0 if there was none
+            "cycle": 64,  # of the clock since reset, when it was written
+            "tokens": 32,  # that survived its selection; 0 if it had none
+            "heads": 32,  # likewise
             "tag": 16,  # of the command
             "code": 8,  # 0 done, 1…11 refused by the core, or :class:`Code`
-            "phase": 1,  # 1 in the first round of the ring, 0 in the second, and so on
+            "phase": 1,  # 1 in the first round of the ring, 0 in the second, …; in the word that is written last
             "reserved0": 7,
             "number": 16,  # of the command in its queue, modulo 2^16
             "queue": 8,
             "opcode": 8,
-            "tokens": 32,  # that survived its selection; 0 if it had none; of APPEND the elements that saturated
-            "heads": 32,  # likewise
-            "cycle": 64,  # of the clock since reset, when it was written
-            "address": 64,  # of the fault, byte; 0 if there was none
         },
     )

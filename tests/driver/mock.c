@@ -113,16 +113,16 @@ static void complete(struct mock *mock, struct mock_command *command)
     const uint64_t keys = get(command->slot, 8, 4), keep = get(command->slot, 24, 4);
     if (command->code == 0u && opcode == 1u)
         write_results(mock, command);
-    put(entry, 0, 2, get(command->slot, 2, 2));
-    put(entry, 2, 1, command->code);
-    put(entry, 3, 1, (round & 1u) ^ 1u);
-    put(entry, 4, 2, command->number);
-    put(entry, 6, 1, command->queue);
-    put(entry, 7, 1, opcode);
-    put(entry, 8, 4, selected ? (keep < keys ? keep : keys) : 0u);
-    put(entry, 12, 4, selected ? get(command->slot, 30, 2) : 0u);
-    put(entry, 16, 8, mock->cycle);
-    put(entry, 24, 8, command->code >= 12u ? mock->fault_address : 0u);
+    put(entry, 0, 8, command->code >= 12u ? mock->fault_address : 0u);
+    put(entry, 8, 8, mock->cycle);
+    put(entry, 16, 4, selected ? (keep < keys ? keep : keys) : 0u);
+    put(entry, 20, 4, selected ? get(command->slot, 30, 2) : 0u);
+    put(entry, 24, 2, get(command->slot, 2, 2));
+    put(entry, 26, 1, command->code);
+    put(entry, 27, 1, (round & 1u) ^ 1u);
+    put(entry, 28, 2, command->number);
+    put(entry, 30, 1, command->queue);
+    put(entry, 31, 1, opcode);
     ++queue->completion_tail;
     command->open = false;
     if ((uint16_t)(queue->completion_tail - queue->completion_head) >= queue->coalesce || (command->slot[1] & 1u) != 0u)

@@ -1133,12 +1133,12 @@ static void test_protocol(void)
     open_queue(4u, 4u);
     submit_nop(1u);
     steps(30u);
-    mock.memory[COMPLETIONS - MOCK_ADDRESS + 6] = 1; /* of the other queue */
+    mock.memory[COMPLETIONS - MOCK_ADDRESS + 30] = 1; /* of the other queue */
     CHECK_ERROR(spatten_poll(&rings, &completion), SPATTEN_ERROR_PROTOCOL);
-    mock.memory[COMPLETIONS - MOCK_ADDRESS + 6] = 0;
+    mock.memory[COMPLETIONS - MOCK_ADDRESS + 30] = 0;
     CHECK_OK(spatten_poll(&rings, &completion));
-    mock.memory[COMPLETIONS - MOCK_ADDRESS + 32 + 3] = 1; /* of no command */
-    mock.memory[COMPLETIONS - MOCK_ADDRESS + 32 + 6] = 0;
+    mock.memory[COMPLETIONS - MOCK_ADDRESS + 32 + 27] = 1; /* of no command */
+    mock.memory[COMPLETIONS - MOCK_ADDRESS + 32 + 30] = 0;
     mock.queues[0].completion_tail = 2u;
     CHECK_ERROR(spatten_poll(&rings, &completion), SPATTEN_ERROR_PROTOCOL);
 
