@@ -13,8 +13,9 @@ from fpga.host.host import Host, HostError, Line, PortError
 from fpga.link.push_command import item_layouts
 from fpga.link.result_queue import byte_count, result_layouts
 from hdl.spec.config import Config
-from sim.engine.engine import Engine, EngineError, RawRun, SetupError
+from sim.engine.engine import EngineError, SetupError
 from sim.engine.registry import BOARD
+from sim.engine.stream_engine import RawRun, StreamEngine
 from sim.engine.timing import MemoryTiming
 from sim.transport.complete import open_selections
 from sim.transport.memory import MemoryImage
@@ -23,7 +24,7 @@ from sim.transport.words import word_count
 __all__ = ["FpgaEngine"]
 
 
-class FpgaEngine(Engine):
+class FpgaEngine(StreamEngine):
     """:class:`sim.engine.engine.Engine` on a board.
 
     port, baud, timeout, retries, clock: as of :class:`fpga.host.host.Host`. patience: seconds in which the board must

@@ -12,7 +12,7 @@ from golden.layers.job import JobResult, run_job
 from golden.layers.layer_job import LayerJob
 from hdl.spec.config import Config
 
-__all__ = ["CascadeState", "Selection"]
+__all__ = ["CascadeState", "Selection", "Survivors"]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -31,6 +31,30 @@ class Selection:
     """(heads,)"""
     head_keep: Tensor
     """(heads,) bool"""
+
+    def survivors(self) -> Survivors:
+        """Those of its tokens and heads that it keeps."""
+        ranks = self.head_keep.nonzero().flatten().tolist()
+        return Survivors(
+            ids=self.ids[self.keep],
+            importance=self.importance[self.keep],
+            head_ids=[self.head_ids[rank] for rank in ranks],
+            head_importance=self.head_importance[ranks],
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Survivors:
+    """What some engines tell of a selection: those that survive, and nothing of the others."""
+
+    ids: Tensor
+    """(n,) tokens, ascending"""
+    importance: Tensor
+    """(n,)"""
+    head_ids: list[int]
+    """numbers of the heads, ascending"""
+    head_importance: Tensor
+    """(heads,)"""
 
 
 class CascadeState:

@@ -12,7 +12,7 @@ from golden.datapath.attention import attend
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
 
-__all__ = ["Job", "JobResult", "flat_limit_of", "run_job", "scale_of"]
+__all__ = ["Job", "JobOutputs", "JobResult", "flat_limit_of", "run_job", "scale_of"]
 
 
 def scale_of(scale: float) -> tuple[int, int]:
@@ -127,11 +127,17 @@ class Job:
 
 
 @dataclasses.dataclass(kw_only=True)
-class JobResult:
-    """Results of a job; n keys, q rows. Trace fields (None from engines that do not show them) follow ``probs``."""
+class JobOutputs:
+    """What every engine gives of a job of q rows, and some give no more."""
 
     out: Tensor
     """(q, D) Q(operand_width).8"""
+
+
+@dataclasses.dataclass(kw_only=True)
+class JobResult(JobOutputs):
+    """Results of a job; n keys, q rows. Trace fields (None from engines that do not show them) follow ``probs``."""
+
     abs_sum: Tensor
     """(q,)"""
     flat: Tensor

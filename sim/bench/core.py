@@ -16,6 +16,7 @@ from golden.layers.job import Job, flat_limit_of, run_job, scale_of
 from hdl.spec.config import PRESETS, Config
 from sim.bench.record import Record
 from sim.common.limits import limits
+from sim.common.mismatch import compare
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 
@@ -61,7 +62,7 @@ def _measure(config: Config, jobs: list[Job]):
         run = engine.run(jobs)
     results = [run_job(job, config) for job in jobs]
     for job, got, want in zip(jobs, run.results, results, strict=True):
-        if got is None or not torch.equal(got.out, want.out) or not torch.equal(got.probs, want.probs):
+        if got is None or not compare([job], [got], [want]).equal:
             raise RuntimeError(f"outputs of {job.name or 'a bench job'} differ from golden")
     return run, results
 

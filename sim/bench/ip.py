@@ -4,19 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hdl.spec.config import PRESETS
+import torch
+
+from golden.layers.job import Job, scale_of
+from golden.layers.layer_job import LayerJob
+from golden.layers.synthetic import make_tensor
+from hdl.spec.config import PRESETS, Config
 from hdl.verilog import to_verilog
-from sim.bench.record import Record
+from sim.bench.record import Record, json_of
+from sim.engine.registry import make_engine
+from sim.engine.timing import MemoryTiming
 
 __all__ = ["bench_ip"]
 
 GOALS_MB = {"tiny": 2.0, "paper": 10.0}
 """Preset -> most that its Verilog may take."""
 
+TEXT = (
+    "The history of computing is a history of moving less data. Early machines kept their programs on drums, and the "
+    "engineer who placed each instruction well made the machine several times as fast. Today a processor adds numbers "
+    "in a fraction of the time that it takes to fetch them, so a good design is one which does not fetch"
+)
+"""64 tokens of SmolLM2."""
+MODELS = {
+    "minilm": ("tiny", ("minilm", "--preset", "tiny")),
+    "smollm2": ("ulx3s", ("smollm2", "--preset", "ulx3s", "--generate", "8", "--text", TEXT)),
+}
+"""Model that runs on the engine axi -> preset and arguments."""
+LAYERS, KEYS, HEADS, DIM = 10, 48, 4, 32
+"""Of the generation layers whose gaps are measured."""
+
 
 def bench_ip() -> Iterator[Record]:
     """All figures of the bench."""
     yield from _bench_verilog()
+    yield from _bench_models()
+    yield _bench_layer_gap(PRESETS["tiny"])
 
 
 def _bench_verilog() -> Iterator[Record]:
@@ -32,3 +55,95 @@ def _bench_verilog() -> Iterator[Record]:
             memory="none",
             command="spatten bench ip",
         )
+
+
+def _bench_models() -> Iterator[Record]:
+    """Values of models on the AXI top that are not golden's: outputs, survivors and counts of flat rows."""
+    for model, (preset, arguments) in MODELS.items():
+        metrics, command = json_of(["run", *arguments, "--engine", "axi"])
+        yield Record(
+            name=f"axi.{model}.mismatches",
+            value=metrics["mismatches"],
+            unit="values",
+            better="lower",
+            goal=0,
+            preset=preset,
+            memory=metrics["memory"],
+            command=command,
+        )
+
+
+def _bench_layer_gap(config: Config) -> Record:
+    """Cycles that a layer of generation takes longer as a command in memory than as a descriptor from a stream."""
+    periods = []
+    for name in ("axi", "verilator"):
+        with make_engine(name, config, timing=MemoryTiming()) as engine:
+            finished = engine.run_layers(generation_layers()).finished
+        periods.append((finished[-1] - finished[1]) / (LAYERS - 1))  # after the list and a layer
+    return Record(
+        name="axi.layer_gap_cycles",
+        value=periods[0] - periods[1],
+        unit="cycles",
+        better="lower",
+        goal=None,
+        preset=config.name,
+        memory="ideal",
+        command="spatten bench ip",
+    )
+
+
+def generation_layers() -> list[LayerJob]:
+    """A list of tokens, then layers of one query each on the survivors, all of which survive."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.arange(KEYS)
+    layers = [
+        LayerJob(
+            jobs=[],
+            kv_heads=[],
+            head_ids=[],
+            head_weight=[],
+            head_importance=[],
+            ids=ids,
+            importance=torch.zeros(KEYS, dtype=torch.int64),
+            num_tokens=KEYS,
+            select=False,
+        )
+    ]
+    for _ in range(LAYERS):
+        jobs = [_job(generator, ids, head) for head in range(HEADS)]
+        heads = list(range(HEADS))
+        layers.append(
+            LayerJob(
+                jobs=jobs,
+                kv_heads=heads,
+                head_ids=heads,
+                head_weight=[1] * HEADS,
+                head_importance=[0] * HEADS,
+                ids=None,
+                importance=None,
+                head_keep=HEADS,
+                num_tokens=KEYS,
+                token_keep=KEYS,
+            )
+        )
+    return layers
+
+
+def _job(generator: torch.Generator, ids: torch.Tensor, head: int) -> Job:
+    """A head of such a layer: a third of V is read."""
+    scale, shift = scale_of(2.0**-14)
+    return Job(
+        query=make_tensor(generator, 1, DIM, bits=8),
+        key=make_tensor(generator, KEYS, DIM, bits=8),
+        value=make_tensor(generator, KEYS, DIM, bits=8),
+        ids=ids,
+        query_bits=8,
+        key_bits=8,
+        value_bits=8,
+        scale=scale,
+        shift=shift,
+        value_keep=KEYS // 3,
+        generation=True,
+        head=head,
+        accumulate=True,
+    )

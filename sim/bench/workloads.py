@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from golden.layers.job import Job, scale_of
+from golden.layers.job import Job, JobResult, scale_of
 from golden.layers.synthetic import make_tensor, nested_ids
 from hdl.spec.config import PRESETS, Config
 from sim.bench.record import Record
@@ -99,7 +99,7 @@ def _run(workload: Workload, config: Config, errors: list[float], memory: str = 
     if result.mismatches:
         raise RuntimeError(f"{workload.name}: {result.mismatches} values differ: {result.first_mismatch}")
     if memory == "ideal":
-        done = [found for found in runs[0].results if found is not None]
+        done = [found for found in runs[0].results if isinstance(found, JobResult)]
         predicted = predict(shapes_of(workload.jobs, done), config, timing).cycles
         errors.append(abs(predicted / result.cycles - 1))
     return result

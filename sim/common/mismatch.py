@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 import torch
 
-from golden.layers.job import Job, JobResult
+from golden.layers.job import Job, JobOutputs, JobResult
 
 __all__ = ["STAGES", "Mismatch", "Report", "compare"]
 
 STAGES = ("score", "exp", "exp_sum", "flat", "keep", "probs", "out", "abs_sum")
 """Fields of JobResult in the order of the datapath: the first that differs is where to look."""
+
+SHOWN = ("flat", "probs", "out", "abs_sum")
+"""Stages that the streams of the core show; of the others only golden has a trace."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,8 @@ class Report:
     by_stage: dict[str, int] = dataclasses.field(default_factory=dict)
     """Mismatches of each stage that has any, in datapath order."""
     first: Mismatch | None = None
+    hidden: set[str] = dataclasses.field(default_factory=set)
+    """Stages of which the engine does not show what it computed: they were not compared."""
 
     @property
     def equal(self) -> bool:
@@ -57,6 +62,7 @@ class Report:
         total = {stage: self.by_stage.get(stage, 0) + other.by_stage.get(stage, 0) for stage in STAGES}
         self.by_stage = {stage: count for stage, count in total.items() if count}
         self.first = self.first or other.first
+        self.hidden |= other.hidden
 
     def __str__(self) -> str:
         if self.equal:
@@ -67,11 +73,13 @@ class Report:
         return f"{self.mismatches:,} of {self.compared:,} values differ ({stages}); first: {self.first}"
 
 
-def _compare_job(index: int, job: Job, got: JobResult, expected: JobResult) -> Report:
+def _compare_job(index: int, job: Job, got: JobOutputs, expected: JobResult) -> Report:
     report = Report()
     head = job.name or f"job {index}"
     for stage in STAGES:
-        mine, reference = getattr(got, stage), getattr(expected, stage)
+        mine, reference = getattr(got, stage, None), getattr(expected, stage)
+        if stage in SHOWN and mine is None:
+            report.hidden.add(stage)
         if mine is None or reference is None:
             continue
         if mine.shape != reference.shape:
@@ -99,10 +107,11 @@ def _compare_job(index: int, job: Job, got: JobResult, expected: JobResult) -> R
     return report
 
 
-def compare(jobs: Sequence[Job], got: Sequence[JobResult | None], expected: Sequence[JobResult | None]) -> Report:
+def compare(jobs: Sequence[Job], got: Sequence[JobOutputs | None], expected: Sequence[JobResult | None]) -> Report:
     """Compare all results of ``got`` (an engine's) with ``expected`` (the golden model's), in the order of the jobs.
 
-    Stages that one side does not have are left out. A job that is None on both sides was refused and is skipped.
+    Stages that one side does not have are left out; of those that every simulator shows, the report names them
+    (``hidden``). A job that is None on both sides was refused and is skipped.
     """
     report = Report()
     for index, (job, mine, reference) in enumerate(zip(jobs, got, expected, strict=True)):

@@ -14,8 +14,8 @@ from amaranth.sim import Simulator
 from hdl import verilog
 from hdl.spec.config import Config
 from sim.common.packing import unpack
-from sim.engine.engine import Engine, RawRun
 from sim.engine.hbm2 import HBM2Channel
+from sim.engine.stream_engine import RawRun, StreamEngine
 from sim.engine.timing import (
     SALT_CHANNEL,
     SALT_HEAD,
@@ -278,7 +278,7 @@ class _Machine:
             self.simulator.advance()
 
 
-class PysimEngine(Engine):
+class PysimEngine(StreamEngine):
     """:class:`sim.engine.engine.Engine` on Amaranth's simulator; ``trace`` writes a VCD. factory: makes the top."""
 
     name = "pysim"

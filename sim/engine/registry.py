@@ -14,8 +14,8 @@ __all__ = ["AUTO", "BOARD", "GOLDEN", "SIMULATORS", "best_simulator", "engine_na
 AUTO, GOLDEN, BOARD = "auto", "golden", "fpga"
 """The best simulator that runs here; the golden model alone; a board, which a package above registers."""
 
-SIMULATORS = ("verilator", "pysim")
-"""Engines that simulate the hardware cycle by cycle, the fastest first."""
+SIMULATORS = ("verilator", "pysim", "axi")
+"""Engines that simulate the hardware cycle by cycle: the streams of the core, the fastest first, and the AXI top."""
 
 
 def _verilator(config: Config, **options: Any) -> Engine:
@@ -30,7 +30,13 @@ def _pysim(config: Config, **options: Any) -> Engine:
     return PysimEngine(config, **options)
 
 
-_FACTORIES: dict[str, Callable[..., Engine]] = dict(zip(SIMULATORS, (_verilator, _pysim), strict=True))
+def _axi(config: Config, **options: Any) -> Engine:
+    from sim.engine.axi.engine import AxiEngine
+
+    return AxiEngine(config, **options)
+
+
+_FACTORIES: dict[str, Callable[..., Engine]] = dict(zip(SIMULATORS, (_verilator, _pysim, _axi), strict=True))
 
 
 def best_simulator() -> str:

@@ -26,7 +26,8 @@ from hdl.spec.config import Config
 from hdl.spec.payloads import job_output, job_probs, job_status, survivor
 from sim.common.errors import UserError
 from sim.common.locks import locked
-from sim.engine.engine import Engine, EngineError, RawRun
+from sim.engine.engine import EngineError
+from sim.engine.stream_engine import RawRun, StreamEngine
 from sim.engine.timing import stall_threshold
 from sim.transport.complete import open_selections
 from sim.transport.memory import MemoryImage
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-HARNESS_SOURCES = (HARNESS, Path(__file__).with_name("hbm2.hpp"), Path(__file__))
+HARNESS_SOURCES = (HARNESS, *map(Path(__file__).with_name, ("channels.hpp", "hbm2.hpp")), Path(__file__))
 """What a model depends on beside the hardware."""
 CACHE = cache_folder() / "verilator"
 OPTIMIZE = "-O2"
@@ -141,8 +142,10 @@ def _checked(process: subprocess.CompletedProcess[str], what: str, log: Path) ->
         raise BuildError(f"{what} failed with exit status {process.returncode}; its last lines are:\n{tail}")
 
 
-def compile_library(folder: Path, harness: Path, *, trace: bool = False, optimize: str = OPTIMIZE) -> None:
-    """Make ``libspatten.so`` in the folder from its ``spatten.v`` and a harness in C++."""
+def compile_library(
+    folder: Path, harness: Path, *, top: str = verilog.TOP_NAME, trace: bool = False, optimize: str = OPTIMIZE
+) -> None:
+    """Make ``libspatten.so`` in the folder from its ``spatten.v`` (class ``Vspatten``) and a harness in C++."""
     flags = "-std=c++20 -fPIC -DVL_TIME_CONTEXT"
     variables = [
         "CFG_CXXFLAGS_PCH_I=-include",  # else g++ refuses the precompiled header
@@ -150,8 +153,8 @@ def compile_library(folder: Path, harness: Path, *, trace: bool = False, optimiz
         f"PYTHON3={sys.executable}",
     ]  # fmt: skip
     arguments = [
-        "--cc", "--build", "-j", str(os.cpu_count() or 1), "--top-module", "spatten", "--Mdir", "obj", "-Wno-fatal",
-        "-Wno-lint", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+        "--cc", "--build", "-j", str(os.cpu_count() or 1), "--top-module", top, "--prefix", "Vspatten", "--Mdir", "obj",
+        "-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
         "--output-split", "10000", *(["--trace-vcd"] if trace else []),
         "-CFLAGS", flags, "-MAKEFLAGS", " ".join(variables), "spatten.v",
     ]  # fmt: skip
@@ -281,7 +284,7 @@ def _copied(address: int | None, count: int, dtype: str) -> np.ndarray:
     return np.frombuffer(ctypes.string_at(address, size), dtype)  # type: ignore[arg-type]
 
 
-class VerilatorEngine(Engine):
+class VerilatorEngine(StreamEngine):
     """:class:`sim.engine.engine.Engine` on a Verilator model; options as there.
 
     factory: makes the top from the configuration (tests give stand-ins). source: see :func:`build`. cache: folder of

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from golden.layers.cascade_state import CascadeState, Selection
-from golden.layers.job import JobResult
+from golden.layers.cascade_state import CascadeState, Selection, Survivors
+from golden.layers.job import Job, JobOutputs, JobResult
 from golden.layers.layer import Layer, Outcome
 from golden.layers.layer_job import LayerJob, layer_jobs
 from golden.layers.reference import error_budget
@@ -52,11 +52,17 @@ class Call:
     def mismatches(self) -> int:
         return self.results.mismatches + self.survivors.mismatches
 
+    @property
+    def not_shown(self) -> set[str]:
+        """What the engine does not show, so that it was not compared."""
+        return self.results.hidden | self.survivors.hidden
+
 
 class Accelerator:
     """Runs layers on an engine; :meth:`execute` is the ``execute`` of a :class:`golden.host.session.Session`.
 
-    What it returns is what the hardware gave. compare: compare it with the golden model, which costs the golden model's
+    What it returns is what the hardware gave; of an engine that does not show flat rows, and the importance of what it
+    prunes, these are the golden model's. compare: compare it with the golden model, which costs the golden model's
     time, too. progress: called now and then with (layer descriptors answered, cycles) of a call.
     """
 
@@ -88,8 +94,13 @@ class Accelerator:
         # The first sequence may find its survivors on chip; each of the others brings its list.
         sequences = [layer_jobs(layer, index, config, resume=resume and index == 0) for index in range(len(layer.ids))]
         run = self._run([part for parts in sequences for part in parts], resume)
-        outcome = self._outcome(layer, sequences, run)
-        self._calls.append(self._record(layer, sequences, run, resume))
+        golden = self._golden(layer, sequences) if self.compare or _hides(run) else None
+        shown = _completed(run, golden) if _hides(run) else run
+        outcome = self._outcome(layer, sequences, shown)
+        call = self._call(layer, sequences, shown, resume)
+        if self.compare and golden is not None:
+            self._compare(call, sequences, run, golden)
+        self._calls.append(call)
         return outcome
 
     def _on_chip(self, layer: Layer) -> bool:
@@ -105,9 +116,10 @@ class Accelerator:
             run = self.engine.run_layers(parts, resume=resume, progress=self.progress)
         except ImageError as error:
             raise EngineError(f"{parts[-1].name}: {error}") from error
-        selection = run.selections[-1]
-        assert selection is not None
-        self._survivors = selection.ids[selection.keep], selection.importance[selection.keep]
+        last = run.selections[-1]
+        assert last is not None
+        survivors = last.survivors() if isinstance(last, Selection) else last
+        self._survivors = survivors.ids, survivors.importance
         return run
 
     def _outcome(self, layer: Layer, sequences: list[list[LayerJob]], run: LayerRun) -> Outcome:
@@ -129,10 +141,11 @@ class Accelerator:
             for chunk, by_group in zip(layer.chunks(self.config), results, strict=True):
                 rows = slice(chunk.start, chunk.stop)
                 for (kv, places), result in zip(groups, by_group or [], strict=True):
+                    assert isinstance(result, JobResult)
                     outcome.out[index, kv, places, rows] = result.out.unflatten(0, (len(places), -1))
                     outcome.flat[index, kv, places, rows] = result.flat.unflatten(0, (len(places), -1))
             _, selection = answers[-1]
-            assert selection is not None
+            assert isinstance(selection, Selection)
             outcome.importance[index], outcome.keep[index] = selection.importance, selection.keep
             heads = parts[-1].head_ids
             outcome.head_importance[index, heads] = selection.head_importance
@@ -141,44 +154,124 @@ class Accelerator:
 
     # Records ---------------------------------------------------------------------------------------------------
 
-    def _record(self, layer: Layer, sequences: list[list[LayerJob]], run: LayerRun, resume: bool) -> Call:
-        jobs = [job for parts in sequences for part in parts for job in part.jobs]
-        got = [result for results in run.results for result in results or []]
-        call = Call(
+    def _call(self, layer: Layer, sequences: list[list[LayerJob]], run: LayerRun, resume: bool) -> Call:
+        """The record of a call, compared with nothing. run: with what golden had to add."""
+        got = [result for results in run.results for result in results or [] if isinstance(result, JobResult)]
+        return Call(
             name=layer.name,
             resumed=resume,
             cycles=run.cycles,
-            limit_cycles=limits(jobs, got, self.config).cycles,
+            limit_cycles=limits(_jobs(sequences), got, self.config).cycles,
             counters=run.counters,
             words_read=run.words_read,
             results=Report(),
             survivors=Report(),
         )
-        if self.compare:
-            want, selections = self._golden(layer, sequences)
-            call.results = compare(jobs, got, want)
-            parts = [part for parts in sequences for part in parts]
-            call.survivors = compare_selections(parts, run.selections, selections)
-            for job, result in zip(jobs, want, strict=True):
-                budget = error_budget(job, self.config, result)
-                call.prob_error = max(call.prob_error, budget.prob)
-                call.out_error = max(call.out_error, budget.out)
-        return call
 
-    def _golden(self, layer: Layer, sequences: list[list[LayerJob]]) -> tuple[list[JobResult], list[Selection | None]]:
+    def _compare(self, call: Call, sequences: list[list[LayerJob]], run: LayerRun, golden: _Golden) -> None:
+        """What the engine gave, and nothing else, with golden."""
+        jobs, want = _jobs(sequences), [result for results in golden.results for result in results]
+        call.results = compare(jobs, [result for results in run.results for result in results or []], want)
+        if "flat" in call.results.hidden:
+            _compare_flat_rows(call, want)
+        parts = [part for parts in sequences for part in parts]
+        call.survivors = compare_selections(parts, run.selections, golden.selections)
+        for job, result in zip(jobs, want, strict=True):
+            budget = error_budget(job, self.config, result)
+            call.prob_error = max(call.prob_error, budget.prob)
+            call.out_error = max(call.out_error, budget.out)
+
+    def _golden(self, layer: Layer, sequences: list[list[LayerJob]]) -> _Golden:
         """What the golden model makes of the same layer descriptors."""
-        results, selections = [], []
+        golden = _Golden([], [])
         for index, parts in enumerate(sequences):
             state = CascadeState()
             state.ids, state.importance = layer.ids[index].clone(), layer.importance[index].clone()
             for part in parts:
                 done, selection = state.run(part, self.config)
-                results += done
-                selections.append(selection)
-        return results, selections
+                golden.results.append(done)
+                golden.selections.append(selection)
+        return golden
+
+
+@dataclasses.dataclass(frozen=True)
+class _Golden:
+    """By layer descriptor."""
+
+    results: list[list[JobResult]]
+    selections: list[Selection | None]
+
+
+def _jobs(sequences: list[list[LayerJob]]) -> list[Job]:
+    return [job for parts in sequences for part in parts for job in part.jobs]
+
+
+def _compare_flat_rows(call: Call, want: Sequence[JobResult]) -> None:
+    """The count of flat rows, where their flags are not shown."""
+    rows, report = sum(int(result.flat.sum()) for result in want), call.results
+    _count(report, "flat", call.counters["flat_rows"], rows, f"{call.name} (rows of all heads)")
+
+
+def _count(report: Report, stage: str, got: int, expected: int, owner: str) -> None:
+    report.compared += 1
+    if got != expected:
+        report.mismatches += 1
+        report.by_stage[stage] = report.by_stage.get(stage, 0) + 1
+        found = SurvivorMismatch(job=0, head=owner, stage=stage, query=0, index=None, got=got, expected=expected)
+        report.first = report.first or found
+
+
+# Engines that do not show all ----------------------------------------------------------------------------------
+
+
+def _hides(run: LayerRun) -> bool:
+    results = [result for results in run.results for result in results or []]
+    return not all(isinstance(result, JobResult) for result in results) or any(
+        isinstance(selection, Survivors) for selection in run.selections
+    )
+
+
+def _completed(run: LayerRun, golden: _Golden | None) -> LayerRun:
+    """The run with what the engine does not show as golden has it."""
+    assert golden is not None
+    results = [
+        None if mine is None else [_whole_result(*pair) for pair in zip(mine, want, strict=True)]
+        for mine, want in zip(run.results, golden.results, strict=True)
+    ]
+    selections = [
+        _whole_selection(mine, want) if isinstance(mine, Survivors) and want is not None else mine
+        for mine, want in zip(run.selections, golden.selections, strict=True)
+    ]
+    return dataclasses.replace(run, results=results, selections=selections)
+
+
+def _whole_result(mine: JobOutputs, want: JobResult) -> JobResult:
+    return mine if isinstance(mine, JobResult) else dataclasses.replace(want, out=mine.out)
+
+
+def _whole_selection(mine: Survivors, want: Selection) -> Selection:
+    """What survives as the engine tells it; the importance of the rest is golden's."""
+    heads = torch.tensor(want.head_ids, dtype=torch.int64)
+    keep, importance = _marked(want.ids, want.importance, mine.ids, mine.importance)
+    survivors = torch.tensor(mine.head_ids, dtype=torch.int64)
+    head_keep, head_importance = _marked(heads, want.head_importance, survivors, mine.head_importance)
+    return dataclasses.replace(
+        want, keep=keep, importance=importance, head_keep=head_keep, head_importance=head_importance
+    )
+
+
+def _marked(ids: Tensor, importance: Tensor, kept: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    """(keep, importance) of ``ids``, ascending, of which ``kept`` survive with the importance ``told``."""
+    keep, importance = torch.isin(ids, kept), importance.clone()
+    importance[keep] = told[torch.isin(kept, ids)]
+    return keep, importance
 
 
 # Survivors -----------------------------------------------------------------------------------------------------
+
+
+PRUNED = "importance of the pruned"
+"""Name in :attr:`sim.common.mismatch.Report.hidden` of what an engine does not show that tells survivors only."""
 
 
 class SurvivorMismatch(Mismatch):
@@ -189,31 +282,42 @@ class SurvivorMismatch(Mismatch):
 
 
 def compare_selections(
-    layers: Sequence[LayerJob], got: Sequence[Selection | None], expected: Sequence[Selection | None]
+    layers: Sequence[LayerJob], got: Sequence[Selection | Survivors | None], expected: Sequence[Selection | None]
 ) -> Report:
-    """Compare every item of selections with the golden model's; a layer that is None on both sides selects nothing."""
+    """Compare every item of selections with the golden model's; a layer that is None on both sides selects nothing.
+
+    Of an engine that tells survivors only, these are compared, and ``hidden`` names the importance of the others.
+    """
     report = Report()
     for index, (layer, mine, reference) in enumerate(zip(layers, got, expected, strict=True)):
         if mine is None and reference is None:
             continue
         if mine is None or reference is None:
             raise ValueError(f"{layer.name or f'layer {index}'} has a selection on one side only")
+        if isinstance(mine, Survivors):
+            reference = reference.survivors()
+            report.hidden.add(PRUNED)
         for what in ("head", "token"):
             fields = zip(_fields(mine, what), _fields(reference, what), strict=True)
-            for stage, (values, wanted) in zip(("id", "importance", "keep"), fields, strict=True):
+            for stage, (values, wanted) in zip(("id", "importance", "keep"), fields, strict=False):
                 _compare_field(report, index, f"{layer.name} {what}s", stage, values, wanted)
     return report
 
 
-def _fields(selection: Selection, what: str) -> tuple[Tensor, Tensor, Tensor]:
-    """(ids, importance, keep) of the heads or tokens of a selection."""
+def _fields(selection: Selection | Survivors, what: str) -> tuple[Tensor, ...]:
+    """(ids, importance) of the heads or tokens of a selection; keep as well if those that go are among them."""
+    keep = (selection.head_keep, selection.keep) if isinstance(selection, Selection) else ()
     if what == "head":
-        return torch.tensor(selection.head_ids), selection.head_importance, selection.head_keep
-    return selection.ids, selection.importance, selection.keep
+        ids = torch.tensor(selection.head_ids, dtype=torch.int64)
+        return ids, selection.head_importance, *keep[:1]
+    return selection.ids, selection.importance, *keep[1:]
 
 
 def _compare_field(report: Report, index: int, owner: str, stage: str, values: Tensor, wanted: Tensor) -> None:
     report.compared += wanted.numel()
+    if len(values) != len(wanted):
+        count = max(len(values), len(wanted))
+        values, wanted = (torch.nn.functional.pad(each, (0, count - len(each)), value=-1) for each in (values, wanted))
     where = (values != wanted).nonzero().flatten().tolist()
     if not where:
         return

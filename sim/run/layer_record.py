@@ -50,6 +50,8 @@ class LayerRecord:
     values_compared: int = 0
     """integers compared with the golden model"""
     mismatches: int = 0
+    not_shown: list[str] = dataclasses.field(default_factory=list)
+    """what the engine does not show, so that it was not compared; ``flat_rows`` are golden's if ``flat`` is among it"""
     max_error: float = 0.0
     """largest absolute error of the dequantized output against dense float attention of the same inputs"""
     relative_error: float = 0.0
@@ -87,6 +89,7 @@ def layer_record(trace: LayerTrace, calls: list[Call], dim: int, config: Config)
         record.counters = _added([call.counters for call in calls])
         record.values_compared = sum(call.values_compared for call in calls)
         record.mismatches = sum(call.mismatches for call in calls)
+        record.not_shown = sorted(set().union(*(call.not_shown for call in calls)))
         record.prob_error = max(call.prob_error for call in calls)
         record.out_error = max(call.out_error for call in calls)
         word = config.channel_width // 8
@@ -122,6 +125,7 @@ def combined(records: Sequence[LayerRecord], config: Config) -> LayerRecord:
     total = dataclasses.replace(records[-1])
     for name in _SUMS:
         setattr(total, name, sum(getattr(record, name) for record in records))
+    total.not_shown = sorted(set().union(*(record.not_shown for record in records)))
     total.bytes = _added([record.bytes for record in records])
     for name in _COUNTED + _WORST:
         values = [getattr(record, name) for record in records]

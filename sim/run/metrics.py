@@ -60,6 +60,7 @@ def _counts(total: LayerRecord) -> dict[str, Any]:
         "flat_row_share": total.flat_rows / max(1, total.rows),
         "values_compared": total.values_compared,
         "mismatches": total.mismatches,
+        "not_shown": total.not_shown,
         "cycles": total.cycles,
         "limit_cycles": total.limit_cycles,
         "qk_utilization": total.qk_utilization,

@@ -19,7 +19,7 @@ class MachineRequest:
     """A model, an engine, and how they meet; the fields are options, in their order."""
 
     model: Annotated[str, Told("minilm, smollm2, or a folder or name for transformers.", argument=True)] = "minilm"
-    engine: Annotated[str, Told("auto, verilator, pysim, fpga or golden.")] = "auto"
+    engine: Annotated[str, Told("auto, verilator, pysim, axi, fpga or golden.")] = "auto"
     preset: Annotated[str, Told("tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")] = "tiny"
     algorithm: Annotated[str | None, Told("A named one, or a .json file; default no pruning, K 8+4.")] = None
     settings: Settings = UNCHANGED

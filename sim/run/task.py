@@ -193,7 +193,7 @@ def _engine_name(engine: str, trace: Path | None) -> str:
     if engine == AUTO:
         engine = best_simulator()
     if engine not in SIMULATORS and trace is not None:
-        raise UserError(f"--trace needs an engine with waveforms, verilator or pysim, not {engine}")
+        raise UserError(f"--trace needs an engine with waveforms, {', '.join(SIMULATORS)}, not {engine}")
     return engine
 
 

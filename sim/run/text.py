@@ -213,6 +213,9 @@ def print_summary(console: Console, metrics: dict[str, Any], reports: Sequence[R
         compared = f"{metrics['values_compared']:,} values compared with the golden model"
         line = f"{metrics['rows']:,} rows, {compared}: {metrics['mismatches']:,} mismatches"
     console.print(line, style=style, highlight=False)
+    if metrics["not_shown"]:
+        hidden = ", ".join(metrics["not_shown"])
+        console.print(f"not shown by engine {metrics['engine']}, so not compared: {hidden}", highlight=False)
     if metrics["cycles"] is not None:
         line = f"{metrics['cycles']:,} cycles (limit {metrics['limit_cycles']:,.0f}), "
         line += f"Q×K use {metrics['qk_utilization']:.1%}, {metrics['bytes_read']['total']:,} bytes read"

@@ -17,12 +17,21 @@ from hdl.spec.config import Config
 from hdl.spec.formats import HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES, Opcode, OutFormat
 from hdl.spec.planes import PLANES
 from sim.common.packing import pack, unpack
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import describe_layer, head_rows
 
-__all__ = ["HostMemory", "PlacedLayer", "Wanted", "place_layer", "read_heads", "read_outputs", "read_tokens", "record"]
-
-_PAGE = 4096
+__all__ = [
+    "HostMemory",
+    "PlacedLayer",
+    "Wanted",
+    "place_layer",
+    "read_heads",
+    "read_outputs",
+    "read_tokens",
+    "record",
+    "token_table",
+]
 
 
 def record(shape: Any, fields: Mapping[str, Any]) -> bytes:
@@ -42,66 +51,9 @@ def record(shape: Any, fields: Mapping[str, Any]) -> bytes:
     return pack(shape, whole(shape, fields)).to_bytes(shape.size // 8, "little")
 
 
-class HostMemory:
-    """A piece of the bus's address space, of which parts are taken one after the other.
-
-    base: byte address of its beginning, a multiple of 4 KiB; all bytes are ``fill`` in the beginning.
-    """
-
-    def __init__(self, size: int, *, base: int = 0x1_0000, fill: int = 0):
-        if base % _PAGE or size % _PAGE:
-            raise ValueError(f"base and size must be multiples of {_PAGE}, not {base!r} and {size!r}")
-        self.base, self.bytes = base, np.full(size, fill, dtype=np.uint8)
-        self._next = base
-
-    @property
-    def limit(self) -> int:
-        """First address after it."""
-        return self.base + len(self.bytes)
-
-    def take(self, size: int, *, align: int = 64) -> int:
-        """Address of ``size`` bytes that nobody has; MemoryError if there are too few."""
-        address = -(-self._next // align) * align
-        if address + size > self.limit:
-            raise MemoryError(f"memory of {len(self.bytes)} bytes is full: {size} more are asked for")
-        self._next = address + size
-        return address
-
-    def write(self, address: int, content: bytes | np.ndarray) -> None:
-        values = np.frombuffer(content, dtype=np.uint8) if isinstance(content, bytes) else content.view(np.uint8)
-        self._slice(address, values.size)[:] = values.ravel()
-
-    def read(self, address: int, size: int) -> np.ndarray:
-        """A copy, uint8."""
-        return self._slice(address, size).copy()
-
-    def _slice(self, address: int, size: int) -> np.ndarray:
-        first = address - self.base
-        if first < 0 or first + size > len(self.bytes):
-            raise IndexError(f"{size} bytes at {address:#x} are not in {self.base:#x}…{self.limit:#x}")
-        return self.bytes[first : first + size]
-
-    def store(self, content: bytes, *, align: int = 64) -> int:
-        """Address of a new copy of the bytes."""
-        address = self.take(len(content), align=align)
-        self.write(address, content)
-        return address
-
-    def place(self, image: MemoryImage) -> list[int]:
-        """Put the words of all channels here; addresses of their words 0."""
-        channels = image.channels()
-        bases = []
-        for words in channels:
-            base = self.take(max(words.nbytes, 1), align=_PAGE)
-            self.write(base, words)
-            bases.append(base)
-        self._next = -(-self._next // _PAGE) * _PAGE
-        return bases
-
-
 @dataclasses.dataclass(kw_only=True)
 class PlacedLayer:
-    """A layer's command, and the places of what it uses."""
+    """The command of a layer, or of a job, and the places of what it uses."""
 
     command: bytes
     plan: int
@@ -207,17 +159,18 @@ def _heads(layer: LayerJob, wanted: Wanted) -> bytes:
     return b"".join(rows) or bytes(HEAD_BYTES)
 
 
-def _tokens(layer: LayerJob, wanted: Wanted, config: Config) -> bytes:
+def token_table(ids: Sequence[int], importance: Sequence[int], config: Config, *, capacity: int = 0) -> bytes:
     """A table of tokens; its rows go to the end of the last beat of the core's list."""
+    capacity = max(capacity, len(ids))
+    rows = np.zeros((-(-capacity // config.lanes) * config.lanes, TOKEN_BYTES // 4), dtype="<u4")
+    rows[: len(ids), 0], rows[: len(ids), 1] = ids, importance
+    return record(formats.token_header(), {"count": len(ids), "capacity": capacity}) + rows.tobytes()
+
+
+def _tokens(layer: LayerJob, wanted: Wanted, config: Config) -> bytes:
     ids = layer.ids.tolist() if layer.ids is not None else []
-    capacity = max(wanted.capacity, layer.num_tokens + 1)
     importance = layer.importance.tolist() if layer.importance is not None else [0] * len(ids)
-    header = record(formats.token_header(), {"count": len(ids), "capacity": capacity})
-    rows = [
-        record(formats.token_row(), {"id": id, "importance": value}) for id, value in zip(ids, importance, strict=True)
-    ]
-    room = -(-capacity // config.lanes) * config.lanes
-    return header + b"".join(rows) + bytes(TOKEN_BYTES * (room - len(rows)))
+    return token_table(ids, importance, config, capacity=max(wanted.capacity, layer.num_tokens + 1))
 
 
 def read_outputs(placed: PlacedLayer, memory: HostMemory) -> Tensor:
@@ -237,9 +190,8 @@ def read_tokens(address: int, memory: HostMemory) -> list[tuple[int, int]]:
     """(id, importance) of each row of a table of tokens."""
     header = memory.read(address, TABLE_HEADER_BYTES).tobytes()
     count = _fields(formats.token_header(), header)["count"]
-    raw = memory.read(address + TABLE_HEADER_BYTES, count * TOKEN_BYTES).tobytes()
-    rows = [_fields(formats.token_row(), raw[at : at + TOKEN_BYTES]) for at in range(0, len(raw), TOKEN_BYTES)]
-    return [(row["id"], row["importance"]) for row in rows]
+    rows = memory.read(address + TABLE_HEADER_BYTES, count * TOKEN_BYTES).view("<u4").reshape(count, -1)
+    return [(int(id), int(importance)) for id, importance in rows.tolist()]
 
 
 def read_heads(address: int, count: int, memory: HostMemory) -> list[dict[str, int]]:

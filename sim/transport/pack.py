@@ -26,7 +26,16 @@ from sim.common.packing import pack
 from sim.transport.memory import MemoryImage
 from sim.transport.words import to_words, word_count
 
-__all__ = ["HOST_STREAMS", "describe_layer", "head_rows", "pack_jobs", "pack_layers"]
+__all__ = [
+    "HOST_STREAMS",
+    "describe_job",
+    "describe_layer",
+    "head_rows",
+    "list_kind",
+    "pack_jobs",
+    "pack_layers",
+    "partners",
+]
 
 HOST_STREAMS = ("job", "layer", "heads", "ids")
 """Streams from the host, in the order in which sim/engine/harness.cpp numbers them."""
@@ -81,13 +90,13 @@ def _place(job: Job, partner: Job | None, image: MemoryImage) -> dict[str, int]:
     return bases
 
 
-def _partners(jobs: Sequence[Job]) -> list[Job | None]:
-    """The other job of each job's pair."""
-    partners: list[Job | None] = [None] * len(jobs)
+def partners(jobs: Sequence[Job]) -> list[Job | None]:
+    """The other job of each job's pair; ValueError if they do not fit each other."""
+    found: list[Job | None] = [None] * len(jobs)
     for index, job in enumerate(jobs):
         if job.pair not in (0, 1, 2):
             raise ValueError(f"job {index}: pair must be 0, 1 or 2, not {job.pair!r}")
-        if job.pair == 2 and partners[index] is None:
+        if job.pair == 2 and found[index] is None:
             raise ValueError(f"job {index}: pair must be 1 in the job before, if it is 2")
         if job.pair == 1:
             second = jobs[index + 1] if index + 1 < len(jobs) else None
@@ -99,8 +108,19 @@ def _partners(jobs: Sequence[Job]) -> list[Job | None]:
                     raise ValueError(f"job {index + 1}: {name} must be {mine}, as in its pair's first job, not {other}")
             if not _same_ids(job.ids, second.ids):
                 raise ValueError(f"job {index + 1}: ids must be those of its pair's first job")
-            partners[index], partners[index + 1] = second, job
-    return partners
+            found[index], found[index + 1] = second, job
+    return found
+
+
+def describe_job(job: Job, partner: Job | None, index: int, id_list: int, image: MemoryImage) -> dict[str, int]:
+    """Descriptor fields of a job, whose planes are placed. id_list: of :func:`list_kind`."""
+    return _describe(job, index, id_list) | _place(job, partner, image)
+
+
+def list_kind(job: Job, previous: Tensor | None) -> int:
+    """LIST_DENSE, LIST_PREVIOUS or LIST_NEW of a job; previous: the last list that was sent."""
+    known = job.pair == 2 or _same_ids(job.ids, previous)
+    return LIST_DENSE if job.ids is None else LIST_PREVIOUS if known else LIST_NEW
 
 
 def _same_ids(ids: Tensor | None, others: Tensor | None) -> bool:
@@ -151,11 +171,9 @@ def pack_jobs(
     shape: Any = job_descriptor(config)
     descriptors, entries = [], []
     previous: Tensor | None = None
-    for index, (job, partner) in enumerate(zip(jobs, _partners(jobs), strict=True)):
+    for index, (job, partner) in enumerate(zip(jobs, partners(jobs), strict=True)):
         override = dict((overrides or {}).get(index, {}))
-        known = job.pair == 2 or _same_ids(job.ids, previous)
-        id_list = LIST_DENSE if job.ids is None else LIST_PREVIOUS if known else LIST_NEW
-        fields = _describe(job, index, id_list) | _place(job, partner, image)
+        fields = describe_job(job, partner, index, list_kind(job, previous), image)
         ids = override.pop("ids", None)
         unknown = sorted(set(override) - (set(fields) - {"job_id"}))
         if unknown:

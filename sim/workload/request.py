@@ -37,6 +37,6 @@ class WorkloadRequest:
     ] = None
     check: Annotated[int, Told("Compare each so many-th row with golden (1: all).")] = 100
     seed: Annotated[int, Told("Of the data.")] = 0
-    engine: Annotated[str, Told("verilator or pysim.")] = "verilator"
+    engine: Annotated[str, Told("verilator, pysim or axi.")] = "verilator"
     json_path: Annotated[Path | None, Told("Figures.", option="json")] = None
     ramulator: Annotated[Path | None, Told("Trace of the words read.")] = None

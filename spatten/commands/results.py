@@ -131,6 +131,8 @@ ROWS = (
     Row(r".+\.smollm2\.generation_cycles.*", "attention of SmolLM2, 30 layers: 15 steps of generation"),
     Row(r".+\.smollm2\.prompt_tokens_per_s.*", "attention of SmolLM2: tokens of the prompt"),
     Row(r".+\.smollm2\.tokens_per_s.*", "attention of SmolLM2: generated tokens"),
+    Row(r"axi\.(\w+)\.mismatches", "whole model on the AXI top: values that differ from golden"),
+    Row(r"axi\.layer_gap_cycles", "that a layer of generation takes longer with commands in memory than with streams"),
     Row(r"verilog\.(\w+)_mb", r"Verilog of preset `\1`, 1 MB = 10⁶ bytes"),
 )
 """The last row whose pattern is the whole name of a record describes it."""

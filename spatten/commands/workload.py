@@ -190,7 +190,10 @@ def _summary(result: WorkloadResult) -> Table:
     grid.add_row("utilization", use)
     style = "red" if result.mismatches else "green"
     found = f"{result.value_mismatches:,} of {result.values_compared:,} values of {result.rows_checked:,} rows differ"
-    grid.add_row("golden", f"[{style}]{found}, {result.flat_mismatches:,} flat flags of all rows[/{style}]")
+    flags = "in the count of flat rows" if "flat" in result.not_shown else "flat flags of all rows"
+    grid.add_row("golden", f"[{style}]{found}, {result.flat_mismatches:,} {flags}[/{style}]")
+    if result.not_shown:
+        grid.add_row("", f"not shown by engine {result.engine}, so not compared: {', '.join(result.not_shown)}")
     if result.first_mismatch is not None:
         grid.add_row("", f"[red]first: {result.first_mismatch}[/red]")
     return grid

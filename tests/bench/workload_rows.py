@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from golden.layers.job import run_job
+from golden.layers.job import JobOutputs, run_job
 from sim.engine.engine import RunResult
 from sim.engine.timing import MemoryTiming
 from sim.workload.rows import COLUMNS
@@ -55,12 +55,16 @@ def generation(iterations=2, heads=4):
 
 
 class GoldenEngine:
-    """An engine that is the golden model; ``spoil(results)`` may change its results."""
+    """An engine that is the golden model; ``spoil(results)`` may change its results.
+
+    outputs_only: it shows outputs, and counts flat rows.
+    """
 
     name = "golden"
 
-    def __init__(self, config, *, timing=None, record_addresses=False, spoil=None):
+    def __init__(self, config, *, timing=None, record_addresses=False, spoil=None, outputs_only=False):
         self.config, self.timing, self.spoil = config, timing or MemoryTiming(), spoil
+        self.outputs_only = outputs_only
         self.record_addresses = record_addresses
 
     def __enter__(self):
@@ -73,10 +77,13 @@ class GoldenEngine:
         results = [dataclasses.replace(run_job(job, self.config), score=None, exp=None) for job in jobs]
         if self.spoil is not None:
             self.spoil(results)
+        flat_rows = sum(int(result.flat.sum()) for result in results)
+        if self.outputs_only:
+            results = [JobOutputs(out=result.out) for result in results]
         if progress is not None:
             progress(len(jobs), 5000)
         words = ("query_words", "key_words", "key_lsb_words", "value_words")
-        counters = dict.fromkeys((*words, "qk_stall_key"), 10) | {"topk_busy": 1250}
+        counters = dict.fromkeys((*words, "qk_stall_key"), 10) | {"topk_busy": 1250, "flat_rows": flat_rows}
         addresses = [np.arange(20, dtype=np.uint32)] * self.config.num_channels
         return RunResult(
             results=results,

@@ -67,8 +67,8 @@ def test_what_is_light_stays_light(code):
 
 
 def test_engines_of_the_face_have_the_board():
-    assert spatten.engine_names() == ("verilator", "pysim", "fpga")
-    with pytest.raises(ValueError, match="engine must be one of verilator, pysim, fpga, not 'abacus'"):
+    assert spatten.engine_names() == ("verilator", "pysim", "axi", "fpga")
+    with pytest.raises(ValueError, match="engine must be one of verilator, pysim, axi, fpga, not 'abacus'"):
         spatten.make_engine("abacus", spatten.PRESETS["tiny"])
 
 

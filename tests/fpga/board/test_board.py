@@ -218,7 +218,7 @@ def test_wrong_arguments(arguments, text, capsys):
         ({"port": "x", "max_cycles": 3}, "--max-cycles needs a simulated engine, not fpga"),
         (
             {"port": "x", "trace": Path("wave.vcd")},
-            "--trace needs an engine with waveforms, verilator or pysim, not fpga",
+            "--trace needs an engine with waveforms, verilator, pysim, axi, not fpga",
         ),
         ({"port": "/no/such"}, "--port must be a serial port that can be opened, not '/no/such': No such file"),
     ],

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from golden.layers.job import run_job
+from golden.layers.job import JobOutputs, run_job
 from hdl.spec.config import PRESETS
 from sim.common.mismatch import Report, compare
 from tests.bench.jobs import random_job
@@ -62,3 +62,16 @@ def test_keys_that_a_query_does_not_attend_do_not_count(case):
     jobs, got, expected = case
     got[1].score[0, 5] += 1
     assert compare(jobs, got, expected).equal
+
+
+def test_what_an_engine_hides_is_not_counted(case):
+    """Outputs alone: they are compared, and the rest that simulators show is named."""
+    jobs, got, expected = case
+    outputs = [JobOutputs(out=got[0].out), got[1]]
+    report = compare(jobs, outputs, expected)
+    assert report.equal and report.compared == 48 + 4 * 18 + 3 * 3 + 48
+    assert report.hidden == {"flat", "probs", "abs_sum"}
+    outputs[0].out[1, 2] += 1
+    report.merge(compare(jobs[:1], outputs[:1], expected[:1]))
+    assert report.by_stage == {"out": 1} and report.hidden == {"flat", "probs", "abs_sum"}
+    assert compare(jobs[1:], got[1:], expected[1:]).hidden == set()

@@ -237,7 +237,7 @@ def test_timing_errors(options, message):
 
 def test_engine_name():
     register_boards()
-    with pytest.raises(ValueError, match="engine must be one of verilator, pysim, fpga, not 'spice'"):
+    with pytest.raises(ValueError, match="engine must be one of verilator, pysim, axi, fpga, not 'spice'"):
         make_engine("spice", TINY)
 
 

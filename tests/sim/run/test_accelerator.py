@@ -266,21 +266,106 @@ def test_bad_layers():
         compare_selections([part], [None], GoldenChip(TINY).run_layers([part]).selections)
 
 
+# On an engine that shows outputs and survivors only ----------------------------------------------------------------
+
+
+def assert_shown_compared(calls, seen):
+    """Nothing differs, and each value that is shown was compared, and no other."""
+    assert sum(call.mismatches for call in calls) == 0
+    for call, (layer, outcome) in zip(calls, seen, strict=True):
+        elements = int(layer.heads.sum()) * layer.num_queries * layer.dim
+        jobs = bool(layer.num_queries)
+        assert call.results.compared == elements + jobs
+        heads = int(outcome.head_keep.sum()) if layer.num_queries else 0
+        assert call.survivors.compared == 2 * (int(outcome.keep.sum()) + heads)
+        hidden = {"abs_sum", "flat", "probs"} if jobs else set()
+        assert call.not_shown == hidden | {"importance of the pruned"}
+
+
+@pytest.mark.parametrize("name", ["cascade", "head", "heads that differ"])
+def test_outputs_only(name):
+    """The outcomes are golden's all the same: what is not shown is taken from golden."""
+    accelerator = Accelerator(GoldenChip(TINY, outputs_only=True), TINY)
+    got = generate(accelerator.execute, DECODERS[name], ids(2))
+    assert_equal(got, generate(run_layer, DECODERS[name], ids(2)))
+    assert_shown_compared(accelerator.take_calls(), got[1])
+
+
+def test_outputs_only_without_a_comparison():
+    accelerator = Accelerator(GoldenChip(TINY, outputs_only=True), TINY, compare=False)
+    got = embed(accelerator.execute, ENCODERS["cascade"])
+    assert_equal(got, embed(run_layer, ENCODERS["cascade"]))
+    assert all(call.values_compared == 0 and not call.not_shown for call in accelerator.take_calls())
+
+
+def _other_token(run):
+    """A token that was pruned in the place of the last one that survives."""
+    survivors = run.selections[0]
+    others = sorted(set(range(int(survivors.ids[-1]) + 1)) - set(survivors.ids.tolist()))
+    survivors.ids[-1] = others[-1]
+    survivors.ids.copy_(survivors.ids.sort().values)
+
+
+HIDDEN = {
+    "output": (lambda run: run.results[0][1].out[2].add_(1), 16, "out of layer 0 head 1, query 2, element 0: got "),
+    "flat row": (lambda run: run.counters.update(flat_rows=99), 1, "flat of layer 0 (rows of all heads), "),
+    "importance": (lambda run: run.selections[0].importance[3].add_(1), 1, "importance of layer 0 tokens, position 3"),
+    "head": (lambda run: run.selections[0].head_importance[0].add_(1), 1, "importance of layer 0 heads, position 0"),
+    "token": (_other_token, None, "id of layer 0 tokens, position "),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_is_shown_is_compared(name, monkeypatch):
+    change, mismatches, message = HIDDEN[name]
+    chip = GoldenChip(TINY, outputs_only=True)
+    run_layers = chip.run_layers
+
+    def spoiled(layers, **options):
+        run = run_layers(layers, **options)
+        if chip.runs == 1:
+            change(run)
+        return run
+
+    monkeypatch.setattr(chip, "run_layers", spoiled)
+    accelerator = Accelerator(chip, TINY)
+    session = Session(ENCODERS["cascade"], TINY, execute=accelerator.execute)
+    tiny_model().embed(SENTENCE, session)
+    first = accelerator.take_calls()[0]
+    report = first.results if first.results.mismatches else first.survivors
+    assert str(report.first).startswith(message)
+    assert first.mismatches == mismatches or (mismatches is None and first.mismatches > 0)
+
+
+def test_survivors_that_are_missing():
+    """Each of the places that one side has counts."""
+    _, seen = embed(run_layer, ENCODERS["cascade"])
+    (part,) = layer_jobs(seen[0][0], 0, TINY)
+    (want,) = GoldenChip(TINY).run_layers([part]).selections
+    whole, got = want.survivors(), want.survivors()
+    got.ids, got.importance = got.ids[:-2], got.importance[:-2]
+    report, count = compare_selections([part], [got], [want]), len(whole.ids)
+    assert report.compared == 2 * (count + len(whole.head_ids))
+    assert report.by_stage == {"id": 2, "importance": 2} and report.mismatches == 4
+    place = f"id of layer 0 tokens, position {count - 2}"
+    assert str(report.first) == f"{place}: got -1, expected {int(whole.ids[-2])}"
+
+
 # On the RTL ----------------------------------------------------------------------------------------------------
 
 
-def verilator(timing):
+def compiled(timing, name="verilator"):
     from sim.engine.verilator import available
 
     if not available():
         pytest.skip("no C++ compiler, make or perl for Verilator")
-    return make_engine("verilator", TINY, timing=timing)
+    return make_engine(name, TINY, timing=timing)
 
 
 @pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
 @pytest.mark.parametrize("name", DECODERS)
 def test_language_model_on_rtl(name, timing):
-    with verilator(timing) as engine:
+    with compiled(timing) as engine:
         accelerator = Accelerator(engine, TINY)
         got = generate(accelerator.execute, DECODERS[name], ids())
     assert_equal(got, generate(run_layer, DECODERS[name], ids()))
@@ -294,8 +379,27 @@ def test_language_model_on_rtl(name, timing):
 @pytest.mark.parametrize("timing", [MemoryTiming(), STALLS], ids=["ideal", "stalls"])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoder_on_rtl(name, timing):
-    with verilator(timing) as engine:
+    with compiled(timing) as engine:
         accelerator = Accelerator(engine, TINY)
         got = embed(accelerator.execute, ENCODERS[name], [SENTENCE, SENTENCE[::-1]])
     assert_equal(got, embed(run_layer, ENCODERS[name], [SENTENCE, SENTENCE[::-1]]))
     assert_all_compared(accelerator.take_calls(), got[1])
+
+
+@pytest.mark.parametrize("name", ["cascade", "head"])
+def test_language_model_on_the_axi_top(name):
+    with compiled(STALLS, "axi") as engine:
+        accelerator = Accelerator(engine, TINY)
+        got = generate(accelerator.execute, DECODERS[name], ids())
+    assert_equal(got, generate(run_layer, DECODERS[name], ids()))
+    calls = accelerator.take_calls()
+    assert_shown_compared(calls, got[1])
+    assert any(call.resumed for call in calls) == (DECODERS[name].scope == "cascade")
+
+
+def test_encoder_on_the_axi_top():
+    with compiled(STALLS, "axi") as engine:
+        accelerator = Accelerator(engine, TINY)
+        got = embed(accelerator.execute, ENCODERS["cascade"], [SENTENCE, SENTENCE[::-1]])
+    assert_equal(got, embed(run_layer, ENCODERS["cascade"], [SENTENCE, SENTENCE[::-1]]))
+    assert_shown_compared(accelerator.take_calls(), got[1])

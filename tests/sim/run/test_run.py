@@ -323,7 +323,7 @@ def test_golden_counts_no_cycles(run):
             dict(preset="huge"),
             "--preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json file, not 'huge'",
         ),
-        (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, fpga, golden, not 'asic'"),
+        (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, axi, fpga, golden, not 'asic'"),
         (dict(engine="golden", trace=Path("a.vcd")), "--trace needs an engine with waveforms"),
         (dict(algorithm="magic"), "--algorithm must be one of dense, "),
         (dict(algorithm="magic.json"), "--algorithm file 'magic.json' cannot be read: No such file or directory"),

@@ -85,6 +85,36 @@ def test_wrong_flag_of_any_row_is_found(file):
     assert result.first_mismatch.startswith(f"flat of line {index + 2} ")
 
 
+def test_engine_that_shows_outputs_only(file):
+    """All rows are compared, what is not shown is named, and the figures are the same."""
+    work = csv_workload(file, TINY)
+    result = run_workload(work, GoldenEngine(TINY, outputs_only=True))
+    whole = run_workload(work, GoldenEngine(TINY))
+    assert result.mismatches == 0 and result.first_mismatch is None
+    assert (result.rows_checked, result.values_compared) == (24, 24 * 32)
+    assert result.not_shown == ["abs_sum", "flat", "probs"] and whole.not_shown == []
+    for name in ("flat_rows", "limit_cycles", "gflops", "bytes", "utilization"):
+        assert getattr(result, name) == getattr(whole, name)
+
+
+def test_wrong_values_of_an_engine_that_shows_outputs_only(file):
+    def output(results):
+        results[5].out[0, 3] += 1
+
+    def flag(results):
+        for result in results[:3]:
+            result.flat.logical_not_()
+
+    work = csv_workload(file, TINY)
+    result = run_workload(work, GoldenEngine(TINY, spoil=output, outputs_only=True))
+    assert (result.value_mismatches, result.flat_mismatches) == (1, 0)
+    assert result.first_mismatch.startswith("out of line 7 ")
+    result = run_workload(work, GoldenEngine(TINY, spoil=flag, outputs_only=True))
+    wrong = sum(-1 if flat else 1 for flat in work.flat[:3])
+    assert (result.value_mismatches, result.flat_mismatches) == (0, abs(wrong)) and wrong
+    assert result.first_mismatch == f"{sum(work.flat) + wrong} rows are flat, not {sum(work.flat)}"
+
+
 def test_deliverable_cycles(file):
     engine = GoldenEngine(TINY, record_addresses=True, timing=MemoryTiming(latency=20))
     result = run_workload(csv_workload(file, TINY), engine)

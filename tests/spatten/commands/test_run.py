@@ -18,7 +18,7 @@ def model(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--engine", "asic"], "--engine must be one of auto, verilator, pysim, fpga, golden, not 'asic'"),
+        (["--engine", "asic"], "--engine must be one of auto, verilator, pysim, axi, fpga, golden, not 'asic'"),
         (["--text", ""], "--text must not be empty"),
         (["--memory", "ddr4"], "--memory must be one of ideal, hbm2, not 'ddr4'"),
         (["--token-keep", "2"], "--token-keep must be in (0, 1], not 2.0"),

@@ -94,7 +94,7 @@ def test_command_when_the_engine_fails(command, file, capsys, error, status, mes
         (["rows.csv", "--check", "0"], "--check must be at least 1, not 0"),
         (["rows.csv", "--seed", "-1"], "--seed must be at least 0, not -1"),
         (["rows.csv", "--memory", "x"], "--memory must be one of ideal, hbm2, not 'x'"),
-        (["rows.csv", "--engine", "x"], "--engine must be one of verilator, pysim, not 'x'"),
+        (["rows.csv", "--engine", "x"], "--engine must be one of verilator, pysim, axi, not 'x'"),
         (["rows.csv", "--json", "/"], "--json must be a file, not the folder '/'"),
         (["rows.csv", "--preset", "x"], "--preset must be one of "),
         (["rows.csv", "--query-bits", "16"], "--query-bits must be one of 4, 6, 8, 10, 12 (preset tiny), not 16"),
