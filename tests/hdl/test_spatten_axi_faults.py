@@ -83,9 +83,7 @@ def test_reads(bus, fault):
     scene.system.run(bench, cycles=60_000)
 
 
-@pytest.mark.parametrize(
-    "burst", [0, 2, 3, pytest.param(5, marks=pytest.mark.long), pytest.param(9, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("burst", [0, 2, *(pytest.param(burst, marks=pytest.mark.long) for burst in (1, 3, 5, 9))])
 @pytest.mark.parametrize("fault", ["slverr", "surplus", "silent"])
 def test_writes(fault, burst):
     scene = Scene(f"{burst} {fault}", 4, faults={"writes": {burst: fault}})

@@ -1,0 +1,209 @@
+"""Completer: no answer before all that was written has its responses, and every record is in memory when it is told."""
+
+import random
+
+import pytest
+
+from hdl.result.completer import Completer
+from hdl.spec.formats import COMPLETION_BYTES, Code, completion
+from sim.common.packing import unpack
+from tests.bench.harness import check_reset, made, simulate
+from tests.bench.region_bench import Monitor
+
+LOGS, BASES = (1, 3), (0x1000, 0x8000)
+FAULT = int(Code.WRITE_ERROR)
+
+
+class Use:
+    """Answers of two queues with rows on their way; the write manager fails now and then if ``faults``.
+
+    ``told``: (queue, number, code) in the order in which they are published.
+    """
+
+    def __init__(self, dut, *, count=40, stall=0.3, faults=0.0, seed=0, disabled=False):
+        self.dut, self.count, self.stall, self.faults = dut, count, stall, faults
+        self.rng, self.disabled = random.Random(f"{seed} completer"), disabled
+        self.size, self.told = dut.word_width // 8, []
+        self.memory, self.pending, self.open, self.records = {}, [], {}, []
+        self.numbers, self.tails = [0, 0], [0, 0]
+        self.rows = {0: [], 1: []}  # way -> tickets of what is on it
+        self.entered, self.left = [0, 0], [0, 0]
+        self.taken = self.answered = self.cycle = self.hold = self.abandon = self.rest = 0
+        self.held = None  # a word in the gate
+        self.offer = None
+
+    async def bench(self, ctx):
+        dut, monitor = self.dut, Monitor(self.dut.record)
+        for queue in range(2):
+            written = int(not (self.disabled and queue))
+            ctx.set(dut.ring[queue], {"enable": 1, "written": written, "base": BASES[queue], "log_size": LOGS[queue]})
+        sampled = [dut.answer.ready, dut.record.valid, dut.record.ready, dut.record.payload, dut.release.valid]
+        sampled += [dut.release.payload, dut.published[0], dut.published[1], dut.urgent, dut.snap]
+        edge = ctx.tick().sample(*sampled)
+        while len(self.told) < self.count:
+            self.drive(ctx)
+            monitor.look(ctx)
+            _, _, accepted, valid, ready, word, released, entry, first, second, urgent, snap = await edge
+            self.cycle += 1
+            assert snap == bool(self.offer is not None and accepted)
+            self.step(bool(accepted), word if valid and ready else None)
+            if released:
+                self.release(entry)
+            for queue, published in enumerate((first, second)):
+                if published:
+                    self.publish(queue, urgent)
+        for name in ("answer", "outside"):
+            ctx.set(getattr(dut, name).valid, 0)
+
+    def drive(self, ctx):
+        dut, rng = self.dut, self.rng
+        if not self.hold and not self.abandon and not self.rest and rng.random() < self.faults:
+            self.hold, self.abandon, self.rest = rng.randint(2, 30), 0, 60
+            for command in self.open.values():
+                command["must"] = command["must"] or not command["released"]
+        elif self.hold:
+            self.hold -= 1
+            self.abandon = 1
+        elif self.abandon:  # until all that was in flight is answered
+            self.abandon = int(any(command["must"] for command in self.open.values()))
+        elif self.rest:
+            self.rest -= 1
+        ctx.set(dut.hold, self.hold > 0)
+        for queue in range(2):
+            ctx.set(dut.abandon[queue], FAULT if self.abandon else 0)
+        ctx.set(dut.fault_address, 0x77 if self.abandon else 0)
+        ctx.set(dut.taken, self.taken % 2**16)
+        self.shown = self.taken if self.hold else self.answered
+        ctx.set(dut.answered, self.shown % 2**16)
+        self.go = self.held is not None and rng.random() >= self.stall
+        ctx.set(dut.recorded, self.go and self.held.last)
+        ctx.set(dut.record.ready, self.held is None or self.go)
+        self.moves(ctx)
+        self.next_answer(ctx)
+        ctx.set(dut.reads_over, rng.random() >= self.stall)
+        ctx.set(dut.cycle, self.cycle)
+        entry = ctx.get(dut.entry)
+        here = entry in self.open and not self.open[entry]["released"]
+        ctx.set(dut.counts, {"tokens": entry * 100 if here else 999, "heads": entry if here else 99})
+
+    def moves(self, ctx):
+        """Rows enter and leave their ways; one that leaves is words that are taken."""
+        rng = self.rng
+        self.enters = [int(self.entered[way] - self.left[way] < 9 and rng.random() < 0.2) for way in range(2)]
+        self.leaves = [int(self.entered[way] > self.left[way] and rng.random() < 0.2) for way in range(2)]
+        for way in range(2):
+            ctx.set(self.dut.enters[way], self.enters[way])
+            ctx.set(self.dut.leaves[way], self.leaves[way])
+
+    def next_answer(self, ctx):
+        dut, rng = self.dut, self.rng
+        ctx.set(dut.outside.valid, 0)
+        if self.offer is None and sum(self.numbers) < self.count and rng.random() >= self.stall:
+            free = [entry for entry in range(8) if entry not in self.open]
+            if free:
+                queue, entry = rng.randrange(2), rng.choice(free)
+                self.offer = {
+                    "entry": entry, "queue": queue, "number": self.numbers[queue], "opcode": rng.randrange(256),
+                    "tag": rng.getrandbits(16), "irq": rng.randint(0, 1), "code": rng.choice((0, 0, 3, 14)),
+                }  # fmt: skip
+                self.numbers[queue] += 1
+                self.outside = rng.random() < 0.3
+                if self.outside:
+                    ctx.set(dut.outside.payload, entry)
+                    ctx.set(dut.outside.valid, 1)
+                ctx.set(dut.answer.payload, self.offer)
+        ctx.set(dut.answer.valid, self.offer is not None)
+
+    def step(self, accepted, word):
+        for way in range(2):
+            self.entered[way] += self.enters[way]
+            self.left[way] += self.leaves[way]
+        before = self.taken
+        self.taken += sum(self.leaves) * self.rng.randint(1, 3)
+        if self.go:
+            self.taken += 1
+            if not self.hold:
+                self.write(self.held.write)
+            self.held = None
+        if word is not None:
+            self.held = word
+        if self.hold:
+            self.answered, self.pending = self.taken, []
+        elif self.taken != before:
+            self.pending.append((self.cycle + self.rng.randint(1, 25), self.taken))
+        while self.pending and self.pending[0][0] <= self.cycle:
+            self.answered = self.pending.pop(0)[1]
+        for command in self.open.values():  # the words of its rows
+            gone = all(left >= ticket for left, ticket in zip(self.left, command["ways"], strict=True))
+            if command["ticket"] is None and gone:
+                command["ticket"] = self.taken
+        if accepted and self.offer is not None:
+            command = {**self.offer, "released": False, "must": False, "ways": list(self.entered), "ticket": None}
+            if self.outside and not command["code"]:
+                command["code"] = int(Code.OUTSIDE)
+            self.open[self.offer["entry"]] = command
+            self.offer = None
+
+    def write(self, write):
+        assert write.strobes == (1 << self.size) - 1
+        for byte in range(self.size):
+            self.memory[write.word * self.size + byte] = write.data >> 8 * byte & 0xFF
+
+    def release(self, entry):
+        command = self.open[entry]
+        assert not command["released"]
+        command["released"] = True
+        assert command["ticket"] is not None and command["ticket"] <= self.shown
+        self.records.append(command)
+
+    def publish(self, queue, urgent):
+        command = self.records.pop(0)
+        assert command["queue"] == queue and urgent == command["irq"]
+        del self.open[command["entry"]]
+        number = self.tails[queue]
+        self.tails[queue] += 1
+        if self.disabled and queue:
+            self.told.append((queue, number, None))
+            return
+        at = BASES[queue] + COMPLETION_BYTES * (number % (1 << LOGS[queue]))
+        raw = bytes(self.memory.get(at + byte, 0) for byte in range(COMPLETION_BYTES))
+        found = unpack(completion(), int.from_bytes(raw, "little"))
+        code = found["code"]
+        assert code in ((FAULT,) if command["must"] else (command["code"], FAULT)) and (self.faults or code != FAULT)
+        want = {name: command[name] for name in ("tag", "queue", "opcode")}
+        want |= {"phase": 1 - (number >> LOGS[queue]) % 2, "number": command["number"]}
+        want |= {"tokens": 100 * command["entry"], "heads": command["entry"], "address": 0x77 if code == FAULT else 0}
+        assert {name: found[name] for name in want} == want
+        assert self.cycle - 200 < found["cycle"] <= self.cycle
+        self.told.append((queue, command["number"], code))
+
+
+@pytest.mark.parametrize("word_width", [64, 256])
+@pytest.mark.parametrize("stall", [0, 0.3, 0.7])
+def test_answers(word_width, stall):
+    use = Use(made(Completer, queues=2, word_width=word_width), stall=stall, seed=word_width)
+    simulate(use.dut, use.bench, cycles=20_000)
+    assert all(code != FAULT for _, _, code in use.told)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_write_manager_that_fails(seed):
+    """Every record is in memory when it is told, and no command whose words had no responses has its own code."""
+    use = Use(made(Completer, queues=2, word_width=64), faults=0.02, seed=seed, count=60, stall=0.2)
+    simulate(use.dut, use.bench, cycles=20_000)
+    assert any(code == FAULT for _, _, code in use.told)
+
+
+def test_of_a_queue_that_is_disabled_nothing_is_written():
+    use = Use(made(Completer, queues=2, word_width=64), disabled=True, seed=1)
+    simulate(use.dut, use.bench, cycles=20_000)
+    assert all(address < BASES[1] for address in use.memory)
+    assert {queue for queue, _, _ in use.told} == {0, 1}
+
+
+def test_reset():
+    def prepare(dut):
+        use = Use(dut, count=6, seed=5)
+        return use.bench, [], use.told
+
+    check_reset(lambda: Completer(queues=2, word_width=64), prepare, cycles=3000)
