@@ -1,5 +1,6 @@
 """The AXI top: commands in memory to outputs, tables and completions in memory, equal to golden."""
 
+import dataclasses
 import random
 
 import pytest
@@ -13,13 +14,20 @@ from tests.bench.axi_system import AxiSystem, Queue
 from tests.bench.jobs import random_layers
 
 TINY = PRESETS["tiny"]
+CONFIGS = {
+    "tiny": TINY,
+    "words of 256 bits": dataclasses.replace(TINY, name="wide", channel_width=256, norm_lanes=32, num_channels=4),
+    "words of 128 bits": dataclasses.replace(TINY, name="middle", channel_width=128, norm_lanes=1, num_channels=1),
+}
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_layers(seed):
-    rng = random.Random(seed)
-    layers, results, selections = random_layers(TINY, rng, 6, dim=16, tokens=20)
-    memory, image = HostMemory(1 << 20, fill=0xEE), MemoryImage(TINY)
+@pytest.mark.parametrize(
+    ("name", "seed"), [("tiny", 0), ("tiny", 1), ("words of 256 bits", 2), ("words of 128 bits", 3)]
+)
+def test_random_layers(name, seed):
+    rng, config = random.Random(seed), CONFIGS[name]
+    layers, results, selections = random_layers(config, rng, 6, dim=rng.choice(config.dims), tokens=20)
+    memory, image = HostMemory(1 << 20, fill=0xEE), MemoryImage(config)
     placed, exponents, states = [], [], []
     for index, layer in enumerate(layers):
         exponents.append([rng.randint(-20, 20) for _ in layer.head_ids])
@@ -27,9 +35,9 @@ def test_random_layers(seed):
         wanted = Wanted(
             out_format=rng.choice(list(OutFormat)), exponents=exponents[-1], write_state=states[-1], tag=100 + index
         )
-        placed.append(place_layer(layer, TINY, image, memory, wanted))
+        placed.append(place_layer(layer, config, image, memory, wanted))
     bases = memory.place(image)
-    system = AxiSystem(TINY, memory, stall=0.2 * seed, seed=seed)
+    system = AxiSystem(config, memory, stall=0.2 * (seed % 2), seed=seed)
     queue = Queue(system, 0)
     completions = []
 
