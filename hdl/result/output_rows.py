@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, open_head, opened_command
 from hdl.result.head_store import HeadStore
+from hdl.result.open_facts import OpenFacts
 from hdl.result.written_word import ADDRESS_WIDTH
 from hdl.spec.config import Config
 from hdl.spec.widths import DIM_WIDTH, HEAD_FIELD_WIDTH, signed
@@ -54,6 +54,17 @@ def _facts(config: Config) -> data.StructLayout:
     )
 
 
+def _facts_of(command, plan):
+    return {
+        "out": command.out,
+        "position_stride": plan.out_position_stride,
+        "head_stride": plan.out_head_stride,
+        "format": plan.out_format,
+        "dim": plan.dim,
+        "num_queries": command.num_queries,
+    }
+
+
 class OutputRows(wiring.Component):
     """The address of row (q, g) of a job: out + q · position_stride + number of the head of rank (head + g) · stride.
 
@@ -82,26 +93,23 @@ class OutputRows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.heads = heads = HeadStore(self.config, queues=self.queues, fields=("head", "exponent"))
-        for mine, other in ((self.opened, heads.opened), (self.head, heads.head)):
+        m.submodules.table = table = OpenFacts(_facts(self.config), _facts_of, queues=self.queues)
+        for mine, other in ((self.opened, heads.opened), (self.opened, table.opened), (self.head, heads.head)):
             connect(m, flipped(mine), other)
-        facts = self._table(m)
+        facts = table.facts
         row, mine = Signal(self.i.payload.shape(), reset_less=True), Signal(facts.shape(), reset_less=True)
         rest, group = Signal(self.config.position_width, reset_less=True), Signal(HEAD_FIELD_WIDTH, reset_less=True)
         taken = Signal()  # the product stage takes what was looked up
         free = self._multiply(m, row, mine, rest, heads.row, taken)
         one = mine.num_queries == 1
-
-        def load():
-            m.d.comb += self.i.ready.eq(1)
-            m.d.sync += [row.eq(self.i.payload), mine.eq(facts), rest.eq(self.i.payload.query), group.eq(0)]
-
         m.d.comb += [
+            table.entry.eq(self.i.payload.entry),
             heads.read_entry.eq(row.entry),
             heads.read_rank.eq((row.head + Mux(one, rest, group))[: heads.rank_width]),
         ]
         with m.FSM(name="place") as fsm:
             with m.State("IDLE"):
-                load()
+                m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
@@ -113,37 +121,14 @@ class OutputRows(wiring.Component):
                     m.next = "FOUND"
             with m.State("FOUND"):
                 with m.If(taken):
-                    load()
+                    m.d.comb += self.i.ready.eq(1)
                     m.next = "IDLE"
                     with m.If(self.i.valid):
                         m.next = "DIVIDE"
+        with m.If(self.i.ready):
+            m.d.sync += [row.eq(self.i.payload), mine.eq(facts), rest.eq(self.i.payload.query), group.eq(0)]
         m.d.comb += taken.eq(fsm.ongoing("FOUND") & free)
         return m
-
-    def _table(self, m):
-        """Facts of the command of the row on offer."""
-        layout = _facts(self.config)
-        m.submodules.table = table = Memory(
-            shape=layout, depth=NUM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
-        )
-        write, read = table.write_port(), table.read_port(domain="comb")
-        opened = self.opened.payload
-        command, plan = opened.fetched.command, opened.fetched.plan
-        values = {
-            "out": command.out,
-            "position_stride": plan.out_position_stride,
-            "head_stride": plan.out_head_stride,
-            "format": plan.out_format,
-            "dim": plan.dim,
-            "num_queries": command.num_queries,
-        }
-        m.d.comb += [
-            write.en.eq(self.opened.valid),
-            write.addr.eq(opened.entry),
-            *(write.data[name].eq(value) for name, value in values.items()),
-            read.addr.eq(self.i.payload.entry),
-        ]
-        return read.data
 
     def _multiply(self, m, row, mine, rest, found, taken):
         """Two products, then their sum, each when the stage after it is free; whether the first one is."""

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hdl.command.descriptors import is_layer
 from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, open_head, opened_command
 from hdl.result.head_store import HeadStore
+from hdl.result.open_facts import OpenFacts
 from hdl.result.word_joiner import WordJoiner
 from hdl.result.written_word import ADDRESS_WIDTH, written_word
 from hdl.spec import payloads
@@ -38,6 +39,16 @@ def _facts() -> data.StructLayout:
             "add": 1,
         }
     )
+
+
+def _facts_of(command, plan):
+    return {
+        "state": command.state,
+        "heads": plan.heads,
+        "next": command.num_rows,
+        "write": command.flags.write_state & is_layer(command),
+        "add": command.flags.add_token,
+    }
 
 
 class StateWriter(wiring.Component):
@@ -79,8 +90,10 @@ class StateWriter(wiring.Component):
         connect(m, joiner.o, flipped(self.o))
         ending, last = Signal(), Signal(ENTRY_WIDTH, reset_less=True)  # command of the selection that has just ended
         entry = Mux(ending, last, self.survivor.payload.job_id[:ENTRY_WIDTH])
-        facts, kept = self._table(m, entry), Signal(survivor_counts())
-        m.d.comb += [rows.read_entry.eq(entry), joiner.i.payload.entry.eq(entry)]
+        m.submodules.table = table = OpenFacts(_facts(), _facts_of, queues=self.queues)
+        connect(m, flipped(self.opened), table.opened)
+        facts, kept = table.facts, Signal(survivor_counts())
+        m.d.comb += [table.entry.eq(entry), rows.read_entry.eq(entry), joiner.i.payload.entry.eq(entry)]
         with m.FSM(name="state") as fsm:
             self._heads(m, facts, rows, kept)
             with m.State("TOKENS"):
@@ -113,29 +126,6 @@ class StateWriter(wiring.Component):
                 self._next_head(m, kept, rank, survivor.keep)
         with m.State("HEAD"):
             self._head(m, facts, rows.row, kept, half, rank)
-
-    def _table(self, m, entry):
-        """Facts of an open command."""
-        m.submodules.table = table = Memory(
-            shape=_facts(), depth=NUM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
-        )
-        write, read = table.write_port(), table.read_port(domain="comb")
-        opened = self.opened.payload
-        command, plan = opened.fetched.command, opened.fetched.plan
-        values = {
-            "state": command.state,
-            "heads": plan.heads,
-            "next": command.num_rows,
-            "write": command.flags.write_state & is_layer(command),
-            "add": command.flags.add_token,
-        }
-        m.d.comb += [
-            write.en.eq(self.opened.valid),
-            write.addr.eq(opened.entry),
-            *(write.data[name].eq(value) for name, value in values.items()),
-            read.addr.eq(entry),
-        ]
-        return read.data
 
     def _piece(self, m, address, value, size, *, done=None):
         """Offers ``size`` bytes at a multiple of so many; a word that they fill is done."""
