@@ -30,6 +30,7 @@ class Use:
         self.entered, self.left = [0, 0], [0, 0]
         self.taken = self.answered = self.cycle = self.hold = self.abandon = self.rest = 0
         self.held = None  # a word in the gate
+        self.record = self.shown = 0  # words taken up to the last record; those that have responses
         self.offer = None
 
     async def bench(self, ctx):
@@ -124,6 +125,8 @@ class Use:
             self.taken += 1
             if not self.hold:
                 self.write(self.held.write)
+            if self.held.last:
+                self.record = self.taken
             self.held = None
         if word is not None:
             self.held = word
@@ -158,6 +161,7 @@ class Use:
 
     def publish(self, queue, urgent):
         command = self.records.pop(0)
+        assert (self.disabled and queue) or self.record <= self.shown, "the record has its response"
         assert command["queue"] == queue and urgent == command["irq"]
         del self.open[command["entry"]]
         number = self.tails[queue]
