@@ -36,6 +36,7 @@ class BurstMerger(wiring.Component):
     base : In(address_width)     byte address of word 0, a multiple of 4096 (lower bits count as 0); quasi-static
     max_burst : In(9)            most words of a burst, 1…256, 0 counts as 256; quasi-static
     allow : In(1)                a burst may go to ``o``
+    eager : In(1)                nothing is on the bus: words go as they are, since waiting for others costs their time
     discard : In(1)              forget every word that is not in ``o``
     taken_word : Out(word_width)    the last word taken
     issued : Out(1)              a burst goes to ``o``, from where nothing removes it
@@ -54,7 +55,7 @@ class BurstMerger(wiring.Component):
                 "i": In(stream.Signature(word_width)),
                 "base": In(address_width),
                 "max_burst": In(BEATS_WIDTH + 1),
-                "allow": In(1),
+                **dict.fromkeys(("allow", "eager"), In(1)),
                 "discard": In(1),
                 "taken_word": Out(word_width),
                 "issued": Out(1),
@@ -93,6 +94,8 @@ class BurstMerger(wiring.Component):
             m.d.sync += [beats.eq(beats + 1), left.eq(left - 1)]
         with m.Elif(moves):
             m.d.sync += [opened.eq(1), first.eq(word), beats.eq(0), left.eq(self.max_burst - 1)]
+        with m.If(self.eager):
+            m.d.sync += left.eq(0)
         with m.If(self.discard):
             m.d.sync += [held.eq(0), opened.eq(0)]
         self._issue(m, held, opened & (full | (held & ~follows)), opened, first, beats)

@@ -90,17 +90,21 @@ class BurstCredit(wiring.Component):
     issued : In(1)     one more; only while ``allow``
     ended : In(1)      one less
     allow : Out(1)     another may be asked for
+    none : Out(1)      there are none; from the cycle after ``issued`` on
     """
 
     def __init__(self, depth: int):
         self.depth = depth
         width = bits_for_count(depth)
-        super().__init__({"most": In(width), "issued": In(1), "ended": In(1), "allow": Out(1)})
+        super().__init__({"most": In(width), "issued": In(1), "ended": In(1), "allow": Out(1), "none": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         count = Signal(bits_for_count(self.depth))
-        m.d.comb += self.allow.eq((count == 0) | ((count < self.most) & (count != self.depth)))
+        m.d.comb += [
+            self.none.eq(count == 0),
+            self.allow.eq(self.none | ((count < self.most) & (count != self.depth))),
+        ]
         with m.If(self.issued != self.ended):
             m.d.sync += count.eq(count + Mux(self.issued, 1, -1))
         return m

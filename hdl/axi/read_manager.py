@@ -165,6 +165,7 @@ class ReadManager(wiring.Component):
             credit.issued.eq(merger.issued),
             credit.ended.eq(answers.ended),
             merger.allow.eq(credit.allow),
+            merger.eager.eq(credit.none & ~merger.issued),
             self.issued.eq(merger.issued),
             self.ended.eq(answers.ended),
         ]

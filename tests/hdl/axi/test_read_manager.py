@@ -57,11 +57,19 @@ def test_any_addresses(parts, stall, max_burst, max_outstanding):
 
 
 def test_bursts_are_as_long_as_they_may_be():
-    bench = ReadBench(manager(), max_burst=16)
-    bench.read([*range(PAGE - 20, PAGE + 3), 5, 6, 7, 6, 5, *range(100, 133)])
+    """While something is on the bus; what comes before goes as it is."""
+    bench = ReadBench(manager(), max_burst=16, latency=80)
+    bench.read([3, *range(PAGE - 20, PAGE + 3), 5, 6, 7, 6, 5, *range(100, 133)])
     lengths = [(address // 8, beats) for address, beats in bench.monitor.bursts]
-    first = [(PAGE - 20, 16), (PAGE - 4, 4), (PAGE, 3)]
+    first = [(3, 1), (PAGE - 20, 16), (PAGE - 4, 4), (PAGE, 3)]
     assert lengths == [*first, (5, 3), (6, 1), (5, 1), (100, 16), (116, 16), (132, 1)]
+
+
+def test_nothing_waits_for_a_burst_while_the_bus_is_idle():
+    """The first word of a run goes at once, and the others when it is on its way."""
+    bench = ReadBench(manager(), max_burst=16, latency=30)
+    bench.read(list(range(16)))
+    assert [beats for _, beats in bench.monitor.bursts] == [1, 15]
 
 
 def test_a_burst_grows_while_the_bus_is_full():
@@ -224,7 +232,7 @@ def test_a_beat_too_many_that_comes_late():
 
 
 def test_a_beat_that_nobody_asked_for():
-    bench = ReadBench(manager(), faults={0: "surplus"})
+    bench = ReadBench(manager(), faults={1: "surplus"})
 
     async def use(ctx):
         await bench.ask(ctx, range(5))
