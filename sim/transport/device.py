@@ -13,6 +13,8 @@ __all__ = ["Device", "DeviceError", "Transport"]
 
 MAP_VERSION = 1
 """VERSION.MAP of the registers that are known here."""
+_MOST_BEATS = 16
+"""Of a burst; longer ones gain nothing."""
 _POLLS = 1000
 
 
@@ -92,6 +94,13 @@ class Device:
     def set_channel(self, channel: int, address: int) -> None:
         """Where word 0 of a memory channel lies; nothing may be in flight."""
         self.write64(f"channel[{channel}].base", address)
+
+    def set_bursts(self) -> None:
+        """Reads as long as suit the words that a channel may have in flight: a quarter of them, at most 16.
+
+        Longer ones would wait for words that the core asks for only when it has got others (docs/integration.md).
+        """
+        self.write("max_burst", read=max(1, min(_MOST_BEATS, self.config.outstanding // 4)), write=_MOST_BEATS)
 
     def irq_enable(self, *, queue: int) -> None:
         """Faults and the completions of the queues whose bits are set raise the interrupt, and nothing else."""

@@ -167,6 +167,7 @@ class AxiEngine(Engine):
         if fresh:
             device.write("timeout", cycles=0)  # the machine's watchdog tells more
             device.irq_enable(queue=1 << queue.index)
+            device.set_bursts()
             device.enable()
         for channel, address in enumerate(origins):
             device.set_channel(channel, address)

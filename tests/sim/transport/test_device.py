@@ -31,12 +31,14 @@ def test_settings(fake):
     device = Device(fake, TINY)
     device.enable()
     device.set_channel(1, 0x12_3456_7000)
+    device.set_bursts()
     device.irq_enable(queue=0b101)
     device.counters_clear()
     assert fake.log == [
         ("ctrl", 1),
         ("channel[1].base_lo", 0x34567000),
         ("channel[1].base_hi", 0x12),
+        ("max_burst", 16 << 16 | TINY.outstanding // 4),
         ("irq_enable", 0b101 << 16 | 1),
         ("ctrl", 1 << 10 | 1),
     ]
