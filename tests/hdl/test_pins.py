@@ -4,13 +4,13 @@ import random
 
 import pytest
 from amaranth.hdl import ClockDomain, Module, Shape, Value
-from amaranth.sim import Simulator
 
 from hdl.emit.interfaces import port_attributes, streams_of
 from hdl.pins import AXIPins, StreamPins, _joined
 from hdl.spatten import SpAtten
 from hdl.spec.config import PRESETS
 from hdl.verilog import TOPS, port_map, port_widths, top_of
+from tests.bench.harness import simulate
 
 TINY = PRESETS["tiny"]
 ASK = ("id", "addr", "len", "size", "burst", "cache", "prot", "valid", "ready")
@@ -112,9 +112,7 @@ def test_pins_carry_the_streams():
                 seen = (mine.tdata, mine.tvalid, port.ready) if out else (payload, port.valid, mine.tready)
                 assert tuple(ctx.get(signal) for signal in seen) == (value, valid, ready)
 
-    simulation = Simulator(m)
-    simulation.add_testbench(bench)
-    simulation.run()
+    simulate(m, bench, cycles=100)
 
 
 def test_kinds():
