@@ -112,7 +112,13 @@ class CommandUnit(wiring.Component):
             connect(m, port, client)
         connect(m, mux.port, flipped(self.port))
         connect(m, fetch.o, issuer.i)
-        connect(m, issuer.head_request, heads.request)
+        # The core takes a layer's heads after its tokens, and words come in the order in which they are asked for:
+        # words of heads in front of those of tokens would wait for ever.
+        m.d.comb += [
+            heads.request.valid.eq(issuer.head_request.valid & ~tokens.asks),
+            heads.request.payload.eq(issuer.head_request.payload),
+            issuer.head_request.ready.eq(heads.request.ready & ~tokens.asks),
+        ]
         connect(m, heads.o, issuer.head)
         connect(m, issuer.token_request, tokens.request)
         connect(m, tokens.ids, flipped(self.ids))

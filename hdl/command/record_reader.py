@@ -124,6 +124,7 @@ class RecordFetcher(wiring.Component):
     Members
     -------
     request : In(stream.Signature(record_request))
+    asks : Out(1)       the request taken last waits for the port
     port : Out(ReadPort)
     o : Out(stream.Signature(read_record(shape)))
     """
@@ -133,6 +134,7 @@ class RecordFetcher(wiring.Component):
         super().__init__(
             {
                 "request": In(stream.Signature(record_request())),
+                "asks": Out(1),
                 "port": Out(ReadPort(word_width)),
                 "o": Out(stream.Signature(read_record(shape))),
             }
@@ -143,7 +145,7 @@ class RecordFetcher(wiring.Component):
         m.submodules.reader = reader = RecordReader(self.shape, word_width=self.word_width)
         connect(m, flipped(self.port.word), reader.word)
         connect(m, reader.o, flipped(self.o))
-        ask, request, wanted = Signal(), self.port.request, self.request.payload  # ask: a request is on offer
+        ask, request, wanted = self.asks, self.port.request, self.request.payload
         m.d.comb += [
             self.request.ready.eq(~ask & reader.start.ready),
             reader.start.valid.eq(self.request.valid & ~ask),

@@ -32,6 +32,7 @@ class TokenReader(wiring.Component):
     Members
     -------
     request : In(stream.Signature(token_request))
+    asks : Out(1)       the request taken last waits for the port
     port : Out(ReadPort)
     ids : Out(stream.Signature(job_id_entry))
     failed : Out(stream.Signature(ENTRY_WIDTH, always_ready=True))    at the latest with the table's last ids
@@ -42,6 +43,7 @@ class TokenReader(wiring.Component):
         super().__init__(
             {
                 "request": In(stream.Signature(token_request(config))),
+                "asks": Out(1),
                 "port": Out(ReadPort(word_width)),
                 "ids": Out(stream.Signature(job_id_entry(config))),
                 "failed": Out(stream.Signature(ENTRY_WIDTH, always_ready=True)),
@@ -62,6 +64,7 @@ class TokenReader(wiring.Component):
         m.d.comb += [
             request.valid.eq(self.request.valid),
             self.request.ready.eq(request.ready),
+            self.asks.eq(fetcher.asks),
             request.payload.address.eq(wanted.address + TABLE_HEADER_BYTES),
             request.payload.words.eq(words),
             request.payload.records.eq(groups),

@@ -16,6 +16,7 @@ class TableMemory:
         self.port, self.bytes, self.stall, self.latency = port, word_width // 8, stall, latency
         self.content, self.bad = dict(content or {}), set(bad)  # word address -> int
         self.rng, self.reads = random.Random(seed), []
+        self.shy = stall  # chance that a request waits in a cycle
 
     def write(self, address, value, size):
         """``size`` bytes of a number, from a word's beginning on."""
@@ -32,7 +33,7 @@ class TableMemory:
         """Runs for ever."""
         port, rng, waiting, cycle, offered = self.port, self.rng, deque(), 0, False
         while True:
-            ctx.set(port.request.ready, rng.random() >= self.stall)
+            ctx.set(port.request.ready, rng.random() >= self.shy)
             if not offered and waiting and waiting[0][0] <= cycle and rng.random() >= self.stall:
                 ctx.set(port.word.payload, self.word(waiting[0][1]))
                 offered = True

@@ -31,6 +31,7 @@ class Host:
         self.got = {name: [] for name in STREAMS}
         self.places, self.commands = iter(range(0x100, 0x1E00, 0x20)), []
         self.seconds = set()  # commands that follow the first of a pair
+        self.order = []  # of layers with both tables: first words of tokens, of heads
         while len(self.commands) < count:
             self.add()
         self.count = len(self.commands)
@@ -81,6 +82,8 @@ class Host:
         rows = [unpack(head_row(), self.rng.getrandbits(128)) for _ in range(first + command["num_heads"])]
         tokens = [unpack(token_row(), self.rng.getrandbits(64)) for _ in range(command["num_keys"])]
         plan["heads"], command["state"] = 64 * next(self.places), 64 * next(self.places)
+        if command["opcode"] == Opcode.LAYER and command["flags"]["list"] == 1 and command["num_heads"]:
+            self.order.append((command["state"] + TABLE_HEADER_BYTES, plan["heads"]))
         whole = sum(pack(head_row(), row) << 128 * at for at, row in enumerate(rows))
         self.memory.write(plan["heads"], whole, 64 * 16)
         whole = sum(pack(token_row(), token) << 64 * at for at, token in enumerate(tokens))
@@ -134,6 +137,11 @@ class Host:
         return [self.memory.process, self.entries, *map(self.takes, STREAMS)]
 
     def check(self):
+        asked = [address for address, _ in self.memory.reads]
+        for tokens, heads in self.order:
+            if tokens in asked:
+                # The core takes heads after the tokens: words of tokens may not come after theirs.
+                assert asked.index(tokens) < asked.index(heads)
         got, want = self.got, self.model.streams
         lanes = {name: [item["count"] for item in want[name]] for name in ("ids",)}
         for item, count in zip(got["ids"], lanes["ids"], strict=False):
@@ -161,6 +169,16 @@ def test_commands(word_width, stall, seed):
     for address, words in host.memory.reads:
         last = address + words * host.memory.bytes - 1
         assert (low <= address and last < high) or (address in ring and last in ring)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_tokens_are_asked_for_before_heads(seed):
+    """However long a request waits for the memory."""
+    host = Host(made(CommandUnit, CONFIG, queues=2, word_width=64), stall=0.1, seed=100 + seed, count=24)
+    host.memory.shy = 0.97
+    simulate(host.dut, host.bench, *host.processes(), cycles=60_000)
+    assert host.order
+    host.check()
 
 
 def test_reset():
