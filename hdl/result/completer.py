@@ -152,10 +152,13 @@ class Completer(wiring.Component):
         part, ticket = Signal(bits_for_count(parts - 1)), Signal(TICKET_WIDTH, reset_less=True)
         fate, counts = Signal(_fate(), reset_less=True), Signal(survivor_counts(), reset_less=True)
         lost, again, publish = Signal(), Signal(), Signal()
-        self._record(m, head, part, parts, fate, counts)
+        void = Signal()  # a part was lost: those after it are given without a byte, since the record is written anew
+        self._record(m, head, part, parts, fate, counts, void)
         m.d.comb += [self.entry.eq(head.answer.entry), self.release.payload.eq(head.answer.entry)]
         with m.If(self.hold):
             m.d.sync += lost.eq(1)
+        with m.If(self.record.ready):
+            m.d.sync += void.eq(self.record.valid & (lost | self.hold) & (part != parts - 1))
         with m.FSM(name="write"):
             with m.State("IDLE"):
                 m.d.sync += [counts.eq(self.counts), again.eq(0)]
@@ -201,7 +204,7 @@ class Completer(wiring.Component):
             m.d.sync += ticket.eq(self.taken)
             m.next = "AWAIT"
 
-    def _record(self, m, head, part, parts, fate, counts):
+    def _record(self, m, head, part, parts, fate, counts, void):
         """Offers a part of the record."""
         fields, record, answer = Signal(completion()), self.record.payload, head.answer
         number, ring = Array(self.tail)[answer.queue], Array(self.ring)[answer.queue]
@@ -216,7 +219,7 @@ class Completer(wiring.Component):
             *(fields[name].eq(value) for name, value in values.items()),
             record.write.word.eq(((ring.base[5:] + (number & mask)) << shift) + part),
             record.write.data.eq(fields.as_value().word_select(part, self.word_width)),
-            record.write.strobes.eq(Const(-1, self.word_width // 8)),
+            record.write.strobes.eq(Mux(void, 0, Const(-1, self.word_width // 8))),
             record.entry.eq(answer.entry),
             record.last.eq(part == parts - 1),
         ]

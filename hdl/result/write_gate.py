@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,14 +17,14 @@ __all__ = ["WriteGate"]
 class WriteGate(wiring.Component):
     """Hands on words of the source of the lowest number that has one.
 
-    Those of source 0 are not looked at (completions); of the others what lies outside the window, and all while
-    ``drop``, is thrown away, and ``outside`` names the command. Latency 1, a word a cycle.
+    Those of source 0 are not looked at (completions), and thrown away while ``hold``; of the others what lies outside
+    the window, and all while ``drop``, is thrown away, and ``outside`` names the command. Latency 1, a word a cycle.
 
     Members
     -------
     i : In(stream.Signature(written_word)).array(sources)
     writable : In(window)       byte addresses, multiples of a word
-    drop : In(1)
+    drop, hold : In(1)
     o : Out(stream.Signature(word_write))
     outside : Out(stream.Signature(ENTRY_WIDTH, always_ready=True))
     left : Out(1).array(sources)    pulse: a word of the source that is ``last`` has been handed on, or thrown away
@@ -36,7 +36,7 @@ class WriteGate(wiring.Component):
             {
                 "i": In(stream.Signature(written_word(word_width))).array(sources),
                 "writable": In(window()),
-                "drop": In(1),
+                **dict.fromkeys(("drop", "hold"), In(1)),
                 "o": Out(stream.Signature(word_write(ADDRESS_WIDTH, word_width))),
                 "outside": Out(stream.Signature(ENTRY_WIDTH, always_ready=True)),
                 "left": Out(1).array(sources),
@@ -49,7 +49,7 @@ class WriteGate(wiring.Component):
         held = Signal(written_word(self.word_width), reset_less=True)
         full, outside, checked = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         source = Signal(range(self.sources), reset_less=True)
-        refused, leaves = checked & (outside | self.drop), Signal()
+        refused, leaves = Mux(checked, outside | self.drop, self.hold), Signal()
         m.d.comb += [
             self.o.valid.eq(full & ~refused),
             self.o.payload.eq(held.write),

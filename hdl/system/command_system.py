@@ -180,6 +180,7 @@ class CommandSystem(wiring.Component):
             ),
             self.snap.eq(completer.snap),
             gate.drop.eq(self.drop),
+            gate.hold.eq(self.hold),
             gate.writable.eq(m.submodules.windows.writable),
         ]
 
