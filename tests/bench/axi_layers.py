@@ -75,7 +75,8 @@ class Placed:
     def owned(self) -> list[tuple[int, int]]:
         """(address, bytes) of what the command may write."""
         heads, queries, dim = self.placed.shape
-        found = [(self.placed.out, heads * queries * dim * 4)]
+        size = 2 if self.placed.out_format == OutFormat.BF16 else 4
+        found = [(self.placed.out, heads * queries * dim * size)]
         if self.write_state:
             found.append((self.placed.state, TABLE_HEADER_BYTES + TOKEN_BYTES * (self.layer.num_tokens + 1)))
             found.append((self.placed.heads, HEAD_BYTES * len(self.layer.head_ids)))

