@@ -93,7 +93,7 @@ class OutputRows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.heads = heads = HeadStore(self.config, queues=self.queues, fields=("head", "exponent"))
-        m.submodules.table = table = OpenFacts(_facts(self.config), _facts_of, queues=self.queues)
+        m.submodules.commands = table = OpenFacts(_facts(self.config), _facts_of, queues=self.queues)
         for mine, other in ((self.opened, heads.opened), (self.opened, table.opened), (self.head, heads.head)):
             connect(m, flipped(mine), other)
         facts = table.facts

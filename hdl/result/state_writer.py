@@ -90,7 +90,7 @@ class StateWriter(wiring.Component):
         connect(m, joiner.o, flipped(self.o))
         ending, last = Signal(), Signal(ENTRY_WIDTH, reset_less=True)  # command of the selection that has just ended
         entry = Mux(ending, last, self.survivor.payload.job_id[:ENTRY_WIDTH])
-        m.submodules.table = table = OpenFacts(_facts(), _facts_of, queues=self.queues)
+        m.submodules.commands = table = OpenFacts(_facts(), _facts_of, queues=self.queues)
         connect(m, flipped(self.opened), table.opened)
         facts, kept = table.facts, Signal(survivor_counts())
         m.d.comb += [table.entry.eq(entry), rows.read_entry.eq(entry), joiner.i.payload.entry.eq(entry)]
