@@ -17,7 +17,8 @@ from golden.layers.layer_job import LayerJob
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
 from hdl.spec.register_map import MAP
-from sim.transport.commands import HostMemory, Wanted, place_layer
+from sim.transport.commands import Wanted, place_layer
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 
 CONFIG = PRESETS["tiny"]

@@ -22,10 +22,10 @@ from sim.transport.memory import MemoryImage
 from sim.transport.pack import describe_layer, head_rows
 
 __all__ = [
-    "HostMemory",
     "PlacedLayer",
     "Wanted",
     "place_layer",
+    "plan_of_job",
     "read_heads",
     "read_outputs",
     "read_tokens",
@@ -115,12 +115,11 @@ def _size(out_format: OutFormat) -> int:
 def _plan(layer: LayerJob, fields: Mapping[str, Any], config: Config, wanted: Wanted, places: dict[str, Any]) -> bytes:
     job, word = fields["job"], config.channel_width // 8
     plan = {
-        **{name: job[name] for name in _PLAN},
+        **plan_of_job(job, config),
         "group": max((each.group for each in layer.jobs), default=1),
         "num_kv_heads": len(layer.jobs),
         "out_format": int(wanted.out_format),
         **{name: fields[name] for name in ("pin_first", "pin_last", "decay")},
-        **{name: job[f"{name}_base"] * word for name in ("key", "key_lsb", "value")},
         **{f"{name}_stride": fields[f"{name}_stride"] * word for name in PLANES},
     }
     return record(formats.plan(), plan | places)
@@ -147,7 +146,13 @@ def _command(
     return record(formats.layer_command(), command | places)
 
 
-_PLAN = ("dim", "query_bits", "key_bits", "key_lsb_bits", "value_bits", "skew", "flat_limit")
+_WIDTHS = ("dim", "query_bits", "key_bits", "key_lsb_bits", "value_bits", "skew", "flat_limit")
+
+
+def plan_of_job(job: Mapping[str, int], config: Config) -> dict[str, int]:
+    """Fields of a plan that are those of the core's descriptor; places of planes in bytes."""
+    bases = {name: job[f"{name}_base"] * (config.channel_width // 8) for name in ("key", "key_lsb", "value")}
+    return {name: job[name] for name in _WIDTHS} | bases
 
 
 def _heads(layer: LayerJob, wanted: Wanted) -> bytes:

@@ -11,14 +11,12 @@ from hdl.spec import formats
 from hdl.spec.config import Config
 from hdl.spec.formats import HEAD_BYTES, Opcode, OutFormat
 from hdl.spec.payloads import LIST_NEW
-from sim.transport.commands import PlacedLayer, record, token_table
+from sim.transport.commands import PlacedLayer, plan_of_job, record, token_table
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import describe_job, list_kind, partners
 
 __all__ = ["place_jobs"]
-
-_PLAN = ("dim", "query_bits", "key_bits", "key_lsb_bits", "value_bits", "skew", "flat_limit")
 
 
 def place_jobs(jobs: Sequence[Job], config: Config, image: MemoryImage, memory: HostMemory) -> list[PlacedLayer]:
@@ -43,12 +41,10 @@ def _placed(job: Job, fields: Mapping[str, int], config: Config, memory: HostMem
     ids = job.ids.tolist() if job.ids is not None and fields["list"] == LIST_NEW else []
     state = memory.store(token_table(ids, [0] * len(ids), config)) if ids else 0
     out = memory.take(4 * job.group * job.num_queries * job.dim)
-    word = config.channel_width // 8
     plan = {
-        **{name: fields[name] for name in _PLAN},
+        **plan_of_job(fields, config),
         "group": job.group,
         "num_kv_heads": 1,
-        **{name: fields[f"{name}_base"] * word for name in ("key", "key_lsb", "value")},
         "heads": heads,
         "out_position_stride": 4 * job.group * job.dim,
         "out_head_stride": 4 * job.dim,
@@ -59,7 +55,7 @@ def _placed(job: Job, fields: Mapping[str, int], config: Config, memory: HostMem
         **{name: fields[name] for name in ("num_keys", "num_queries", "num_rows", "value_keep")},
         "num_heads": job.group,
         "head_keep": job.head,
-        "query": fields["query_base"] * word,
+        "query": fields["query_base"] * (config.channel_width // 8),
         "out": out,
         "state": state,
     }

@@ -13,7 +13,8 @@ from golden.layers.layer_job import LayerJob
 from hdl.spec.config import Config
 from hdl.spec.formats import COMMAND_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES, OutFormat, layer_command
 from sim.common.packing import pack, unpack
-from sim.transport.commands import HostMemory, PlacedLayer, Wanted, place_layer, read_heads, read_outputs, read_tokens
+from sim.transport.commands import PlacedLayer, Wanted, place_layer, read_heads, read_outputs, read_tokens
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.jobs import table_layer
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
-from sim.transport.commands import HostMemory
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.axi_layers import Placed, place
 from tests.bench.axi_system import AxiSystem, Queue

@@ -12,7 +12,7 @@ from hdl.spec.config import Config
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
 from hdl.spec.register_map import MAP
 from sim.common.packing import unpack
-from sim.transport.commands import HostMemory
+from sim.transport.host_memory import HostMemory
 from tests.bench.axi_lite_bench import Access, AxiLiteManager
 from tests.bench.axi_monitor import AxiMonitor
 from tests.bench.axi_reads import ReadMemory

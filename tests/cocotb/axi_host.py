@@ -14,7 +14,7 @@ from hdl.spec.config import PRESETS
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
 from hdl.spec.register_map import MAP
 from sim.common.packing import unpack
-from sim.transport.commands import HostMemory
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.axi_layers import Placed, place
 from tests.cocotb.axi_memory import FaultyReads, FaultyWrites

@@ -9,7 +9,7 @@ from typing import Any
 from cocotb.triggers import ClockCycles, Event
 from cocotbext.axi import AxiReadBus, AxiResp, AxiSlaveRead, AxiSlaveWrite, AxiWriteBus
 
-from sim.transport.commands import HostMemory
+from sim.transport.host_memory import HostMemory
 
 __all__ = ["READ_FAULTS", "WRITE_FAULTS", "FaultyReads", "FaultyWrites"]
 

@@ -11,7 +11,8 @@ from hdl.spec.config import PRESETS
 from hdl.spec.digest import config_digest
 from hdl.spec.formats import COMPLETION_BYTES, completion
 from sim.common.packing import unpack
-from sim.transport.commands import HostMemory, Wanted, place_layer
+from sim.transport.commands import Wanted, place_layer
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.axi_lite_bench import Access
 from tests.bench.axi_system import AxiSystem

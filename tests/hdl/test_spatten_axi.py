@@ -7,7 +7,8 @@ import pytest
 
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode, OutFormat
-from sim.transport.commands import HostMemory, Wanted, place_layer
+from sim.transport.commands import Wanted, place_layer
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.axi_layers import check_layer
 from tests.bench.axi_system import AxiSystem, Queue

@@ -12,7 +12,8 @@ from golden.layers.layer_job import LayerJob
 from hdl.spec import formats
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES, PLAN_BYTES, Code, Opcode, OutFormat
 from sim.common.packing import pack, unpack
-from sim.transport.commands import HostMemory, Wanted, place_layer, read_heads, read_outputs, read_tokens
+from sim.transport.commands import Wanted, place_layer, read_heads, read_outputs, read_tokens
+from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.axi_layers import check_layer, expected, patched, place
 from tests.bench.axi_scene import TINY, Scene
