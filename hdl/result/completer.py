@@ -43,11 +43,11 @@ def _fate() -> data.StructLayout:
 class Completer(wiring.Component):
     """Lets a command's answer wait until all that the command wrote has its responses, then writes its record.
 
-    1. What had entered the ways to memory when the answer came has left them, and every burst of reads that was asked
-       for is over without a fault. 2. The write manager has the responses to all words up to then: the command is
-       released. 3. The record is written, and published when it has its response; then comes the next one. If the
-       write manager fails meanwhile, the record is written once more when it works again.
-    The waiting of steps 1 and 2 of one answer goes on during that of others. What an answer finds abandoned at its
+    First, what had entered the ways to memory when the answer came has left them, and every burst of reads that was
+    asked for is over without a fault. Second, the write manager has the responses to all words up to then: the command
+    is released. Third, the record is written, and published when it has its response; then comes the next one. If the
+    write manager fails meanwhile, the record is written once more when it works again.
+    The waiting of the first two steps of one answer goes on during that of others. What an answer finds abandoned at its
     record has that code, whatever its own was.
 
     Members
