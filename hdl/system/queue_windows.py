@@ -28,7 +28,8 @@ class QueueWindows(wiring.Component):
     """One queue's windows at a time, for the channels and for all of them together.
 
     The queue changes when the next command is another's and none is at work. The words of a channel are those of the
-    bytes of the window after the channel's first address. Latency: 4 cycles a channel, and 2.
+    bytes of the window after the channel's first address. Latency: 4 cycles a channel, and 2, from when it is
+    enabled on 5 more: what was found before is not that of its windows.
 
     Members
     -------
@@ -62,26 +63,30 @@ class QueueWindows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         queue, valid = self.current, Signal()
+        steady = Signal()  # the queue has been enabled, and so its windows constant, since the first channel
         mine = Array(self.queue)[queue]
-        channel, first = Signal(range(self.config.num_channels)), Signal()
+        channel, first, start = Signal(range(self.config.num_channels)), Signal(), Signal()
         m.d.comb += self.ready.eq(valid & (queue == self.wanted))
         with m.FSM(name="windows"):
             with m.State("HOLD"):
-                with m.If(~self.ready & ~self.working):
-                    m.d.sync += [queue.eq(self.wanted), valid.eq(0), channel.eq(0), first.eq(1)]
+                m.d.comb += start.eq(~self.ready & ~self.working)
+                with m.If(start):
+                    m.d.sync += [queue.eq(self.wanted), valid.eq(0), channel.eq(0), first.eq(1), steady.eq(1)]
                     m.next = "CHOOSE"
-            self._channel_states(m, mine, channel, first)
+            self._channel_states(m, mine, channel, first, steady)
             with m.State("NEXT"):
                 m.d.sync += [first.eq(0), channel.eq(channel + 1)]
                 m.next = "CHOOSE"
                 with m.If(channel == self.config.num_channels - 1):
-                    m.d.sync += valid.eq(1)
+                    m.d.sync += valid.eq(steady)
                     m.next = "HOLD"
         with m.If(~mine.enable):
             m.d.sync += valid.eq(0)
+        with m.If(~mine.enable & ~start):
+            m.d.sync += steady.eq(0)
         return m
 
-    def _channel_states(self, m, mine, channel, first):
+    def _channel_states(self, m, mine, channel, first, steady):
         """The window of a channel, and what it leaves of that of all: base, distances, words, comparisons."""
         config, base = self.config, Signal(ADDRESS_WIDTH, reset_less=True)
         readable = Signal(window(), reset_less=True)
@@ -96,6 +101,8 @@ class QueueWindows(wiring.Component):
             m.d.sync += [self.writable.eq(mine.writable), readable.eq(mine.readable)]
             m.d.sync += base.eq(Array(self.base)[channel])
             m.next = "SUBTRACT"
+            with m.If(~mine.enable | ~steady):
+                m.next = "HOLD"
         with m.State("SUBTRACT"):
             m.d.sync += [over.eq(address - base) for over, address in ends]
             m.next = "WORDS"

@@ -70,7 +70,7 @@ class Use:
         if ready:
             assert ctx.get(dut.ready) and ctx.get(dut.current) == wanted == before
         ctx.set(dut.working, 0)
-        for _ in range(5 * TINY.num_channels + 3):
+        for _ in range(5 * TINY.num_channels + 8):
             if ctx.get(dut.ready):
                 break
             await ctx.tick()
@@ -109,6 +109,25 @@ def test_nothing_changes_while_a_command_is_at_work():
         ctx.set(dut.working, 0)
         await ctx.tick().repeat(15)
         assert ctx.get(dut.ready) and ctx.get(dut.writable.base) == PAGE
+
+    simulate(dut, bench, cycles=100)
+
+
+@pytest.mark.parametrize("cycle", range(5 * TINY.num_channels + 4))
+def test_windows_that_are_set_in_any_cycle(cycle):
+    """However far the work on what was there before has come, it is not taken for that of the new windows."""
+    dut = made(QueueWindows, TINY, queues=1)
+    window = {"base": PAGE, "limit": 3 * PAGE}
+
+    async def bench(ctx):
+        await ctx.tick().repeat(cycle + 1)
+        ctx.set(dut.queue[0], {"enable": 0, "readable": window, "writable": window})
+        await ctx.tick()
+        ctx.set(dut.queue[0].enable, 1)
+        while not ctx.get(dut.ready):
+            await ctx.tick()
+        for each in (*dut.channel, dut.all):
+            assert (ctx.get(each.base), ctx.get(each.limit)) == words(window, 0)
 
     simulate(dut, bench, cycles=100)
 
