@@ -47,8 +47,8 @@ class Completer(wiring.Component):
     asked for is over without a fault. Second, the write manager has the responses to all words up to then: the command
     is released. Third, the record is written, and published when it has its response; then comes the next one. If the
     write manager fails meanwhile, the record is written once more when it works again.
-    The waiting of the first two steps of one answer goes on during that of others. What an answer finds abandoned at its
-    record has that code, whatever its own was.
+    The waiting of the first two steps of one answer goes on during that of others. What an answer finds abandoned at
+    its record has that code, whatever its own was.
 
     Members
     -------
