@@ -658,8 +658,8 @@ static inline void spatten_unpack_token_row(struct spatten_token_row *to, const 
 struct spatten_completion {
     uint64_t address; /* of the fault, byte; 0 if there was none */
     uint64_t cycle; /* of the clock since reset, when it was written */
-    uint32_t tokens; /* that survived its selection; 0 if it had none */
-    uint32_t heads; /* likewise */
+    uint32_t tokens; /* that survived its selection; of an APPEND elements that saturated; else 0 */
+    uint32_t heads; /* that survived its selection; else 0 */
     uint16_t tag; /* of the command */
     uint8_t code; /* 0 done, 1…11 refused by the core, or spatten_code */
     uint8_t phase; /* 1 in the first round of the ring, 0 in the second, …; in the word that is written last */

@@ -21,7 +21,7 @@ from hdl.system.queue_control import QueueControl
 
 __all__ = ["FEATURES", "SpAttenAXI"]
 
-FEATURES = ("float_results", "write_back")
+FEATURES = ("append", "quantize_query", "float_results", "write_back")
 """Of hdl.axi.capabilities.FEATURES."""
 
 

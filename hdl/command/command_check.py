@@ -91,23 +91,25 @@ class CommandCheck(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         command, flags = self.command, self.command.flags
-        work = [Opcode.LAYER, Opcode.JOB, Opcode.PAIR, Opcode.SELECT]
+        known, core = Signal(), Signal()  # core: the core works for it
         listed = (flags.list == LISTS.index("table")) | flags.write_state
         malformed = Cat(
             command.reserved0.any(),
-            self.planned & (flags.reserved.any() | flags.bit_plane | (flags.list == len(LISTS))),
-            self.planned & (command.plan[:_LOW].any() | (listed & command.state[:_LOW].any())),
+            core & (flags.reserved.any() | flags.bit_plane | (flags.list == len(LISTS))),
+            self.planned & command.plan[:_LOW].any(),
+            core & listed & command.state[:_LOW].any(),
             (command.opcode == Opcode.SELECT) & (command.num_heads != 0),
-            self.planned & (flags.list == LISTS.index("table")) & (command.num_keys == 0),
+            core & (flags.list == LISTS.index("table")) & (command.num_keys == 0),
             (command.opcode == Opcode.PAIR) & ~self.follows & ~self.more,
-            self.planned & (flags.probabilities | flags.zero_pruned),
-            self.planned & (flags.write_state & ~flags.select | flags.add_token & ~flags.write_state),
-            self.planned & ~is_layer(command) & flags.select,
-            self.planned & (command.opcode != Opcode.SELECT) & command.out[:_OUT_LOW].any(),
+            core & (flags.probabilities | flags.zero_pruned),
+            core & (flags.write_state & ~flags.select | flags.add_token & ~flags.write_state),
+            core & ~is_layer(command) & flags.select,
+            core & (command.opcode != Opcode.SELECT) & command.out[:_OUT_LOW].any(),
         )
-        known = Signal()
         with m.Switch(command.opcode):
-            with m.Case(*work):
+            with m.Case(Opcode.LAYER, Opcode.JOB, Opcode.PAIR, Opcode.SELECT):
+                m.d.comb += [known.eq(1), self.planned.eq(1), core.eq(1)]
+            with m.Case(Opcode.APPEND):
                 m.d.comb += [known.eq(1), self.planned.eq(1)]
             with m.Case(Opcode.NOP, Opcode.FENCE):
                 m.d.comb += known.eq(1)
@@ -127,7 +129,7 @@ class PlanCheck(wiring.Component):
     """The code of a command with the plan that was read for it, ``LATENCY`` cycles later.
 
     Offsets and strides of planes must be whole words of the channels, and offsets lie in the core's address space; what
-    else is wrong with them the core tells by its own codes.
+    else is wrong with them the core tells by its own codes, and of an APPEND hdl.append.append_check.
 
     Members
     -------
@@ -156,25 +158,27 @@ class PlanCheck(wiring.Component):
         low = (self.config.channel_width // 8).bit_length() - 1
         offsets = [plan.key, plan.key_lsb, plan.value, command.query]
         strides = [plan.query_stride, plan.key_stride, plan.key_lsb_stride, plan.value_stride]
+        core = command.opcode != Opcode.APPEND
+        has_heads = core & (command.num_heads != 0)
         malformed = Cat(
             plan.reserved0.any(),
             plan.out_format > max(OutFormat),
             plan.decay[DECAY_WIDTH:].any(),
-            (command.num_heads != 0) & (plan.out_position_stride | plan.out_head_stride)[:_OUT_LOW].any(),
-            command.num_heads > self.config.max_heads,
-            plan.heads[:_LOW].any() & (command.num_heads != 0),
+            has_heads & (plan.out_position_stride | plan.out_head_stride)[:_OUT_LOW].any(),
+            core & (command.num_heads > self.config.max_heads),
+            has_heads & plan.heads[:_LOW].any(),
             *(value[:low].any() for value in (*offsets, *strides)),
         )
         beyond = Cat(value[low + self.config.address_width :].any() for value in offsets)
         wrong, outside = _flag(m, malformed.any()), _flag(m, beyond.any())
         heads = _lies_in(m, self.readable, plan.heads, self._head_bytes(command))
         tokens = _lies_in(m, self.readable, command.state, self._token_bytes(command))
-        listed = command.flags.list == LISTS.index("table")
+        listed = core & (command.flags.list == LISTS.index("table"))
         with m.If(self.error):
             m.d.comb += self.code.eq(Code.READ_ERROR)
         with m.Elif(wrong):
             m.d.comb += self.code.eq(Code.MALFORMED)
-        with m.Elif(outside | ((command.num_heads != 0) & ~heads) | (listed & ~tokens)):
+        with m.Elif(outside | (has_heads & ~heads) | (listed & ~tokens)):
             m.d.comb += self.code.eq(Code.OUTSIDE)
         return m
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.command_fetch import PAIR_FIRST, PAIR_SECOND, fetched_command
-from hdl.command.descriptors import is_layer, is_plain, job_fields, layer_fields, limited
+from hdl.command.descriptors import is_append, is_layer, is_plain, job_fields, layer_fields, limited
 from hdl.command.head_gate import HeadGate
 from hdl.command.head_reader import head_request, table_head
-from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_append, open_head, opened_command
 from hdl.command.token_reader import token_request
 from hdl.spec import payloads
 from hdl.spec.config import Config
@@ -21,8 +21,8 @@ __all__ = ["CommandIssuer", "command_tables"]
 
 
 def command_tables(queues: int) -> data.StructLayout:
-    """Addresses of the tables that a command reads, and its queue."""
-    return data.StructLayout({"state": 64, "heads": 64, "queue": bits_for_count(queues - 1)})
+    """Addresses of the tables that a command reads, its queue, and whether it begins when no other one works."""
+    return data.StructLayout({"state": 64, "heads": 64, "queue": bits_for_count(queues - 1), "alone": 1})
 
 
 def _half(config: Config) -> data.StructLayout:
@@ -41,7 +41,8 @@ class CommandIssuer(wiring.Component):
 
     A job's heads are read before its descriptor, which has the scale of the first. The first job of a pair waits here
     until the second one is there, so that the core gets both or none; what follows it instead makes it malformed, and
-    what is wrong with the second is the code of both. A command in error, NOP and FENCE are closed when opened.
+    what is wrong with the second is the code of both. A command in error, NOP and FENCE are closed when opened. An
+    APPEND is on offer until all of it is done, and then closed with ``append_code``; nothing follows it before.
 
     Members
     -------
@@ -55,6 +56,8 @@ class CommandIssuer(wiring.Component):
     head_request : Out(stream.Signature(head_request)), head : In(stream.Signature(table_head))
     open_head : Out(stream.Signature(open_head))      every head of the command, to those who write its results
     token_request : Out(stream.Signature(token_request))
+    append : Out(stream.Signature(open_append))       an APPEND, which is taken when it is done
+    append_code : In(8)                               its code, when it is taken
     layer, job, heads : Out                           to the core, as its members of these names
     """
 
@@ -74,6 +77,8 @@ class CommandIssuer(wiring.Component):
                 "head": In(stream.Signature(table_head())),
                 "open_head": Out(stream.Signature(open_head())),
                 "token_request": Out(stream.Signature(token_request(config))),
+                "append": Out(stream.Signature(open_append())),
+                "append_code": In(8),
                 "layer": Out(stream.Signature(payloads.layer_descriptor(config))),
                 "job": Out(stream.Signature(payloads.job_descriptor(config))),
                 "heads": Out(stream.Signature(payloads.head_entry(config))),
@@ -87,40 +92,18 @@ class CommandIssuer(wiring.Component):
         connect(m, gate.open_head, flipped(self.open_head))
         fetched = Signal(self.i.payload.shape(), reset_less=True)
         entry, first = Signal(ENTRY_WIDTH, reset_less=True), Signal(_half(self.config))
-        self._payloads(m, fetched, entry, first)
+        _payloads(self, m, fetched, entry, first)
         with m.FSM(name="issue"):
             self._begin(m, fetched, entry, first)
             self._close(m, fetched, first)
             self._heads(m, fetched, first)
             self._descriptors(m, fetched, first)
+            with m.State("APPEND"):
+                m.d.comb += self.append.valid.eq(1)
+                with m.If(self.append.ready):
+                    m.d.sync += fetched.code.eq(self.append_code)
+                    m.next = "CLOSE"
         return m
-
-    def _payloads(self, m, fetched, entry, first):
-        """What is offered, and when it is of no matter."""
-        command, plan, gate, config = fetched.command, fetched.plan, m.submodules.gate, self.config
-        pair = Mux(fetched.pair == PAIR_SECOND, 2, fetched.pair)
-        job = job_fields(config, command, plan, job_id=entry, pair=pair)
-        job |= {"scale": gate.first.scale, "shift": limited(gate.first.shift, 6, instead=0)}
-        layer, tokens = self.layer.payload, self.token_request.payload
-        short = limited(command.num_keys, len(tokens.count))
-        m.d.comb += [
-            self.tables.state.eq(command.state),
-            self.tables.heads.eq(plan.heads),
-            self.tables.queue.eq(fetched.queue),
-            self.opened.payload.entry.eq(entry),
-            self.opened.payload.fetched.eq(fetched),
-            gate.entry.eq(entry),
-            gate.core.eq(is_layer(command)),
-            self.head_request.payload.address.eq(plan.heads),
-            self.head_request.payload.first.eq(Mux(is_layer(command), 0, command.head_keep)),
-            self.head_request.payload.count.eq(command.num_heads[:HEAD_FIELD_WIDTH]),
-            tokens.address.eq(command.state),
-            tokens.count.eq(Mux(short > config.max_tokens, config.max_tokens, short)),
-            tokens.entry.eq(entry),
-            *(self.job.payload[name].eq(value) for name, value in job.items()),
-            *(layer.job[name].eq(value) for name, value in job.items()),
-            *(layer[name].eq(value) for name, value in layer_fields(config, command, plan).items()),
-        ]
 
     def _begin(self, m, fetched, entry, first):
         """A command is taken, gets a number and is opened."""
@@ -146,6 +129,8 @@ class CommandIssuer(wiring.Component):
             m.d.comb += self.opened.valid.eq(1)
             with m.If(self.opened.ready & plain):
                 m.next = "CLOSE"
+            with m.Elif(self.opened.ready & is_append(command)):
+                m.next = "APPEND"
             with m.Elif(self.opened.ready & is_layer(command)):
                 m.next = "LAYER"
             with m.Elif(self.opened.ready):
@@ -236,3 +221,35 @@ class CommandIssuer(wiring.Component):
             if then:
                 with m.If(listed):
                     m.next = then
+
+
+def _payloads(issuer: CommandIssuer, m, fetched, entry, first):
+    """What is offered, and when it is of no matter."""
+    command, plan, gate, config = fetched.command, fetched.plan, m.submodules.gate, issuer.config
+    pair = Mux(fetched.pair == PAIR_SECOND, 2, fetched.pair)
+    job = job_fields(config, command, plan, job_id=entry, pair=pair)
+    job |= {"scale": gate.first.scale, "shift": limited(gate.first.shift, 6, instead=0)}
+    layer, tokens = issuer.layer.payload, issuer.token_request.payload
+    short = limited(command.num_keys, len(tokens.count))
+    m.d.comb += [
+        issuer.tables.state.eq(command.state),
+        issuer.tables.heads.eq(plan.heads),
+        issuer.tables.queue.eq(fetched.queue),
+        issuer.tables.alone.eq(is_append(command)),
+        issuer.append.payload.entry.eq(entry),
+        Value.cast(issuer.append.payload.command).eq(command.as_value()),
+        issuer.append.payload.plan.eq(plan),
+        issuer.opened.payload.entry.eq(entry),
+        issuer.opened.payload.fetched.eq(fetched),
+        gate.entry.eq(entry),
+        gate.core.eq(is_layer(command)),
+        issuer.head_request.payload.address.eq(plan.heads),
+        issuer.head_request.payload.first.eq(Mux(is_layer(command), 0, command.head_keep)),
+        issuer.head_request.payload.count.eq(command.num_heads[:HEAD_FIELD_WIDTH]),
+        tokens.address.eq(command.state),
+        tokens.count.eq(Mux(short > config.max_tokens, config.max_tokens, short)),
+        tokens.entry.eq(entry),
+        *(issuer.job.payload[name].eq(value) for name, value in job.items()),
+        *(layer.job[name].eq(value) for name, value in job.items()),
+        *(layer[name].eq(value) for name, value in layer_fields(config, command, plan).items()),
+    ]

@@ -11,7 +11,7 @@ from hdl.command.command_fetch import CommandFetch
 from hdl.command.command_issuer import CommandIssuer, command_tables
 from hdl.command.command_ring import COUNT_WIDTH, CommandRing
 from hdl.command.head_reader import HeadReader
-from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_append, open_head, opened_command
 from hdl.command.read_mux import ReadMux
 from hdl.command.read_port import ReadPort, check_word_width
 from hdl.command.token_reader import TokenReader
@@ -59,12 +59,15 @@ class CommandUnit(wiring.Component):
     reading : Out(1).array(queues)                    one is being read
     pair_open : Out(1)                                the first job of a pair waits for the second
     port : Out(ReadPort)
-    entry : In(stream.Signature(ENTRY_WIDTH))         this and the next eight as of :class:`CommandIssuer`
+    append_port : In(ReadPort)                        another reader, who takes its words without waiting for others
+    entry : In(stream.Signature(ENTRY_WIDTH))         this and the next ten as of :class:`CommandIssuer`
     tables : Out(command_tables)
     busy : In(1)
     opened : Out(stream.Signature(opened_command))
     closed : Out(stream.Signature(closed_command))
     open_head : Out(stream.Signature(open_head))
+    append : Out(stream.Signature(open_append))
+    append_code : In(8)
     layer : Out(stream.Signature(layer_descriptor))
     job : Out(stream.Signature(job_descriptor))
     heads : Out(stream.Signature(head_entry))
@@ -84,12 +87,15 @@ class CommandUnit(wiring.Component):
                 **dict.fromkeys(("idle", "reading"), Out(1).array(queues)),
                 "pair_open": Out(1),
                 "port": Out(ReadPort(word_width)),
+                "append_port": In(ReadPort(word_width)),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
                 "tables": Out(command_tables(queues)),
                 "busy": In(1),
                 "opened": Out(stream.Signature(opened_command(queues))),
                 "closed": Out(stream.Signature(closed_command())),
                 "open_head": Out(stream.Signature(open_head())),
+                "append": Out(stream.Signature(open_append())),
+                "append_code": In(8),
                 "failed": Out(stream.Signature(ENTRY_WIDTH, always_ready=True)),
                 "layer": Out(stream.Signature(payloads.layer_descriptor(config))),
                 "job": Out(stream.Signature(payloads.job_descriptor(config))),
@@ -106,7 +112,7 @@ class CommandUnit(wiring.Component):
         m.submodules.head_reader = heads = HeadReader(word_width=width)
         m.submodules.token_reader = tokens = TokenReader(self.config, word_width=width)
         rings = self._rings(m, fetch)
-        clients = [heads.port, tokens.port, fetch.port, *(ring.port for ring in rings)]
+        clients = [heads.port, tokens.port, flipped(self.append_port), fetch.port, *(ring.port for ring in rings)]
         m.submodules.mux = mux = ReadMux(clients=len(clients), word_width=width)
         for client, port in zip(mux.client, clients, strict=True):
             connect(m, port, client)
@@ -124,12 +130,13 @@ class CommandUnit(wiring.Component):
         connect(m, tokens.ids, flipped(self.ids))
         connect(m, tokens.failed, flipped(self.failed))
         connect(m, flipped(self.entry), issuer.entry)
-        for name in ("opened", "closed", "open_head", "layer", "job", "heads"):
+        for name in ("opened", "closed", "open_head", "append", "layer", "job", "heads"):
             connect(m, getattr(issuer, name), flipped(getattr(self, name)))
         m.d.comb += [
             self.tables.eq(issuer.tables),
             self.pair_open.eq(issuer.pair_open),
             issuer.busy.eq(self.busy),
+            issuer.append_code.eq(self.append_code),
             *(issuer.cancel[index].eq(settings.cancel) for index, settings in enumerate(self.queue)),
         ]
         return m

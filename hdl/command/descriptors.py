@@ -12,7 +12,7 @@ from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.formats import Opcode
 
-__all__ = ["head_fields", "is_layer", "is_plain", "job_fields", "layer_fields", "limited"]
+__all__ = ["head_fields", "is_append", "is_layer", "is_plain", "job_fields", "layer_fields", "limited"]
 
 
 def limited(value: Value, width: int, *, instead: int | None = None) -> Value:
@@ -79,6 +79,11 @@ def head_fields(config: Config, row) -> dict[str, ValueLike]:
 def is_layer(command) -> Value:
     """Whether a command is a layer to the core."""
     return (command.opcode == Opcode.LAYER) | (command.opcode == Opcode.SELECT)
+
+
+def is_append(command) -> Value:
+    """Whether a command is worked on beside the core."""
+    return command.opcode == Opcode.APPEND
 
 
 def is_plain(command) -> Value:

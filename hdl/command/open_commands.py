@@ -5,9 +5,9 @@ from __future__ import annotations
 from amaranth.lib import data
 
 from hdl.command.command_fetch import fetched_command
-from hdl.spec.formats import head_row
+from hdl.spec.formats import append_command, head_row, plan
 
-__all__ = ["ENTRY_WIDTH", "NUM_ENTRIES", "closed_command", "open_head", "opened_command"]
+__all__ = ["ENTRY_WIDTH", "NUM_ENTRIES", "closed_command", "open_append", "open_head", "opened_command"]
 
 NUM_ENTRIES = 8
 """Commands that can be open at a time."""
@@ -30,6 +30,11 @@ def open_head() -> data.StructLayout:
             "error": 1,  # it could not be read: the core got zeros in its place
         }
     )
+
+
+def open_append() -> data.StructLayout:
+    """An open APPEND with its plan."""
+    return data.StructLayout({"entry": ENTRY_WIDTH, "command": append_command(), "plan": plan()})
 
 
 def closed_command() -> data.StructLayout:

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.command.command_issuer import command_tables
 from hdl.command.command_ring import COUNT_WIDTH
-from hdl.command.descriptors import is_layer
+from hdl.command.descriptors import is_append, is_layer
 from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, closed_command, opened_command
 from hdl.fetch.crossbar import RoundRobin
 from hdl.spec import payloads
@@ -46,6 +46,7 @@ def _entry(queues: int) -> data.StructLayout:
             "failed": 1,  # a word of its tables could not be read
             "works": 1,  # it uses the memory
             "writes": 1,  # it writes its tables
+            "alone": 1,  # nothing else that uses the memory begins
             "tables": data.StructLayout({"state": 64, "heads": 64}),
             "ahead": NUM_ENTRIES,  # a FENCE: commands of its queue that were open before it, and are
         }
@@ -67,7 +68,8 @@ class OpenTable(wiring.Component):
     closed : In(stream.Signature(closed_command, always_ready=True))
     failed : In(stream.Signature(ENTRY_WIDTH, always_ready=True)).array(2)    of tokens, of heads
     status : In(stream.Signature(job_status, always_ready=True))              of the core
-    tables : In(command_tables), busy : Out(1)                an open command writes one of these tables
+    tables : In(command_tables), busy : Out(1)                an open command makes it wait: one that writes its tables,
+                                                              an APPEND, or, if it is one itself, any that works
     working : Out(1)                                          an open command uses the memory
     answer : Out(stream.Signature(command_answer))
     release : In(stream.Signature(ENTRY_WIDTH, always_ready=True))
@@ -105,11 +107,12 @@ class OpenTable(wiring.Component):
         self._events(m, entries)
         self._answers(m, entries)
         same = [
-            entry.writes & ((entry.tables.state == self.tables.state) | (entry.tables.heads == self.tables.heads))
+            entry.alone
+            | entry.writes & ((entry.tables.state == self.tables.state) | (entry.tables.heads == self.tables.heads))
             for entry in entries
         ]
         m.d.comb += [
-            self.busy.eq((Cat(same) & self.open).any()),
+            self.busy.eq((Cat(same) & self.open).any() | (self.tables.alone & self.working)),
             self.working.eq((Cat(entry.works for entry in entries) & self.open).any()),
         ]
         with m.If(self.release.valid):
@@ -146,6 +149,7 @@ class OpenTable(wiring.Component):
                         (fetched.code == 0) & (command.opcode != Opcode.NOP) & (command.opcode != Opcode.FENCE)
                     ),
                     entry.writes.eq((fetched.code == 0) & command.flags.write_state & is_layer(command)),
+                    entry.alone.eq((fetched.code == 0) & is_append(command)),
                     entry.tables.state.eq(command.state),
                     entry.tables.heads.eq(fetched.plan.heads),
                     entry.ahead.eq(self.open & same),

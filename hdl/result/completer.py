@@ -11,13 +11,12 @@ from hdl.command.command_ring import COUNT_WIDTH
 from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES
 from hdl.command.open_table import command_answer
 from hdl.result.fence import Fence, reached
-from hdl.result.state_writer import survivor_counts
 from hdl.result.written_word import ADDRESS_WIDTH, written_word
 from hdl.spec.formats import COMPLETION_BYTES, Code, completion
 from hdl.spec.widths import bits_for_count
 from hdl.stream.stream_queue import StreamQueue
 
-__all__ = ["Completer", "completion_ring"]
+__all__ = ["Completer", "completion_ring", "told_counts"]
 
 _OPEN = 8
 """Answers that wait for responses of the bus."""
@@ -33,6 +32,11 @@ def completion_ring() -> data.StructLayout:
             "log_size": 4,
         }
     )
+
+
+def told_counts() -> data.StructLayout:
+    """Fields of a record: survivors of a selection; of an APPEND ``tokens`` counts the elements that saturated."""
+    return data.StructLayout({name: completion()[name].shape for name in ("tokens", "heads")})
 
 
 def _fate() -> data.StructLayout:
@@ -53,7 +57,7 @@ class Completer(wiring.Component):
     Members
     -------
     answer : In(stream.Signature(command_answer))
-    enters : In(1).array(2), leaves : In(1).array(2)    output rows, tables of selections: pulses
+    enters, leaves : In(1).array(WAYS)    output rows, tables of selections, words of APPEND: pulses
     reads_over : In(1)         bursts that had been asked for at ``snap`` are over
     snap : Out(1)
     taken, answered : In(TICKET_WIDTH)    of the write manager
@@ -61,7 +65,7 @@ class Completer(wiring.Component):
     abandon : In(8).array(queues)    code of all commands of a queue that are answered now; 0: their own
     fault_address : In(64)     of the fault that is being dealt with, else 0
     outside : In(stream.Signature(ENTRY_WIDTH, always_ready=True))    a word of the command was not written
-    entry : Out(ENTRY_WIDTH), counts : In(survivor_counts)    of the state writer
+    entry : Out(ENTRY_WIDTH), counts : In(told_counts)    of an open command
     cycle : In(64)
     ring : In(completion_ring).array(queues)
     record : Out(stream.Signature(written_word)), recorded : In(1)    pulse: its last word is taken
@@ -71,13 +75,14 @@ class Completer(wiring.Component):
     urgent : Out(1)                       with it: its command asks for an interrupt
     """
 
+    WAYS = 3
+
     def __init__(self, *, queues: int, word_width: int):
         self.queues, self.word_width = queues, word_width
         super().__init__(
             {
                 "answer": In(stream.Signature(command_answer(queues))),
-                "enters": In(1).array(2),
-                "leaves": In(1).array(2),
+                **dict.fromkeys(("enters", "leaves"), In(1).array(self.WAYS)),
                 "reads_over": In(1),
                 "snap": Out(1),
                 "taken": In(TICKET_WIDTH),
@@ -87,7 +92,7 @@ class Completer(wiring.Component):
                 "fault_address": In(ADDRESS_WIDTH),
                 "outside": In(stream.Signature(ENTRY_WIDTH, always_ready=True)),
                 "entry": Out(ENTRY_WIDTH),
-                "counts": In(survivor_counts()),
+                "counts": In(told_counts()),
                 "cycle": In(64),
                 "ring": In(completion_ring()).array(queues),
                 "record": Out(stream.Signature(written_word(word_width))),
@@ -150,7 +155,7 @@ class Completer(wiring.Component):
         """Steps 2 and 3; the signal that an answer is published."""
         head, parts = waiting.o.payload, max(1, 8 * COMPLETION_BYTES // self.word_width)
         part, ticket = Signal(bits_for_count(parts - 1)), Signal(TICKET_WIDTH, reset_less=True)
-        fate, counts = Signal(_fate(), reset_less=True), Signal(survivor_counts(), reset_less=True)
+        fate, counts = Signal(_fate(), reset_less=True), Signal(told_counts(), reset_less=True)
         lost, again, publish = Signal(), Signal(), Signal()
         void = Signal()  # a part was lost: those after it are given without a byte, since the record is written anew
         self._record(m, head, part, parts, fate, counts, void)

@@ -292,8 +292,8 @@ def completion() -> S:
         {
             "address": 64,  # of the fault, byte; 0 if there was none
             "cycle": 64,  # of the clock since reset, when it was written
-            "tokens": 32,  # that survived its selection; 0 if it had none
-            "heads": 32,  # likewise
+            "tokens": 32,  # that survived its selection; of an APPEND elements that saturated; else 0
+            "heads": 32,  # that survived its selection; else 0
             "tag": 16,  # of the command
             "code": 8,  # 0 done, 1…11 refused by the core, or :class:`Code`
             "phase": 1,  # 1 in the first round of the ring, 0 in the second, …; in the word that is written last

@@ -18,6 +18,7 @@ from hdl.result.written_word import ADDRESS_WIDTH
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.widths import bits_for_count
+from hdl.system.append_stage import AppendStage
 from hdl.system.port_reader import PortReader
 from hdl.system.queue_windows import QueueWindows, queue_window, word_window
 
@@ -88,8 +89,9 @@ class CommandSystem(wiring.Component):
         m.submodules.results = results = ResultWriter(self.config, **sizes)
         m.submodules.state = state = StateWriter(self.config, **sizes)
         m.submodules.windows = windows = QueueWindows(self.config, queues=self.queues)
-        m.submodules.gate = gate = WriteGate(sources=3, word_width=self.word_width)
+        m.submodules.gate = gate = WriteGate(sources=4, word_width=self.word_width)
         m.submodules.completer = completer = Completer(**sizes)
+        m.submodules.append = append = AppendStage(self.config, word_width=self.word_width)
         m.submodules.reader = reader = PortReader(word_width=self.word_width)
         for name in ("layer", "job", "heads", "ids"):
             connect(m, getattr(commands, name), flipped(getattr(self, name)))
@@ -98,14 +100,30 @@ class CommandSystem(wiring.Component):
         connect(m, flipped(self.response), reader.response)
         connect(m, flipped(self.out), results.out)
         connect(m, flipped(self.survivor), state.survivor)
-        for source, item in zip((completer.record, state.o, results.o), gate.i, strict=True):
+        for source, item in zip((completer.record, state.o, results.o, append.o), gate.i, strict=True):
             connect(m, source, item)
         connect(m, gate.o, flipped(self.write))
         m.d.comb += reader.failed.eq(self.failed)
         self._queues(m, commands, windows, completer)
         self._open(m, commands, open_, windows, (results, state))
         self._answers(m, open_, completer, gate, state, results)
+        self._append(m, commands, append, completer, gate)
         return m
+
+    def _append(self, m, commands, append, completer, gate):
+        """Rows that are appended, beside the core."""
+        connect(m, commands.append, append.i)
+        connect(m, append.port, commands.append_port)
+        m.d.comb += [
+            commands.append_code.eq(append.code),
+            append.readable.eq(m.submodules.windows.readable),
+            *(mine.eq(base) for mine, base in zip(append.base, self.base, strict=True)),
+            append.opened.valid.eq(commands.opened.valid),
+            append.opened.payload.eq(commands.opened.payload.entry),
+            append.entry.eq(completer.entry),
+            completer.enters[2].eq(append.word),
+            completer.leaves[2].eq(gate.left[3]),
+        ]
 
     def _queues(self, m, commands, windows, completer):
         """What the host sets of each queue, and what it is told."""
@@ -173,7 +191,9 @@ class CommandSystem(wiring.Component):
             completer.outside.valid.eq(gate.outside.valid),
             completer.outside.payload.eq(gate.outside.payload),
             state.entry.eq(completer.entry),
-            completer.counts.eq(state.counts),
+            # A command has at most one of these.
+            completer.counts.tokens.eq(state.counts.tokens | m.submodules.append.saturated),
+            completer.counts.heads.eq(state.counts.heads),
             *(
                 getattr(completer, name).eq(getattr(self, name))
                 for name in ("reads_over", "taken", "answered", "hold", "fault_address", "cycle")

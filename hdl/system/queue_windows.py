@@ -41,7 +41,7 @@ class QueueWindows(wiring.Component):
     base : In(64).array(channels)       byte address of word 0 of each channel
     channel : Out(word_window).array(channels)
     all : Out(word_window)        words that may be read in every channel
-    writable : Out(window)
+    readable, writable : Out(window)
     """
 
     def __init__(self, config: Config, *, queues: int = 2):
@@ -56,7 +56,7 @@ class QueueWindows(wiring.Component):
                 "base": In(ADDRESS_WIDTH).array(config.num_channels),
                 "channel": Out(word_window(config)).array(config.num_channels),
                 "all": Out(word_window(config)),
-                "writable": Out(window()),
+                **dict.fromkeys(("readable", "writable"), Out(window())),
             }
         )
 
@@ -89,7 +89,7 @@ class QueueWindows(wiring.Component):
     def _channel_states(self, m, mine, channel, first, steady):
         """The window of a channel, and what it leaves of that of all: base, distances, words, comparisons."""
         config, base = self.config, Signal(ADDRESS_WIDTH, reset_less=True)
-        readable = Signal(window(), reset_less=True)
+        readable = self.readable
         low = (config.channel_width // 8).bit_length() - 1
         ends, words = [], []  # from the base to the window's first and last byte, and words before them
         for name in ("base", "limit"):

@@ -7,34 +7,38 @@ from typing import Any
 
 import numpy as np
 
-from hdl.spec.config import PRESETS
+from hdl.spec.config import PRESETS, Config
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from tests.bench.axi_layers import Placed, place
 from tests.bench.axi_system import AxiSystem, Queue
 
-__all__ = ["Scene"]
+__all__ = ["QueueScene", "Scene"]
 
 TINY = PRESETS["tiny"]
 PATIENCE = 20_000
 """Cycles in which something must happen."""
 
 
-class Scene:
-    """``count`` layers that know nothing of each other; queue 0 may read and write all of the memory.
-
-    Commands of the queue are numbered as the layers are, if they are submitted in their order.
-    """
+class QueueScene:
+    """A memory beside the top, in which queue 0 may read and write everything; ``bases``: of its channels."""
 
     TIMEOUT = 300
 
-    def __init__(self, seed: Any, count: int, *, log_completions: int = 3, tokens: int = 5, **options: Any):
-        self.rng = rng = random.Random(f"{seed} scene")
-        self.memory, image = HostMemory(1 << 18, fill=0xEE), MemoryImage(TINY)
-        self.layers = [place(TINY, rng, image, self.memory, tag=index, tokens=tokens) for index in range(count)]
-        self.bases = self.memory.place(image)
-        self.system = AxiSystem(TINY, self.memory, stall=rng.choice((0, 0.2)), seed=seed, **options)
+    def __init__(
+        self,
+        config: Config,
+        memory: HostMemory,
+        bases: list[int],
+        *,
+        log_completions: int = 3,
+        stall: float = 0.0,
+        seed: Any = 0,
+        **options: Any,
+    ):
+        self.memory, self.bases = memory, bases
+        self.system = AxiSystem(config, memory, stall=stall, seed=seed, **options)
         self.software = self.system.software
         self.queue = Queue(self.system, 0, log_commands=3, log_completions=log_completions)
         self.completions: dict[int, dict[str, int]] = {}
@@ -50,9 +54,6 @@ class Scene:
         await self.software.write(ctx, "timeout", cycles=self.TIMEOUT)
         await self.software.write(ctx, "irq_enable", fault=1)
         await self.queue.open(ctx, **{"readable": self.everything, "writable": self.everything, **windows})
-
-    async def submit(self, ctx: Any, *layers: Placed) -> None:
-        await self.queue.submit(ctx, *(layer.command for layer in layers))
 
     async def status(self, ctx: Any) -> dict[str, int]:
         return await self.software.fields(ctx, f"doorbell[{self.queue.index}].status")
@@ -100,6 +101,25 @@ class Scene:
         queue.tail = queue.read = 0
         self.completions.clear()
         await self.software.write(ctx, name, enable=1)
+
+
+class Scene(QueueScene):
+    """``count`` layers that know nothing of each other.
+
+    Commands of the queue are numbered as the layers are, if they are submitted in their order.
+    """
+
+    def __init__(self, seed: Any, count: int, *, log_completions: int = 3, tokens: int = 5, **options: Any):
+        self.rng = rng = random.Random(f"{seed} scene")
+        memory, image = HostMemory(1 << 18, fill=0xEE), MemoryImage(TINY)
+        self.layers = [place(TINY, rng, image, memory, tag=index, tokens=tokens) for index in range(count)]
+        stall = rng.choice((0, 0.2))
+        super().__init__(
+            TINY, memory, memory.place(image), log_completions=log_completions, stall=stall, seed=seed, **options
+        )
+
+    async def submit(self, ctx: Any, *layers: Placed) -> None:
+        await self.queue.submit(ctx, *(layer.command for layer in layers))
 
     def check(self, *codes: int, begun: int = 0) -> None:
         """The commands submitted have one of these codes; what is done is right, and nothing else has changed since the

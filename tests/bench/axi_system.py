@@ -131,6 +131,7 @@ class AxiSystem:
         *,
         queues: int = 2,
         latency: int = 5,
+        write_latency: int | None = None,
         stall: float = 0.0,
         seed: int = 0,
         faults: Mapping[Any, Mapping[int, str]] | None = None,
@@ -159,6 +160,7 @@ class AxiSystem:
                 **options,
             )
             self.monitors.append(AxiMonitor(bus, data_width=width, window=window))
+        options["latency"] = latency if write_latency is None else write_latency
         self.writes = WriteMemory(writes, data_width=ctl, faults=faults.get("writes"), seed=seed, **options)
         self.writes.bytes = self.written = _Bytes(memory)
         self.monitors.append(AxiMonitor(writes, data_width=ctl, window=window))
@@ -175,8 +177,8 @@ class AxiSystem:
             await self.software.address(ctx, f"channel[{index}].base", base)
         await self.software.write(ctx, "ctrl", enable=1)
 
-    def run(self, bench, *, cycles: int = 100_000) -> int:
-        """A bench (ctx) beside everything; cycles that it took."""
+    def run(self, bench, *watchers, cycles: int = 100_000) -> int:
+        """A bench (ctx) beside everything, and others that watch; cycles that it took."""
         background = [memory.serve for memory in (*self.reads.values(), self.writes)]
         background += [monitor.watch for monitor in self.monitors]
-        return simulate(self.block, bench, *background, self.software.manager.monitor, cycles=cycles)
+        return simulate(self.block, bench, *background, *watchers, self.software.manager.monitor, cycles=cycles)

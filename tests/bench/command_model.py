@@ -3,6 +3,7 @@
 from hdl.spec import payloads
 from hdl.spec.formats import Code, Opcode
 from hdl.spec.widths import DECAY_WIDTH
+from tests.bench.commands import command_word, plan_word
 
 __all__ = ["CommandModel"]
 
@@ -14,13 +15,17 @@ def limit(value, width, instead=None):
 class CommandModel:
     """``streams``: name -> items; of ``opened`` the number in the queue, the place in a pair and the code so far.
 
-    Entries are numbered as they are handed out: 0, 1, … modulo the number of entries.
+    Entries are numbered as they are handed out: 0, 1, … modulo the number of entries. ``append_codes``: of APPEND
+    commands in turn.
     """
 
-    def __init__(self, config, entries=8):
+    def __init__(self, config, entries=8, append_codes=()):
+        self.append_codes = iter(append_codes)
         self.config, self.entries, self.count = config, entries, 0
         self.first = None  # of a pair: (entry, job, ids)
-        self.streams = {name: [] for name in ("opened", "closed", "open_head", "layer", "job", "heads", "ids")}
+        self.streams = {
+            name: [] for name in ("opened", "closed", "open_head", "append", "layer", "job", "heads", "ids")
+        }
 
     def run(self, number, command, plan, code, pair, heads, tokens):
         """One command; heads, tokens: its tables as lists of dictionaries (tokens None: not from a table)."""
@@ -38,6 +43,9 @@ class CommandModel:
             if self.first is not None:
                 put["closed"].append({"entry": self.first[0], "code": int(code)})
                 self.first = None
+        elif command["opcode"] == Opcode.APPEND:
+            put["append"].append({"entry": entry, "command": command_word(command), "plan": plan_word(plan)})
+            put["closed"].append({"entry": entry, "code": next(self.append_codes)})
         elif command["opcode"] in (Opcode.LAYER, Opcode.SELECT):
             self.layer(entry, command, plan, heads, tokens)
         else:

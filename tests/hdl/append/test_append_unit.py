@@ -7,8 +7,8 @@ import pytest
 from hdl.append.append_unit import AppendUnit
 from hdl.spec.config import PRESETS, Config
 from hdl.spec.presets import PRESET_VALUES
+from tests.bench.append_planes import KEY, QUERY, VALUE, Channels, Layer, written_words
 from tests.bench.harness import check_stream_reset, made, run_streams
-from tests.hdl.append.scene import KEY, QUERY, VALUE, Channels, Layer, written_words
 
 SMALL = Config(**PRESET_VALUES["tiny"] | {"name": "wide", "operand_width": 16, "num_channels": 4, "channel_width": 32})
 """Every width, words of a channel smaller than those of the port."""

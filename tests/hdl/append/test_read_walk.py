@@ -5,8 +5,8 @@ import pytest
 from hdl.append.append_layouts import Tensor
 from hdl.append.read_walk import ReadWalk
 from hdl.spec.config import PRESETS
+from tests.bench.append_planes import KEY, QUERY, VALUE, Layer
 from tests.bench.harness import made, run_streams
-from tests.hdl.append.scene import KEY, QUERY, VALUE, Layer
 
 
 def expected(request, word_width):

@@ -6,8 +6,9 @@ import pytest
 
 from hdl.command.command_check import LATENCY, CommandCheck, PlanCheck
 from hdl.spec.config import PRESETS
-from hdl.spec.formats import Code, Opcode
+from hdl.spec.formats import Code, Opcode, layer_command
 from hdl.spec.register_map import MAP
+from sim.common.packing import unpack
 from tests.bench.commands import FAULTS, WINDOW, fault, random_case
 from tests.bench.harness import made, simulate
 
@@ -73,6 +74,30 @@ def test_a_pair_is_announced_at_once(more, follows, code):
 def test_what_needs_no_plan_may_have_any(opcode):
     command = {"opcode": int(opcode), "plan": 5, "flags": {"reserved": 77}}
     assert codes(CONFIGS[0], [(command, {})])[0][0] == 0
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_of_an_append_only_what_all_commands_have(config):
+    """Its own fields lie where others have flags, counts and tables; they are looked at elsewhere."""
+    rng, cases = random.Random(4), []
+    for _ in range(60):
+        noise, plan = unpack(layer_command(), rng.getrandbits(512)), random_case(config, rng)[1]
+        own = {"opcode": int(Opcode.APPEND), "reserved0": 0, "plan": 64 * rng.randint(0x100, 0x1FFE)}
+        word = config.channel_width // 8
+        cases.append((noise | own | {"query": word * rng.randrange(1 << config.address_width)}, plan))
+    assert set(codes(config, cases)) == {(0, 0)}
+    for fields, code in (
+        ({"reserved0": 1}, Code.MALFORMED),
+        ({"plan": 0x4020}, Code.MALFORMED),
+        ({"plan": 0x8_0000}, Code.OUTSIDE),
+    ):
+        assert codes(config, [(cases[0][0] | fields, cases[0][1])])[0][0] == code
+    for name in ("query", "key", "key_lsb", "value"):
+        for kind in ("in between", "beyond"):
+            command, plan = dict(cases[0][0]), dict(cases[0][1])
+            change, code = FAULTS[f"{name} {kind}"]
+            change(config, command, plan)
+            assert codes(config, [(command, plan)]) == [(0, code)]
 
 
 def test_codes_are_those_of_the_registers():

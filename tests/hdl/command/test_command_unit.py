@@ -7,7 +7,7 @@ import pytest
 from hdl.command.command_fetch import PAIR_FIRST, PAIR_NONE, PAIR_SECOND
 from hdl.command.command_unit import CommandUnit
 from hdl.spec.config import PRESETS
-from hdl.spec.formats import COMMAND_BYTES, PLAN_BYTES, TABLE_HEADER_BYTES, Opcode, head_row, token_row
+from hdl.spec.formats import COMMAND_BYTES, PLAN_BYTES, TABLE_HEADER_BYTES, Opcode, append_command, head_row, token_row
 from sim.common.packing import pack, unpack
 from tests.bench.command_model import CommandModel
 from tests.bench.commands import FAULTS, WINDOW, command_word, fault, plan_word, random_case
@@ -18,7 +18,8 @@ from tests.bench.table_memory import TableMemory
 CONFIG = PRESETS["tiny"]
 RINGS = 0x10_0000
 LOG_SIZE = 3
-STREAMS = ("opened", "closed", "open_head", "layer", "job", "heads", "ids")
+STREAMS = ("opened", "closed", "open_head", "append", "layer", "job", "heads", "ids")
+CODES = (0, 0, 14, 17)
 
 
 class Host:
@@ -27,17 +28,21 @@ class Host:
     def __init__(self, dut, *, count=16, stall=0.3, seed=0):
         self.dut, self.stall, self.rng, self.count = dut, stall, random.Random(seed), count
         self.memory = TableMemory(dut.port, dut.word_width, stall=stall, seed=seed)
-        self.model = CommandModel(CONFIG)
+        self.append_codes = [random.Random(f"{seed} {at}").choice(CODES) for at in range(100)]
+        self.model = CommandModel(CONFIG, append_codes=self.append_codes)
         self.got = {name: [] for name in STREAMS}
         self.places, self.commands = iter(range(0x100, 0x1E00, 0x20)), []
         self.seconds = set()  # commands that follow the first of a pair
         self.order = []  # of layers with both tables: first words of tokens, of heads
+        self.put(Opcode.APPEND, PAIR_NONE)
         while len(self.commands) < count:
             self.add()
         self.count = len(self.commands)
 
     def add(self):
-        kind = self.rng.choice(["right", "right", "right", "pair", "pair", "fault", "plain", "broken", "alone"])
+        kind = self.rng.choice(
+            ["right", "right", "right", "pair", "pair", "fault", "plain", "broken", "alone", "append"]
+        )
         if kind == "pair":
             self.put(Opcode.PAIR, PAIR_FIRST)
             self.put(Opcode.PAIR, PAIR_SECOND)
@@ -47,6 +52,8 @@ class Host:
         elif kind == "alone":  # a fault that only the plan shows
             self.put(Opcode.PAIR, PAIR_FIRST, name="decay")
             self.put(Opcode.PAIR, PAIR_SECOND)
+        elif kind == "append":
+            self.put(Opcode.APPEND, PAIR_NONE)
         elif kind == "plain":
             self.put(self.rng.choice([Opcode.NOP, Opcode.FENCE]), PAIR_NONE)
         else:
@@ -62,6 +69,7 @@ class Host:
             code = FAULTS[name][1]
         table = command["flags"]["list"] == 1
         command["num_keys"] = min(command["num_keys"], 20) if name is None else command["num_keys"]
+        table = table and opcode != Opcode.APPEND
         heads, tokens = self.tables(command, plan, name) if not code and pair | command["opcode"] else ([], None)
         if name is None or not name.startswith("plan"):
             command["plan"] = 64 * next(self.places)
@@ -74,7 +82,7 @@ class Host:
 
     def tables(self, command, plan, name):
         """Random tables in memory for a right command: the part that it uses."""
-        if command["opcode"] in (Opcode.NOP, Opcode.FENCE):
+        if command["opcode"] in (Opcode.NOP, Opcode.FENCE, Opcode.APPEND):
             return [], None
         layer = command["opcode"] in (Opcode.LAYER, Opcode.SELECT)
         command["num_heads"] = min(command["num_heads"], 5)
@@ -98,6 +106,8 @@ class Host:
             while True:
                 ready = rng.random() >= self.stall
                 ctx.set(port.ready, ready)
+                if name == "append":
+                    ctx.set(self.dut.append_code, self.append_codes[len(self.got[name])])
                 monitor.look(ctx)
                 _, _, valid, item = await ctx.tick().sample(port.valid, port.payload)
                 if valid and ready:
@@ -153,6 +163,8 @@ class Host:
         assert opened == want["opened"]
         for item in got["layer"]:  # not read of a layer
             del item["job"]["scale"], item["job"]["shift"]
+        for item in got["append"]:
+            item["command"], item["plan"] = pack(append_command(), item["command"]), plan_word(item["plan"])
         for name in STREAMS[1:]:
             assert got[name] == want[name], name
 
@@ -160,7 +172,9 @@ class Host:
 @pytest.mark.parametrize("word_width", [64, 256])
 @pytest.mark.parametrize(("stall", "seed"), [(0, 4), (0.3, 2)])
 def test_commands(word_width, stall, seed):
-    host = Host(made(CommandUnit, CONFIG, queues=2, word_width=word_width), stall=stall, seed=seed + word_width)
+    host = Host(
+        made(CommandUnit, CONFIG, queues=2, word_width=word_width), stall=stall, seed=seed + word_width, count=28
+    )
     simulate(host.dut, host.bench, *host.processes(), cycles=60_000)
     host.check()
     assert all(host.got.values())
@@ -174,7 +188,7 @@ def test_commands(word_width, stall, seed):
 @pytest.mark.parametrize("seed", range(2))
 def test_tokens_are_asked_for_before_heads(seed):
     """However long a request waits for the memory."""
-    host = Host(made(CommandUnit, CONFIG, queues=2, word_width=64), stall=0.1, seed=100 + seed, count=24)
+    host = Host(made(CommandUnit, CONFIG, queues=2, word_width=64), stall=0.1, seed=100 + seed, count=40)
     host.memory.shy = 0.97
     simulate(host.dut, host.bench, *host.processes(), cycles=60_000)
     assert host.order

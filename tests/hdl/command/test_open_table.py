@@ -62,7 +62,7 @@ class Use:
             return
         entry, queue = ctx.get(dut.entry.payload), rng.randrange(2)
         assert entry not in self.open
-        kind = rng.choice([Opcode.LAYER, Opcode.LAYER, Opcode.JOB, Opcode.FENCE, Opcode.NOP])
+        kind = rng.choice([Opcode.LAYER, Opcode.LAYER, Opcode.JOB, Opcode.FENCE, Opcode.NOP, Opcode.APPEND])
         table, code = rng.choice(TABLES), rng.choice([0, 0, 0, int(Code.MALFORMED)])
         command = {"opcode": int(kind), "tag": rng.randrange(1 << 16), "irq": rng.randint(0, 1)}
         writes = rng.randint(0, 1)
@@ -79,6 +79,7 @@ class Use:
         self.begins = entry, {
             **command, "queue": queue, "number": number, "want": code, "plain": plain, "table": table, "failed": False,
             "writes": bool(writes) and not code and kind == Opcode.LAYER, "done": False, "told": False,
+            "works": not plain, "alone": not code and kind == Opcode.APPEND,
         }  # fmt: skip
 
     def begin(self):
@@ -131,12 +132,15 @@ class Use:
 
     def look_at_tables(self, ctx):
         tables = {"state": self.rng.choice(TABLES)["state"], "heads": self.rng.choice(TABLES)["heads"]}
-        ctx.set(self.dut.tables, tables)
+        alone = self.rng.randint(0, 1)
+        ctx.set(self.dut.tables, tables | {"alone": alone})
         want = any(
-            command["writes"] and any(command["table"][name] == tables[name] for name in tables)
+            command["alone"] or (command["writes"] and any(command["table"][name] == tables[name] for name in tables))
             for command in self.open.values()
         )
-        assert ctx.get(self.dut.busy) == want
+        working = any(command["works"] for command in self.open.values())
+        assert ctx.get(self.dut.working) == working
+        assert ctx.get(self.dut.busy) == (want or (alone and working))
 
     def check(self, answer):
         command = self.open[answer.entry]

@@ -150,15 +150,21 @@ class Layer:
             "rows": sources.get(KEY, sources.get(QUERY, 0)),
             "value_rows": sources.get(VALUE, 0),
         }
+        plan |= self.plan()
+        assert unpack(shape, pack(shape, request)) == request
+        return request
+
+    def plan(self):
+        """Fields of a plan of the planes as they lie now."""
         query_bits, key_bits, lsb_bits, value_bits = self.widths
-        plan |= {"dim": self.dim, "group": self.group, "num_kv_heads": self.heads, "skew": self.skew}
+        byte = self.config.channel_width // 8
+        plan = {"dim": self.dim, "group": self.group, "num_kv_heads": self.heads, "skew": self.skew}
         plan |= {"query_bits": query_bits, "key_bits": key_bits, "key_lsb_bits": lsb_bits, "value_bits": value_bits}
         for name, (base, stride) in self.places.items():
             plan[f"{name}_stride"] = stride * byte
-            if name != "query":
+            if name != QUERY:
                 plan[name] = base * byte
-        assert unpack(shape, pack(shape, request)) == request
-        return request
+        return plan
 
     # Runs ----------------------------------------------------------------------------------------------------------
 
@@ -193,25 +199,29 @@ class Channels:
 
 def written_words(layer, requests, word_width, bases):
     """Words that are written for all rows of requests: of each row of a plane those that have a part of it."""
-    config, size, count = layer.config, word_width // 8, 0
+    size = word_width // 8
+    places = [place for request in requests for place in row_places(layer, request, bases)]
+    return sum((begin + length - 1) // size - begin // size + 1 for begin, length in places)
+
+
+def row_places(layer, request, bases):
+    """(address, bytes) of every row of every plane that a request writes; ``bases``: of the channels."""
+    config = layer.config
     query_bits, key_bits, lsb_bits, value_bits = layer.widths
-    for request in requests:
-        command, flags = request["command"], request["command"]["flags"]
-        planes = []
-        if flags["key"]:
-            planes.append(("key", key_bits, 2 if layer.paired else 1))
-            planes += [("key_lsb", LSB_BITS, 1)] if lsb_bits else []
-        planes += [("value", value_bits, 1)] if flags["value"] else []
-        planes += [("query", query_bits, 1)] if flags["query"] else []
-        for name, width, wide in planes:
-            rows = command["num_rows"] * (layer.group if name == "query" else 1)
-            base, stride = layer.places[name]
-            length = layer.dim * width // 8
-            for head in range(layer.heads):
-                plane = (base + head // wide * stride) * (config.channel_width // 8)
-                skew = layer.skew + (head & ~1 if layer.paired else head)
-                for row in range(command["first_row"], command["first_row"] + rows):
-                    channel = bases[(row + skew) % config.num_channels]
-                    begin = channel + plane + row // config.num_channels * length * wide + (head % wide) * length
-                    count += (begin + length - 1) // size - begin // size + 1
-    return count
+    command, flags = request["command"], request["command"]["flags"]
+    planes = []
+    if flags["key"]:
+        planes.append(("key", key_bits, 2 if layer.paired else 1))
+        planes += [("key_lsb", LSB_BITS, 1)] if lsb_bits else []
+    planes += [("value", value_bits, 1)] if flags["value"] else []
+    planes += [("query", query_bits, 1)] if flags["query"] else []
+    for name, width, wide in planes:
+        rows = command["num_rows"] * (layer.group if name == "query" else 1)
+        base, stride = layer.places[name]
+        length = layer.dim * width // 8
+        for head in range(layer.heads):
+            plane = (base + head // wide * stride) * (config.channel_width // 8)
+            skew = layer.skew + (head & ~1 if layer.paired else head)
+            for row in range(command["first_row"], command["first_row"] + rows):
+                channel = bases[(row + skew) % config.num_channels]
+                yield channel + plane + row // config.num_channels * length * wide + (head % wide) * length, length
