@@ -287,14 +287,65 @@ static inline enum spatten_error spatten_pair(struct spatten_rings *rings, const
     return SPATTEN_OK;
 }
 
-/* Makes `command` of an APPEND, whose opcode the caller need not set, and checks it with its plan: as spatten_layer. */
+/* Bytes from an APPEND's first row of a tensor to the end of its last one. */
+static inline uint64_t spatten_append_bytes(const struct spatten_plan *plan, const struct spatten_append *append)
+{
+    const bool query = (append->flags & SPATTEN_APPEND_FLAGS_QUERY_MASK) != 0u;
+    const uint64_t heads = (uint64_t)append->num_heads * (query ? plan->group : 1u);
+    return (uint64_t)(append->num_rows - 1u) * append->position_stride + (heads - 1u) * append->head_stride +
+           2u * (uint64_t)plan->dim;
+}
+
+/* Numbers of an APPEND: RANGE, ALIGNMENT, UNSUPPORTED. */
+static inline enum spatten_error spatten_check_append(struct spatten_rings *rings, const struct spatten_plan *plan,
+                                                      const struct spatten_append *append)
+{
+    const uint32_t both = SPATTEN_APPEND_FLAGS_KEY_MASK | SPATTEN_APPEND_FLAGS_VALUE_MASK;
+    const uint32_t all = both | SPATTEN_APPEND_FLAGS_QUERY_MASK | SPATTEN_APPEND_FLAGS_HALF_MASK |
+                         SPATTEN_APPEND_FLAGS_PAIRED_MASK;
+    const bool query = (append->flags & SPATTEN_APPEND_FLAGS_QUERY_MASK) != 0u;
+    const bool value = (append->flags & SPATTEN_APPEND_FLAGS_VALUE_MASK) != 0u;
+    const bool other = query || (append->flags & SPATTEN_APPEND_FLAGS_KEY_MASK) != 0u;
+    const bool paired = (append->flags & SPATTEN_APPEND_FLAGS_PAIRED_MASK) != 0u;
+    const struct spatten_capabilities *has = &rings->device->capabilities;
+    const uint64_t rows = (uint64_t)append->num_rows * (query ? plan->group : 1u);
+    const struct spatten_bound bounds[] = {
+        {append->irq, 0u, 1u, "irq"},
+        {append->flags & ~all, 0u, 0u, "flags"},
+        {append->flags & both, query ? 0u : 1u, query ? 0u : both, "flags"},
+        {query ? plan->group : 1u, 1u, has->max_group, "group"},
+        {append->num_rows, 1u, has->max_tokens, "num_rows"},
+        {append->first_row + rows, 1u, has->max_tokens, "first_row"},
+        {append->num_heads, 1u, has->max_heads, "num_heads"},
+        {paired ? append->num_heads % 2u : 0u, 0u, 0u, "num_heads"},
+    };
+    const struct spatten_multiple multiples[] = {
+        {append->plan, SPATTEN_ALIGNMENT, "plan"},
+        {append->constants, SPATTEN_ALIGNMENT, "constants"},
+        {other ? append->rows : 0u, SPATTEN_ROW_ALIGNMENT, "rows"},
+        {value ? append->value_rows : 0u, SPATTEN_ROW_ALIGNMENT, "value_rows"},
+        {append->position_stride, SPATTEN_ROW_ALIGNMENT, "position_stride"},
+        {append->head_stride, SPATTEN_ROW_ALIGNMENT, "head_stride"},
+        {append->query, has->word_bytes, "query"},
+    };
+    enum spatten_error error;
+    if (query ? !has->quantize_query : !has->append)
+        return spatten_refuse(rings, SPATTEN_ERROR_UNSUPPORTED, query ? "query" : "opcode");
+    error = spatten_check_bounds(rings, bounds, sizeof bounds / sizeof *bounds);
+    if (error == SPATTEN_OK)
+        error = spatten_check_widths(rings, plan);
+    if (error == SPATTEN_OK)
+        error = spatten_check_multiples(rings, multiples, sizeof multiples / sizeof *multiples);
+    return error;
+}
+
+/* Makes `command` of an APPEND, whose opcode the caller need not set, and checks it with its plan: as spatten_layer. Of
+ * its completion, `tokens` is the number of elements that were beyond their range. */
 static inline enum spatten_error spatten_append_rows(struct spatten_rings *rings, const struct spatten_plan *plan,
                                                      const struct spatten_append *append,
                                                      struct spatten_command *command)
 {
-    const uint32_t rows = SPATTEN_APPEND_FLAGS_KEY_MASK | SPATTEN_APPEND_FLAGS_VALUE_MASK;
-    const uint32_t all = rows | SPATTEN_APPEND_FLAGS_QUERY_MASK | SPATTEN_APPEND_FLAGS_HALF_MASK |
-                         SPATTEN_APPEND_FLAGS_PAIRED_MASK;
+    const struct spatten_window *readable = &rings->setup.readable;
     struct spatten_append checked;
     uint8_t memory[SPATTEN_COMMAND_BYTES];
     enum spatten_error error = spatten_check_plan(rings, plan);
@@ -304,40 +355,23 @@ static inline enum spatten_error spatten_append_rows(struct spatten_rings *rings
         return error;
     checked = *append;
     checked.opcode = SPATTEN_OPCODE_APPEND;
+    error = spatten_check_append(rings, plan, &checked);
+    if (error != SPATTEN_OK)
+        return error;
     {
-        const bool query = (checked.flags & SPATTEN_APPEND_FLAGS_QUERY_MASK) != 0u;
         const bool value = (checked.flags & SPATTEN_APPEND_FLAGS_VALUE_MASK) != 0u;
-        const bool paired = (checked.flags & SPATTEN_APPEND_FLAGS_PAIRED_MASK) != 0u;
-        const struct spatten_capabilities *has = &rings->device->capabilities;
-        const struct spatten_bound bounds[] = {
-            {checked.irq, 0u, 1u, "irq"},
-            {checked.flags & ~all, 0u, 0u, "flags"},
-            {checked.flags & rows, query ? 0u : 1u, query ? 0u : rows, "flags"},
-            {checked.num_rows, 1u, has->max_tokens, "num_rows"},
-            {(uint64_t)checked.first_row + checked.num_rows, 1u, has->max_tokens, "first_row"},
-            {checked.num_heads, 1u, has->max_heads, "num_heads"},
-        };
-        const struct spatten_multiple multiples[] = {
-            {checked.plan, SPATTEN_ALIGNMENT, "plan"},
-            {checked.constants, SPATTEN_ALIGNMENT, "constants"},
-            {checked.rows, SPATTEN_ROW_ALIGNMENT, "rows"},
-            {value ? checked.value_rows : 0u, SPATTEN_ROW_ALIGNMENT, "value_rows"},
-            {checked.position_stride, SPATTEN_ROW_ALIGNMENT, "position_stride"},
-            {checked.head_stride, SPATTEN_ROW_ALIGNMENT, "head_stride"},
-            {query ? checked.query : 0u, has->word_bytes, "query"},
-        };
-        if (query ? !has->quantize_query : !has->append)
-            return spatten_refuse(rings, SPATTEN_ERROR_UNSUPPORTED, query ? "query" : "opcode");
-        error = spatten_check_bounds(rings, bounds, sizeof bounds / sizeof *bounds);
-        if (error == SPATTEN_OK)
-            error = spatten_check_multiples(rings, multiples, sizeof multiples / sizeof *multiples);
-        if (error != SPATTEN_OK)
-            return error;
-        if (paired && checked.num_heads % 2u != 0u)
-            return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "num_heads");
+        const bool other = (checked.flags & (SPATTEN_APPEND_FLAGS_KEY_MASK | SPATTEN_APPEND_FLAGS_QUERY_MASK)) != 0u;
+        const uint64_t bytes = spatten_append_bytes(plan, &checked);
+        const uint64_t constants = (uint64_t)checked.num_heads * plan->dim * SPATTEN_CONSTANT_BYTES;
+        if (!spatten_inside(readable, checked.plan, SPATTEN_PLAN_BYTES))
+            return spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "plan");
+        if (!spatten_inside(readable, checked.constants, value && other ? 2u * constants : constants))
+            return spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "constants");
+        if (other && !spatten_inside(readable, checked.rows, bytes))
+            return spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "rows");
+        if (value && !spatten_inside(readable, checked.value_rows, bytes))
+            return spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "value_rows");
     }
-    if (!spatten_inside(&rings->setup.readable, checked.plan, SPATTEN_PLAN_BYTES))
-        return spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "plan");
     spatten_pack_append(memory, &checked);
     spatten_unpack_command(command, memory); /* the same 64 bytes */
     return SPATTEN_OK;

@@ -12,7 +12,7 @@ from golden.datapath.append import AppendConstants, appended
 from hdl.append.append_layouts import append_request
 from hdl.spec.numerics import LSB_BITS
 from sim.common.packing import pack, unpack
-from sim.transport.memory import MemoryImage
+from sim.transport.memory import MemoryImage, pack_rows
 from tests.bench.table_memory import TableMemory
 
 KEY, VALUE, QUERY = "key", "value", "query"
@@ -43,8 +43,13 @@ class Layer:
     # Planes --------------------------------------------------------------------------------------------------------
 
     def image(self):
-        """Channels (C, words) as they are now; the places of the planes do not change."""
+        """Channels (C, words) as they are now, in a memory that has nothing else; the places do not change."""
         image = MemoryImage(self.config, origin=3)
+        self.place(image)
+        return image.channels()
+
+    def place(self, image):
+        """Put the planes into an image as they are now; they have their places there."""
         query_bits, key_bits, lsb_bits, value_bits = self.widths
         key = self.tensors[KEY]
         if self.paired:
@@ -56,7 +61,6 @@ class Layer:
             self._add(image, "key_lsb", list(key & (1 << lsb_bits) - 1), lsb_bits, signed=False)
         self._add(image, "value", list(self.tensors[VALUE]), value_bits)
         self._add(image, "query", list(self.tensors[QUERY]), query_bits)
-        return image.channels()
 
     def _add(self, image, name, planes, width, *, signed=True, number=None):
         number = number or (lambda at: at & ~1 if self.paired else at)
@@ -73,7 +77,8 @@ class Layer:
 
     def command(self, names, *, first=0, rows=1, half=False):
         """An append request for new rows; the tensors have them from now on."""
-        self.image()  # for the places
+        if not self.places:
+            self.image()
         counts = {name: self.heads * (self.group if name == QUERY else 1) for name in names}
         least = 2 * self.dim * (max(counts.values()) if self.rng.random() < 0.5 else 1)
         if self.rng.random() < 0.5:  # heads beside each other, or positions
@@ -206,16 +211,22 @@ def written_words(layer, requests, word_width, bases):
 
 def row_places(layer, request, bases):
     """(address, bytes) of every row of every plane that a request writes; ``bases``: of the channels."""
+    return [(address, len(row)) for address, row in written_rows(layer, request, bases)]
+
+
+def written_rows(layer, request, bases):
+    """(address, its bytes as the tensors are now) of each of these rows."""
     config = layer.config
     query_bits, key_bits, lsb_bits, value_bits = layer.widths
     command, flags = request["command"], request["command"]["flags"]
     planes = []
+    tensors = layer.tensors
     if flags["key"]:
-        planes.append(("key", key_bits, 2 if layer.paired else 1))
-        planes += [("key_lsb", LSB_BITS, 1)] if lsb_bits else []
-    planes += [("value", value_bits, 1)] if flags["value"] else []
-    planes += [("query", query_bits, 1)] if flags["query"] else []
-    for name, width, wide in planes:
+        planes.append(("key", tensors[KEY] >> lsb_bits, key_bits, 2 if layer.paired else 1))
+        planes += [("key_lsb", tensors[KEY] & (1 << lsb_bits) - 1, LSB_BITS, 1)] if lsb_bits else []
+    planes += [("value", tensors[VALUE], value_bits, 1)] if flags["value"] else []
+    planes += [("query", tensors[QUERY], query_bits, 1)] if flags["query"] else []
+    for name, integers, width, wide in planes:
         rows = command["num_rows"] * (layer.group if name == "query" else 1)
         base, stride = layer.places[name]
         length = layer.dim * width // 8
@@ -224,4 +235,5 @@ def row_places(layer, request, bases):
             skew = layer.skew + (head & ~1 if layer.paired else head)
             for row in range(command["first_row"], command["first_row"] + rows):
                 channel = bases[(row + skew) % config.num_channels]
-                yield channel + plane + row // config.num_channels * length * wide + (head % wide) * length, length
+                address = channel + plane + row // config.num_channels * length * wide + (head % wide) * length
+                yield address, pack_rows(integers[head, row][None], width).tobytes()

@@ -16,26 +16,18 @@ from golden.layers.layer_job import LayerJob
 from hdl.spec import formats
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES, PLAN_BYTES, OutFormat
 from sim.common.packing import pack, unpack
-from sim.transport.commands import PlacedLayer, Wanted, place_layer, read_outputs, record
+from sim.transport.commands import PlacedLayer, Wanted, place_layer, read_outputs
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
+from tests.bench.append_commands import Appended, place_request
 from tests.bench.append_planes import KEY, QUERY, VALUE, Layer, row_places
 from tests.bench.axi_layers import patched
 from tests.bench.axi_scene import QueueScene
 
-__all__ = ["AppendScene", "Appended"]
+__all__ = ["AppendScene"]
 
 _SOURCES = 1 << 16
 """Bytes of the memory for rows and constants."""
-
-
-@dataclasses.dataclass
-class Appended:
-    """An APPEND, fields of it and of its plan, and how many elements saturate."""
-
-    command: bytes
-    request: dict[str, Any]
-    saturated: int
 
 
 @dataclasses.dataclass
@@ -73,29 +65,9 @@ class AppendScene(QueueScene):
 
     def append(self, *names: str, tag: int | None = None, **options: Any) -> Appended:
         """New rows, as of :meth:`Layer.command`, with a plan of their own; tags are numbers of the commands."""
-        request = self.planes.command(list(names), **options)
-        for block, value in self.planes.content.items():
-            self.memory.write(32 * block, value.to_bytes(32, "little"))
-        self.planes.content.clear()
-        request["command"]["plan"] = self.memory.store(record(formats.plan(), request["plan"]))
-        request["command"]["tag"] = len(self.commands) if tag is None else tag
-        command = record(formats.append_command(), request["command"])
-        self.commands.append(Appended(command, request, self.planes.saturated[-1]))
+        tag = len(self.commands) if tag is None else tag
+        self.commands.append(place_request(self.planes, self.memory, names, tag, **options))
         return self.commands[-1]
-
-    def changed(
-        self, appended: Appended, *, plan: dict[str, int] | None = None, beside: int = 0, **fields: Any
-    ) -> bytes:
-        """Its command with other values of some fields, ``flags`` among them, and of its plan, which lies elsewhere.
-
-        beside: bytes by which the command's plan is missed.
-        """
-        command, table = appended.request["command"], appended.request["plan"]
-        if plan:
-            fields["plan"] = self.memory.store(record(formats.plan(), table | plan))
-        flags = command["flags"] | fields.pop("flags", {})
-        fields["plan"] = fields.get("plan", command["plan"]) + beside
-        return record(formats.append_command(), command | fields | {"flags": flags})
 
     def attention(self, *, tag: int = 0, rows: int = 0, generation: bool = False) -> Attention:
         """A LAYER over the first rows of the planes, or all, as they are now that the commands so far are done."""
@@ -137,7 +109,7 @@ class AppendScene(QueueScene):
 
     def owned(self, appended: Appended) -> list[tuple[int, int]]:
         """(address, bytes) of the rows that a command writes."""
-        return list(row_places(self.planes, appended.request, self.bases))
+        return row_places(self.planes, appended.request, self.bases)
 
     def check(self, *broken: Appended, writable: int | None = None) -> None:
         """All of the memory, byte by byte, but for the rows of commands that were not done as they should.

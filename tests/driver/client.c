@@ -17,7 +17,7 @@ struct client {
     uint64_t rings;         /* address of 8 KiB of it */
     uint64_t digest;        /* of the configuration */
     const uint64_t *channels;
-    const uint8_t *commands; /* 64 bytes each: layers and selections */
+    const uint8_t *commands; /* 64 bytes each: layers, selections and rows to append */
     uint32_t num_commands;
     uint8_t *completions; /* 32 bytes for each */
 };
@@ -42,7 +42,25 @@ static struct spatten_queue_setup setup_of(const struct client *client, uint32_t
     return setup;
 }
 
-/* Layers as the host has placed them: the driver's checks accept each, and change nothing of it. */
+/* A command that the host has placed, through the driver's checks. */
+static int checked(const struct client *client, const uint8_t *memory, struct spatten_command *command)
+{
+    struct spatten_plan plan;
+    spatten_unpack_command(command, memory);
+    spatten_unpack_plan(&plan, client->memory + (command->plan - client->base));
+    if (command->opcode == SPATTEN_OPCODE_APPEND) {
+        struct spatten_append append;
+        spatten_unpack_append(&append, memory);
+        CHECK_OK(spatten_append_rows(&rings, &plan, &append, command));
+    } else if (command->opcode == SPATTEN_OPCODE_LAYER) {
+        CHECK_OK(spatten_layer(&rings, &plan, command));
+    } else {
+        CHECK_OK(spatten_select(&rings, &plan, command));
+    }
+    return 0;
+}
+
+/* Commands as the host has placed them: the driver's checks accept each, and change nothing of it. */
 static int run_layers(const struct client *client)
 {
     struct spatten_queue_setup setup = setup_of(client, 0u, false);
@@ -53,14 +71,8 @@ static int run_layers(const struct client *client)
         enum spatten_error error = SPATTEN_ERROR_FULL;
         if (sent < client->num_commands) {
             struct spatten_command command;
-            struct spatten_plan plan;
             uint8_t packed[64];
-            spatten_unpack_command(&command, client->commands + 64u * sent);
-            spatten_unpack_plan(&plan, client->memory + (command.plan - client->base));
-            if (command.opcode == SPATTEN_OPCODE_LAYER)
-                CHECK_OK(spatten_layer(&rings, &plan, &command));
-            else
-                CHECK_OK(spatten_select(&rings, &plan, &command));
+            CHECK(checked(client, client->commands + 64u * sent, &command) == 0);
             spatten_pack_command(packed, &command);
             CHECK(memcmp(packed, client->commands + 64u * sent, 64u) == 0);
             error = spatten_submit(&rings, &command, 1u);

@@ -942,6 +942,8 @@ static void test_append(void)
     append.flags = SPATTEN_SET(APPEND_FLAGS_QUERY, 1);
     CHECK_FIELD(spatten_append_rows(&rings, &plan, &append, &command), SPATTEN_ERROR_UNSUPPORTED, "query");
     device.capabilities.append = device.capabilities.quantize_query = true;
+    CHECK_FIELD(spatten_append_rows(&rings, &plan, &append, &command), SPATTEN_ERROR_RANGE, "first_row");
+    append.first_row = 1016; /* four rows of each head of a group of two */
     CHECK_OK(spatten_append_rows(&rings, &plan, &append, &command));
     CHECK_OK(spatten_append_rows(&rings, &plan, &good, &command));
     CHECK_OK(spatten_put(&rings, &command, 1u));
@@ -966,9 +968,37 @@ static void test_append(void)
     REFUSES(append.value_rows += 16, SPATTEN_ERROR_ALIGNMENT, "value_rows");
     REFUSES(append.position_stride += 16, SPATTEN_ERROR_ALIGNMENT, "position_stride");
     REFUSES(append.head_stride += 16, SPATTEN_ERROR_ALIGNMENT, "head_stride");
-    REFUSES((append.flags = SPATTEN_SET(APPEND_FLAGS_QUERY, 1), append.query = 8), SPATTEN_ERROR_ALIGNMENT, "query");
+    REFUSES(append.query = 8, SPATTEN_ERROR_ALIGNMENT, "query");
     REFUSES(append.plan = END - 64, SPATTEN_ERROR_WINDOW, "plan");
+    REFUSES(append.constants = END - 2 * 3 * 32 * 4 + 64, SPATTEN_ERROR_WINDOW, "constants");
+    REFUSES(append.rows = TABLES - 32, SPATTEN_ERROR_WINDOW, "rows");
+    REFUSES(append.rows = END - 5 * 64 - 32, SPATTEN_ERROR_WINDOW, "rows");
+    REFUSES(append.value_rows = END - 5 * 64 - 32, SPATTEN_ERROR_WINDOW, "value_rows");
+    REFUSES(append.position_stride = 0xFFFFFFE0u, SPATTEN_ERROR_WINDOW, "rows");
+    REFUSES(append.head_stride = 0xFFFFFFE0u, SPATTEN_ERROR_WINDOW, "rows");
 #undef REFUSES
+    append = good;
+    append.constants = END - 2 * 3 * 32 * 4;
+    append.rows = append.value_rows = END - 6 * 64; /* the last of 4 rows of the last of 3 heads ends there */
+    CHECK_OK(spatten_append_rows(&rings, &plan, &append, &command));
+    append = good;
+    append.flags = SPATTEN_SET(APPEND_FLAGS_VALUE, 1);
+    append.rows = 1; /* not used */
+    append.constants = END - 3 * 32 * 4;
+    CHECK_OK(spatten_append_rows(&rings, &plan, &append, &command));
+    append.flags = SPATTEN_SET(APPEND_FLAGS_QUERY, 1);
+    append.first_row = 0;
+    append.value_rows = 1;
+    append.rows = END - 3 * 64 - 5 * 64 - 64;
+    CHECK_OK(spatten_append_rows(&rings, &plan, &append, &command));
+    append.rows += 32;
+    CHECK_FIELD(spatten_append_rows(&rings, &plan, &append, &command), SPATTEN_ERROR_WINDOW, "rows");
+    plan.group = 0;
+    CHECK_FIELD(spatten_append_rows(&rings, &plan, &append, &command), SPATTEN_ERROR_RANGE, "group");
+    plan = good_plan();
+    plan.value_bits = 13;
+    CHECK_FIELD(spatten_append_rows(&rings, &plan, &append, &command), SPATTEN_ERROR_RANGE, "value_bits");
+    plan = good_plan();
     CHECK_ERROR(spatten_append_rows(&rings, &plan, NULL, &command), SPATTEN_ERROR_ARGUMENT);
     CHECK_ERROR(spatten_append_rows(&rings, &plan, &good, NULL), SPATTEN_ERROR_ARGUMENT);
     CHECK_ERROR(spatten_append_rows(&rings, NULL, &good, &command), SPATTEN_ERROR_ARGUMENT);

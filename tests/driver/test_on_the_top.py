@@ -14,6 +14,8 @@ from sim.common.packing import unpack
 from sim.transport.commands import Wanted, place_layer
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
+from tests.bench.append_planes import KEY, QUERY, VALUE, Layer
+from tests.bench.append_scene import AppendScene
 from tests.bench.axi_lite_bench import Access
 from tests.bench.axi_system import AxiSystem
 from tests.bench.jobs import random_layers
@@ -146,6 +148,38 @@ def test_driver_on_the_top(library):
     for index, layer in enumerate(layers):
         chosen = results[index], selections[index], memory, exponents[index], told[index], bool(layer.select)
         check_layer(placed[index], layer, *chosen)
+
+
+def test_appended_rows_on_the_top(library):
+    """Commands of rows of K, V and Q, and of a layer that attends them, pass the driver's checks as they are."""
+    planes = Layer(TINY, dim=16, widths=(8, 6, 4, 8), heads=2, group=2, rows=6, queries=2, seed=1)
+    scene = AppendScene(planes, seed=1)
+    appends = [scene.append(KEY, VALUE, rows=6), scene.append(QUERY, rows=2, half=True)]
+    layer = scene.attention(tag=2)
+    memory, commands = scene.memory, [*(each.command for each in appends), layer.command]
+    rings, channels = memory.take(8192, align=4096), (ADDRESS * len(scene.bases))(*scene.bases)
+    raw, answers = b"".join(commands), ctypes.create_string_buffer(COMPLETION_BYTES * len(commands))
+    client = Client(
+        memory=memory.bytes.ctypes.data,
+        base=memory.base,
+        limit=memory.limit,
+        rings=rings,
+        digest=config_digest(TINY),
+        channels=ctypes.cast(channels, POINTER),
+        commands=ctypes.cast(raw, POINTER),
+        num_commands=len(commands),
+        completions=ctypes.cast(answers, POINTER),
+    )
+    scene.free.append((rings, 8192))
+    scene.mark()
+    run(library.client_run, client, scene.system)
+    told = {}
+    for at in range(0, len(answers.raw), COMPLETION_BYTES):
+        found = unpack(completion(), int.from_bytes(answers.raw[at : at + COMPLETION_BYTES], "little"))
+        told[found["tag"]] = found["code"], found["tokens"]
+    assert told == {0: (0, appends[0].saturated), 1: (0, appends[1].saturated), 2: (0, 0)}
+    scene.check()
+    scene.check_attention(layer)
 
 
 @pytest.mark.parametrize("fault", ["slverr", "decerr"])

@@ -10,6 +10,7 @@ from hdl.spec import formats
 from hdl.spec.formats import Code, Opcode
 from sim.transport.append_commands import AppendRows, append_words, place_append
 from sim.transport.commands import record
+from tests.bench.append_commands import REFUSED, changed
 from tests.bench.append_planes import KEY, QUERY, VALUE, Layer
 from tests.bench.append_scene import AppendScene
 from tests.hdl.test_spatten_axi import CONFIGS
@@ -137,41 +138,13 @@ def test_generation_without_the_host(seed):
     scene.check()
 
 
-REFUSED = {
-    "nothing": ({"flags": {KEY: 0, VALUE: 0}}, Code.MALFORMED),
-    "K and Q": ({"flags": {QUERY: 1}}, Code.MALFORMED),
-    "reserved flags": ({"flags": {"reserved": 1}}, Code.MALFORMED),
-    "an odd number of heads in pairs": ({"flags": {"paired": 1}}, Code.MALFORMED),
-    "no rows": ({"num_rows": 0}, Code.MALFORMED),
-    "no heads": ({"num_heads": 0}, Code.MALFORMED),
-    "heads beyond max_heads": ({"num_heads": 33}, Code.MALFORMED),
-    "rows beyond max_tokens": ({"first_row": 64}, Code.MALFORMED),
-    "D": ({"plan": {"dim": 80}}, Code.MALFORMED),
-    "width of V": ({"plan": {"value_bits": 14}}, Code.MALFORMED),
-    "split of K": ({"plan": {"key_bits": 12, "key_lsb_bits": 4}}, Code.MALFORMED),
-    "constants in between": ({"constants": 0x2_0020}, Code.MALFORMED),
-    "rows in between": ({"rows": 0x2_0010}, Code.MALFORMED),
-    "strides in between": ({"head_stride": 16}, Code.MALFORMED),
-    "a plane in between": ({"plan": {"value": 4}}, Code.MALFORMED),
-    "a plan in between": ({"beside": 32}, Code.MALFORMED),
-    "a plan outside": ({"beside": 1 << 20}, Code.OUTSIDE),
-    "constants outside": ({"constants": 0xFFC0}, Code.OUTSIDE),
-    "rows outside": ({"rows": 1 << 63}, Code.OUTSIDE),
-    "rows of V outside": ({"value_rows": 0xFFE0}, Code.OUTSIDE),
-    "rows that end outside": ({"num_rows": 4, "position_stride": 1 << 19}, Code.OUTSIDE),
-    "heads that end outside": ({"head_stride": 1 << 31}, Code.OUTSIDE),
-    "a plane beyond all addresses": ({"plan": {"value": 8 << 16}}, Code.OUTSIDE),
-    "a plane that ends beyond": ({"plan": {"key_stride": (8 << 16) - 8}}, Code.OUTSIDE),
-}
-
-
 def test_refused_commands_among_right_ones():
     """Nothing of them is read beyond the window, and nothing written."""
     planes = planes_of("tiny", "refused", heads=3, rows=6, dim=16)
     scene = AppendScene(planes, seed="refused")
     first, commands, codes = scene.append(KEY, VALUE, first=1), [], []
     for changes, code in REFUSED.values():
-        commands.append(scene.changed(first, **changes))
+        commands.append(changed(first, scene.memory, **changes))
         codes.append(int(code))
     last = scene.append(KEY, VALUE, first=2)
     run(scene, first.command, *commands, last.command, cycles=100_000)
