@@ -138,7 +138,33 @@ static inline enum spatten_error spatten_check_flags(struct spatten_rings *rings
         return spatten_refuse(rings, SPATTEN_ERROR_UNSUPPORTED, "probabilities");
     if ((flags & SPATTEN_FLAGS_WRITE_STATE_MASK) != 0u && !has->write_back)
         return spatten_refuse(rings, SPATTEN_ERROR_UNSUPPORTED, "write_state");
+    if ((flags & SPATTEN_FLAGS_PROBABILITIES_MASK) != 0u && command->opcode == SPATTEN_OPCODE_SELECT)
+        return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "probabilities");
+    if ((flags & SPATTEN_FLAGS_ZERO_PRUNED_MASK) != 0u && command->opcode != SPATTEN_OPCODE_LAYER)
+        return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "zero_pruned");
     return SPATTEN_OK;
+}
+
+/* Where what the flags ask for lies: ALIGNMENT, WINDOW; RANGE of the heads of zero_pruned. */
+static inline enum spatten_error spatten_check_extras(struct spatten_rings *rings, const struct spatten_plan *plan,
+                                                      const struct spatten_command *command)
+{
+    const struct spatten_multiple multiples[] = {
+        {plan->probabilities, SPATTEN_ROW_ALIGNMENT, "probabilities"},
+        {plan->probability_query_stride, SPATTEN_ROW_ALIGNMENT, "probability_query_stride"},
+        {plan->probability_head_stride, SPATTEN_ROW_ALIGNMENT, "probability_head_stride"},
+    };
+    const uint64_t row = (uint64_t)command->num_keys * SPATTEN_PROBABILITY_BYTES;
+    enum spatten_error error = SPATTEN_OK;
+    if ((command->flags & SPATTEN_FLAGS_ZERO_PRUNED_MASK) != 0u &&
+        (uint32_t)plan->num_kv_heads * plan->group > rings->device->capabilities.max_heads)
+        return spatten_refuse(rings, SPATTEN_ERROR_RANGE, "num_kv_heads");
+    if ((command->flags & SPATTEN_FLAGS_PROBABILITIES_MASK) == 0u)
+        return SPATTEN_OK;
+    error = spatten_check_multiples(rings, multiples, sizeof multiples / sizeof *multiples);
+    if (error == SPATTEN_OK && !spatten_inside(&rings->setup.writable, plan->probabilities, row))
+        error = spatten_refuse(rings, SPATTEN_ERROR_WINDOW, "probabilities");
+    return error;
 }
 
 /* Addresses of a command that has a plan: ALIGNMENT, WINDOW. Of the table of tokens its rows up to num_keys. */
@@ -229,6 +255,8 @@ static inline enum spatten_error spatten_build(struct spatten_rings *rings, cons
         error = spatten_check_counts(rings, command);
     if (error == SPATTEN_OK)
         error = spatten_check_addresses(rings, plan, command);
+    if (error == SPATTEN_OK)
+        error = spatten_check_extras(rings, plan, command);
     return error;
 }
 

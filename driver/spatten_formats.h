@@ -60,6 +60,7 @@ static inline uint64_t spatten_load(const void *memory, unsigned bytes)
 #define SPATTEN_CONSTANT_BYTES 4u
 #define SPATTEN_HEAD_BYTES 16u
 #define SPATTEN_PLAN_BYTES 128u
+#define SPATTEN_PROBABILITY_BYTES 2u
 #define SPATTEN_ROW_ALIGNMENT 32u
 #define SPATTEN_TABLE_HEADER_BYTES 64u
 #define SPATTEN_TOKEN_BYTES 8u

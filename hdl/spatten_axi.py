@@ -21,7 +21,7 @@ from hdl.system.queue_control import QueueControl
 
 __all__ = ["FEATURES", "SpAttenAXI"]
 
-FEATURES = ("append", "quantize_query", "float_results", "write_back")
+FEATURES = ("append", "quantize_query", "float_results", "probabilities", "write_back")
 """Of hdl.axi.capabilities.FEATURES."""
 
 
@@ -69,11 +69,10 @@ class SpAttenAXI(wiring.Component):
         connect(m, flipped(self.s_axil), registers.s_axil)
         for name in ("layer", "job", "heads", "ids"):
             connect(m, getattr(system, name), getattr(core, name))
-        for name in ("status", "survivor", "out"):
+        for name in ("status", "survivor", "out", "prob"):
             connect(m, getattr(core, name), getattr(system, name))
         m.d.comb += [
             self.irq.eq(registers.irq),
-            core.prob.ready.eq(1),
             core.window_base.eq(system.all.base),
             core.window_limit.eq(system.all.limit),
             core.counters_clear.eq(registers.pulse.ctrl.clear),

@@ -1,13 +1,13 @@
-"""Outputs as they are written to memory: integers, fp32 or bf16."""
+"""Outputs as they are written to memory: integers, fp32 or bf16; and probabilities."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from hdl.spec.formats import OutFormat
+from hdl.spec.formats import PROBABILITY_BYTES, OutFormat
 
-__all__ = ["formatted"]
+__all__ = ["formatted", "stored_probabilities"]
 
 _LEAST = 2.0**-126
 """The smallest normal number of fp32 and bf16."""
@@ -28,3 +28,8 @@ def formatted(out: Tensor, exponent: Tensor, out_format: OutFormat) -> Tensor:
     if out_format == OutFormat.FP32:
         return single.view(torch.int32).long() & 0xFFFFFFFF
     return single.bfloat16().view(torch.int16).long() & 0xFFFF
+
+
+def stored_probabilities(probs: Tensor) -> Tensor:
+    """Bits (int64, of 16) of probabilities UQ1.16; of 1, which has one bit more, the largest number instead."""
+    return probs.clamp(max=(1 << 8 * PROBABILITY_BYTES) - 1)

@@ -101,7 +101,8 @@ class CommandCheck(wiring.Component):
             (command.opcode == Opcode.SELECT) & (command.num_heads != 0),
             core & (flags.list == LISTS.index("table")) & (command.num_keys == 0),
             (command.opcode == Opcode.PAIR) & ~self.follows & ~self.more,
-            core & (flags.probabilities | flags.zero_pruned),
+            (command.opcode == Opcode.SELECT) & flags.probabilities,
+            core & (command.opcode != Opcode.LAYER) & flags.zero_pruned,
             core & (flags.write_state & ~flags.select | flags.add_token & ~flags.write_state),
             core & ~is_layer(command) & flags.select,
             core & (command.opcode != Opcode.SELECT) & command.out[:_OUT_LOW].any(),
@@ -160,11 +161,14 @@ class PlanCheck(wiring.Component):
         strides = [plan.query_stride, plan.key_stride, plan.key_lsb_stride, plan.value_stride]
         core = command.opcode != Opcode.APPEND
         has_heads = core & (command.num_heads != 0)
+        probabilities = [plan.probabilities, plan.probability_query_stride, plan.probability_head_stride]
         malformed = Cat(
             plan.reserved0.any(),
             plan.out_format > max(OutFormat),
             plan.decay[DECAY_WIDTH:].any(),
             has_heads & (plan.out_position_stride | plan.out_head_stride)[:_OUT_LOW].any(),
+            core & command.flags.probabilities & Cat(value[:_OUT_LOW] for value in probabilities).any(),
+            core & command.flags.zero_pruned & (plan.num_kv_heads * plan.group > self.config.max_heads),
             core & (command.num_heads > self.config.max_heads),
             has_heads & plan.heads[:_LOW].any(),
             *(value[:low].any() for value in (*offsets, *strides)),

@@ -57,7 +57,8 @@ class Completer(wiring.Component):
     Members
     -------
     answer : In(stream.Signature(command_answer))
-    enters, leaves : In(1).array(WAYS)    output rows, tables of selections, words of APPEND: pulses
+    enters, leaves : In(1).array(WAYS)    pulses of the ways to memory, in any order
+    at_work : In(NUM_ENTRIES)  commands that write outside of these ways, until all of it has left
     reads_over : In(1)         bursts that had been asked for at ``snap`` are over
     snap : Out(1)
     taken, answered : In(TICKET_WIDTH)    of the write manager
@@ -75,7 +76,7 @@ class Completer(wiring.Component):
     urgent : Out(1)                       with it: its command asks for an interrupt
     """
 
-    WAYS = 3
+    WAYS = 4
 
     def __init__(self, *, queues: int, word_width: int):
         self.queues, self.word_width = queues, word_width
@@ -83,6 +84,7 @@ class Completer(wiring.Component):
             {
                 "answer": In(stream.Signature(command_answer(queues))),
                 **dict.fromkeys(("enters", "leaves"), In(1).array(self.WAYS)),
+                "at_work": In(NUM_ENTRIES),
                 "reads_over": In(1),
                 "snap": Out(1),
                 "taken": In(TICKET_WIDTH),
@@ -130,7 +132,7 @@ class Completer(wiring.Component):
                 with m.If(self.answer.valid):
                     m.next = "WAIT"
             with m.State("WAIT"):
-                with m.If(Cat(paths).all() & self.reads_over):
+                with m.If(Cat(paths).all() & ~self.at_work.bit_select(answer.entry, 1) & self.reads_over):
                     m.next = "SETTLE"
             with m.State("SETTLE"):  # a fault of the last word, and the count of the last one taken, come a cycle later
                 m.next = "TELL"

@@ -1,6 +1,9 @@
-"""Where the outputs of a query go in memory."""
+"""Where the rows of a query, outputs or probabilities, go in memory."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -13,7 +16,7 @@ from hdl.result.written_word import ADDRESS_WIDTH
 from hdl.spec.config import Config
 from hdl.spec.widths import DIM_WIDTH, HEAD_FIELD_WIDTH, signed
 
-__all__ = ["OutputRows", "output_row", "placed_row"]
+__all__ = ["OutputRows", "output_row", "placed_row", "probability_place"]
 
 
 def output_row(config: Config) -> data.StructLayout:
@@ -54,13 +57,24 @@ def _facts(config: Config) -> data.StructLayout:
     )
 
 
-def _facts_of(command, plan):
+def _output_place(command, plan):
+    """Of the outputs."""
     return {
         "out": command.out,
         "position_stride": plan.out_position_stride,
         "head_stride": plan.out_head_stride,
         "format": plan.out_format,
         "dim": plan.dim,
+        "num_queries": command.num_queries,
+    }
+
+
+def probability_place(command, plan):
+    """Of the probabilities, for which ``format`` and ``dim`` mean nothing."""
+    return {
+        "out": plan.probabilities,
+        "position_stride": plan.probability_query_stride,
+        "head_stride": plan.probability_head_stride,
         "num_queries": command.num_queries,
     }
 
@@ -79,8 +93,9 @@ class OutputRows(wiring.Component):
     o : Out(stream.Signature(placed_row))
     """
 
-    def __init__(self, config: Config, *, queues: int = 2):
-        self.config, self.queues = config, queues
+    def __init__(self, config: Config, *, queues: int = 2, place: Callable[[Any, Any], dict[str, Any]] = _output_place):
+        """``place``: where the rows of a command with its plan lie."""
+        self.config, self.queues, self.place = config, queues, place
         super().__init__(
             {
                 "opened": In(stream.Signature(opened_command(queues), always_ready=True)),
@@ -93,7 +108,7 @@ class OutputRows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.heads = heads = HeadStore(self.config, queues=self.queues, fields=("head", "exponent"))
-        m.submodules.commands = table = OpenFacts(_facts(self.config), _facts_of, queues=self.queues)
+        m.submodules.commands = table = OpenFacts(_facts(self.config), self.place, queues=self.queues)
         for mine, other in ((self.opened, heads.opened), (self.opened, table.opened), (self.head, heads.head)):
             connect(m, flipped(mine), other)
         facts = table.facts

@@ -22,6 +22,7 @@ __all__ = [
     "HEAD_BYTES",
     "LISTS",
     "PLAN_BYTES",
+    "PROBABILITY_BYTES",
     "ROW_ALIGNMENT",
     "TABLE_HEADER_BYTES",
     "TOKEN_BYTES",
@@ -110,6 +111,8 @@ dense."""
 COMMAND_BYTES, PLAN_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES = 64, 128, 16, 64, 8
 COMPLETION_BYTES = 32
 CONSTANT_BYTES = 4
+PROBABILITY_BYTES = 2
+"""Of a probability, in units of 2**-16; one of 1 is 2**16 - 1."""
 APPEND_SHIFT_BIAS, APPEND_OFFSET_FRAC = 15, 4
 """Of a constant of APPEND: the shift that stands for 2**0; fraction bits of the offset."""
 

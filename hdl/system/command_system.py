@@ -11,10 +11,12 @@ from hdl.command.command_ring import COUNT_WIDTH
 from hdl.command.command_unit import CommandUnit, queue_settings
 from hdl.command.open_table import OpenTable
 from hdl.result.completer import Completer, completion_ring
+from hdl.result.probability_writer import ProbabilityWriter
 from hdl.result.result_writer import ResultWriter
 from hdl.result.state_writer import StateWriter
 from hdl.result.write_gate import WriteGate
 from hdl.result.written_word import ADDRESS_WIDTH
+from hdl.result.zero_writer import ZeroWriter
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.widths import bits_for_count
@@ -23,6 +25,9 @@ from hdl.system.port_reader import PortReader
 from hdl.system.queue_windows import QueueWindows, queue_window, word_window
 
 __all__ = ["CommandSystem"]
+
+_SOURCES = ("completions", "tables", "rows", "append", "probabilities", "zeros")
+"""Of the words that are written, the first before the others."""
 
 
 class CommandSystem(wiring.Component):
@@ -42,7 +47,7 @@ class CommandSystem(wiring.Component):
     current : Out(n)                        queue whose windows are set
     channel : Out(word_window).array(channels), all : Out(word_window)
     layer, job, heads, ids : Out            to the core, as its members of these names
-    status, survivor, out : In              of the core
+    status, survivor, out, prob : In        of the core
     request, response, failed : as of :class:`hdl.system.port_reader.PortReader`
     write : Out(stream.Signature(word_write)), taken, answered : In(TICKET_WIDTH)    of a write manager
     snap : Out(1), reads_over : In(1)       bursts of reads that had been asked for at ``snap`` are over
@@ -87,9 +92,11 @@ class CommandSystem(wiring.Component):
         m.submodules.commands = commands = CommandUnit(self.config, **sizes)
         m.submodules.open_table = open_ = OpenTable(self.config, queues=self.queues)
         m.submodules.results = results = ResultWriter(self.config, **sizes)
+        m.submodules.probabilities = probabilities = ProbabilityWriter(self.config, **sizes)
+        m.submodules.zeros = zeros = ZeroWriter(self.config, **sizes)
         m.submodules.state = state = StateWriter(self.config, **sizes)
         m.submodules.windows = windows = QueueWindows(self.config, queues=self.queues)
-        m.submodules.gate = gate = WriteGate(sources=4, word_width=self.word_width)
+        m.submodules.gate = gate = WriteGate(sources=len(_SOURCES), word_width=self.word_width)
         m.submodules.completer = completer = Completer(**sizes)
         m.submodules.append = append = AppendStage(self.config, word_width=self.word_width)
         m.submodules.reader = reader = PortReader(word_width=self.word_width)
@@ -99,18 +106,21 @@ class CommandSystem(wiring.Component):
         connect(m, reader.request, flipped(self.request))
         connect(m, flipped(self.response), reader.response)
         connect(m, flipped(self.out), results.out)
+        connect(m, flipped(self.prob), probabilities.prob)
         connect(m, flipped(self.survivor), state.survivor)
-        for source, item in zip((completer.record, state.o, results.o, append.o), gate.i, strict=True):
+        sources = completer.record, state.o, results.o, append.o, probabilities.o, zeros.o
+        for source, item in zip(sources, gate.i, strict=True):
             connect(m, source, item)
         connect(m, gate.o, flipped(self.write))
         m.d.comb += reader.failed.eq(self.failed)
         self._queues(m, commands, windows, completer)
-        self._open(m, commands, open_, windows, (results, state))
-        self._answers(m, open_, completer, gate, state, results)
-        self._append(m, commands, append, completer, gate)
+        self._open(m, commands, open_, windows, (results, probabilities, zeros, state))
+        self._answers(m, open_, completer, gate, state)
+        self._append(m, commands, append, completer)
+        self._ways(m, completer, gate)
         return m
 
-    def _append(self, m, commands, append, completer, gate):
+    def _append(self, m, commands, append, completer):
         """Rows that are appended, beside the core."""
         connect(m, commands.append, append.i)
         connect(m, append.port, commands.append_port)
@@ -121,8 +131,6 @@ class CommandSystem(wiring.Component):
             append.opened.valid.eq(commands.opened.valid),
             append.opened.payload.eq(commands.opened.payload.entry),
             append.entry.eq(completer.entry),
-            completer.enters[2].eq(append.word),
-            completer.leaves[2].eq(gate.left[3]),
         ]
 
     def _queues(self, m, commands, windows, completer):
@@ -171,10 +179,10 @@ class CommandSystem(wiring.Component):
             open_.tables.eq(commands.tables),
             windows.wanted.eq(commands.tables.queue),
             windows.working.eq(open_.working),
-            commands.busy.eq(open_.busy | ~windows.ready),
+            commands.busy.eq(open_.busy | ~windows.ready | m.submodules.zeros.busy),
         ]
 
-    def _answers(self, m, open_, completer, gate, state, results):
+    def _answers(self, m, open_, completer, gate, state):
         """From the core's status to the completion in memory."""
         connect(m, open_.answer, completer.answer)
         m.d.comb += [
@@ -183,11 +191,6 @@ class CommandSystem(wiring.Component):
             open_.status.payload.eq(self.status.payload),
             open_.release.valid.eq(completer.release.valid),
             open_.release.payload.eq(completer.release.payload),
-            completer.enters[0].eq(results.row),
-            completer.enters[1].eq(state.written),
-            completer.leaves[0].eq(gate.left[2]),
-            completer.leaves[1].eq(gate.left[1]),
-            completer.recorded.eq(gate.left[0]),
             completer.outside.valid.eq(gate.outside.valid),
             completer.outside.payload.eq(gate.outside.payload),
             state.entry.eq(completer.entry),
@@ -204,16 +207,39 @@ class CommandSystem(wiring.Component):
             gate.writable.eq(m.submodules.windows.writable),
         ]
 
+    def _ways(self, m, completer, gate):
+        """What enters the ways to memory, and leaves them."""
+        zeros = m.submodules.zeros
+        enters = {
+            "tables": m.submodules.state.written,
+            "rows": m.submodules.results.row,
+            "append": m.submodules.append.word,
+            "probabilities": m.submodules.probabilities.line,
+        }
+        for (name, entering), enter, leave in zip(enters.items(), completer.enters, completer.leaves, strict=True):
+            m.d.comb += [enter.eq(entering), leave.eq(gate.left[_SOURCES.index(name)])]
+        m.d.comb += [
+            completer.recorded.eq(gate.left[_SOURCES.index("completions")]),
+            zeros.left.eq(gate.left[_SOURCES.index("zeros")]),
+            zeros.drop.eq(self.drop),
+            completer.at_work.eq(zeros.at_work),
+        ]
+
 
 def _core_streams(config: Config) -> dict[str, wiring.Member]:
-    """The core's streams but for probabilities, as seen from here."""
+    """The core's streams, as seen from here."""
     to_core = {
         "layer": payloads.layer_descriptor,
         "job": payloads.job_descriptor,
         "heads": payloads.head_entry,
         "ids": payloads.job_id_entry,
     }
-    of_core = {"status": payloads.job_status, "survivor": payloads.survivor, "out": payloads.job_output}
+    of_core = {
+        "status": payloads.job_status,
+        "survivor": payloads.survivor,
+        "out": payloads.job_output,
+        "prob": payloads.job_probs,
+    }
     return {name: Out(stream.Signature(shape(config))) for name, shape in to_core.items()} | {
         name: In(stream.Signature(shape(config))) for name, shape in of_core.items()
     }

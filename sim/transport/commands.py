@@ -14,7 +14,15 @@ from torch import Tensor
 from golden.layers.layer_job import LayerJob
 from hdl.spec import formats
 from hdl.spec.config import Config
-from hdl.spec.formats import HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES, Opcode, OutFormat
+from hdl.spec.formats import (
+    HEAD_BYTES,
+    PROBABILITY_BYTES,
+    ROW_ALIGNMENT,
+    TABLE_HEADER_BYTES,
+    TOKEN_BYTES,
+    Opcode,
+    OutFormat,
+)
 from hdl.spec.planes import PLANES
 from sim.common.packing import pack, unpack
 from sim.transport.host_memory import HostMemory
@@ -28,6 +36,7 @@ __all__ = [
     "plan_of_job",
     "read_heads",
     "read_outputs",
+    "read_probabilities",
     "read_tokens",
     "record",
     "token_table",
@@ -63,6 +72,8 @@ class PlacedLayer:
     shape: tuple[int, int, int]
     """(query heads of the model that have room, queries, D) of the outputs"""
     out_format: OutFormat
+    probabilities: int = 0
+    """their address; 0: they are not asked for"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +85,9 @@ class Wanted:
     """of each head of the table; None: 0"""
     write_state: bool = False
     add_token: bool = False
+    probabilities: bool = False
+    zeros_of: tuple[int, int] | None = None
+    """(K/V heads, query heads of each) of the model: outputs of those that the layer lacks are 0; None: not written"""
     capacity: int = 0
     """rows of the table of tokens, at least; there is room for one more than the layer has"""
     tag: int = 0
@@ -84,16 +98,22 @@ def place_layer(
 ) -> PlacedLayer:
     """Write a layer's plan and tables; its planes go to ``image``, which is placed when all layers are there.
 
-    Outputs lie at [query, head, D].
+    Outputs lie at [query, head, D], probabilities at [query, head, key], rows of them in units of ROW_ALIGNMENT.
     """
     wanted = wanted or Wanted()
     fields = describe_layer(layer, 0, image)
     job = fields["job"]
-    shape = max(layer.head_ids, default=0) + 1, int(job["num_queries"]), int(job["dim"])
+    model = wanted.zeros_of[0] * wanted.zeros_of[1] if wanted.zeros_of else 0
+    shape = max(model, max(layer.head_ids, default=0) + 1), int(job["num_queries"]), int(job["dim"])
     size = _size(wanted.out_format)
     strides = {"out_position_stride": shape[0] * shape[2] * size, "out_head_stride": shape[2] * size}
     heads, state = memory.store(_heads(layer, wanted)), memory.store(_tokens(layer, wanted, config))
     out = memory.take(max(1, shape[0] * shape[1] * shape[2] * size))
+    probabilities = 0
+    if wanted.probabilities:
+        row = _probability_stride(job["num_keys"])
+        strides |= {"probability_query_stride": shape[0] * row, "probability_head_stride": row}
+        strides["probabilities"] = probabilities = memory.take(shape[0] * shape[1] * row)
     plan = memory.store(_plan(layer, fields, config, wanted, strides | {"heads": heads}))
     places = {"plan": plan, "out": out if layer.jobs else 0, "state": state}
     return PlacedLayer(
@@ -104,7 +124,13 @@ def place_layer(
         out=out,
         shape=shape,
         out_format=wanted.out_format,
+        probabilities=probabilities,
     )
+
+
+def _probability_stride(num_keys: int) -> int:
+    """Bytes from row to row of the probabilities."""
+    return -(-num_keys * PROBABILITY_BYTES // ROW_ALIGNMENT) * ROW_ALIGNMENT
 
 
 def _size(out_format: OutFormat) -> int:
@@ -114,10 +140,11 @@ def _size(out_format: OutFormat) -> int:
 
 def _plan(layer: LayerJob, fields: Mapping[str, Any], config: Config, wanted: Wanted, places: dict[str, Any]) -> bytes:
     job, word = fields["job"], config.channel_width // 8
+    num_kv_heads, group = wanted.zeros_of or (len(layer.jobs), max((each.group for each in layer.jobs), default=1))
     plan = {
         **plan_of_job(job, config),
-        "group": max((each.group for each in layer.jobs), default=1),
-        "num_kv_heads": len(layer.jobs),
+        "group": group,
+        "num_kv_heads": num_kv_heads,
         "out_format": int(wanted.out_format),
         **{name: fields[name] for name in ("pin_first", "pin_last", "decay")},
         **{f"{name}_stride": fields[f"{name}_stride"] * word for name in PLANES},
@@ -134,6 +161,8 @@ def _command(
         "select": int(layer.select),
         "write_state": int(wanted.write_state),
         "add_token": int(wanted.add_token),
+        "probabilities": int(wanted.probabilities),
+        "zero_pruned": int(wanted.zeros_of is not None),
     }
     command = {
         "opcode": int(Opcode.LAYER if layer.jobs else Opcode.SELECT),
@@ -189,6 +218,17 @@ def read_outputs(placed: PlacedLayer, memory: HostMemory) -> Tensor:
 def _fields(shape: Any, raw: bytes) -> dict[str, int]:
     """Fields of a record."""
     return unpack(shape, int.from_bytes(raw, "little"))
+
+
+def read_probabilities(placed: PlacedLayer, num_keys: int, memory: HostMemory) -> Tensor:
+    """(head, query, n) int64 in units of 2**-16, as :func:`golden.datapath.out_format.stored_probabilities` has them.
+
+    What lies there of masked keys, and of heads that the layer does not have, is what lay there before.
+    """
+    heads, queries, _ = placed.shape
+    row = _probability_stride(num_keys)
+    raw = memory.read(placed.probabilities, heads * queries * row).view("<u2").astype(np.int64)
+    return torch.from_numpy(raw).view(queries, heads, -1)[..., :num_keys].transpose(0, 1)
 
 
 def read_tokens(address: int, memory: HostMemory) -> list[tuple[int, int]]:

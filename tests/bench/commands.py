@@ -92,6 +92,14 @@ def _flags(**changes):
     return lambda config, command, plan: command["flags"].update(changes)
 
 
+def _probabilities(**changes):
+    def change(config, command, plan):
+        command["flags"]["probabilities"] = 1
+        plan.update(changes)
+
+    return change
+
+
 def _beyond(name):
     """An offset beyond the core's address space."""
     return lambda config, command, plan: (command if name == "query" else plan).update(
@@ -119,8 +127,30 @@ FAULTS = {
     "reserved flags": (_flags(reserved=1 << 20), Code.MALFORMED),
     "list": (_flags(list=3), Code.MALFORMED),
     "bit plane": (_flags(bit_plane=1), Code.MALFORMED),
-    "probabilities": (_flags(probabilities=1), Code.MALFORMED),
-    "pruned heads as zeros": (_flags(zero_pruned=1), Code.MALFORMED),
+    "probabilities of a selection": (
+        lambda config, command, plan: (
+            command.update(opcode=int(Opcode.SELECT), num_heads=0),
+            command["flags"].update(probabilities=1),
+        ),
+        Code.MALFORMED,
+    ),
+    "probabilities that begin in between": (_probabilities(probabilities=16), Code.MALFORMED),
+    "probabilities whose queries lie in between": (_probabilities(probability_query_stride=48), Code.MALFORMED),
+    "probabilities whose heads lie in between": (_probabilities(probability_head_stride=2), Code.MALFORMED),
+    "zeros of a job": (
+        lambda config, command, plan: (
+            command.update(opcode=int(Opcode.JOB)),
+            command["flags"].update(select=0, write_state=0, add_token=0, zero_pruned=1),
+        ),
+        Code.MALFORMED,
+    ),
+    "zeros of more heads than the core's": (
+        lambda config, command, plan: (
+            command["flags"].update(zero_pruned=1),
+            plan.update(group=2, num_kv_heads=config.max_heads // 2 + 1),
+        ),
+        Code.MALFORMED,
+    ),
     "state without a selection": (_flags(select=0, write_state=1, add_token=0), Code.MALFORMED),
     "token without a state": (_flags(write_state=0, add_token=1), Code.MALFORMED),
     "selection of a job": (

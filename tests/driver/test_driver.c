@@ -846,6 +846,23 @@ static void test_commands(void)
     REFUSES(spatten_layer, command.out = END - 96, SPATTEN_ERROR_WINDOW, "out");
     REFUSES(spatten_layer, command.out = END + 32, SPATTEN_ERROR_WINDOW, "out");
     MAKES(spatten_layer, (plan.out_format = SPATTEN_OUT_FORMAT_BF16, command.out = END - 64));
+    device.capabilities.probabilities = true;
+#define PROBABILITIES(at) (command.flags |= SPATTEN_FLAGS_PROBABILITIES_MASK, plan.probabilities = (at))
+    MAKES(spatten_layer, PROBABILITIES(END - 64));
+    MAKES(spatten_job, PROBABILITIES(END - 64));
+    MAKES(spatten_layer, plan.probability_head_stride = 2); /* nobody asks for them */
+    REFUSES(spatten_layer, PROBABILITIES(END - 32), SPATTEN_ERROR_WINDOW, "probabilities");
+    REFUSES(spatten_layer, PROBABILITIES(END - 80), SPATTEN_ERROR_ALIGNMENT, "probabilities");
+    REFUSES(spatten_layer, (PROBABILITIES(END - 64), plan.probability_query_stride = 16), SPATTEN_ERROR_ALIGNMENT,
+            "probability_query_stride");
+    REFUSES(spatten_layer, (PROBABILITIES(END - 64), plan.probability_head_stride = 2), SPATTEN_ERROR_ALIGNMENT,
+            "probability_head_stride");
+    REFUSES(spatten_select, (PROBABILITIES(END - 64), command.num_heads = 0), SPATTEN_ERROR_RANGE, "probabilities");
+#undef PROBABILITIES
+    MAKES(spatten_layer, (command.flags |= SPATTEN_FLAGS_ZERO_PRUNED_MASK, plan.num_kv_heads = 6));
+    REFUSES(spatten_layer, (command.flags |= SPATTEN_FLAGS_ZERO_PRUNED_MASK, plan.num_kv_heads = 7),
+            SPATTEN_ERROR_RANGE, "num_kv_heads");
+    REFUSES(spatten_job, command.flags |= SPATTEN_FLAGS_ZERO_PRUNED_MASK, SPATTEN_ERROR_RANGE, "zero_pruned");
     MAKES(spatten_layer, command.flags |= SPATTEN_SET(FLAGS_WRITE_STATE, 1));
     rings.setup.writable.base = STATE + 64;
     REFUSES(spatten_layer, command.flags |= SPATTEN_SET(FLAGS_WRITE_STATE, 1), SPATTEN_ERROR_WINDOW, "state");

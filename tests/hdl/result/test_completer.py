@@ -12,6 +12,7 @@ from tests.bench.region_bench import Monitor
 
 LOGS, BASES = (1, 3), (0x1000, 0x8000)
 FAULT = int(Code.WRITE_ERROR)
+WAYS = Completer.WAYS
 
 
 class Use:
@@ -26,8 +27,8 @@ class Use:
         self.size, self.told = dut.word_width // 8, []
         self.memory, self.pending, self.open, self.records = {}, [], {}, []
         self.numbers, self.tails = [0, 0], [0, 0]
-        self.rows = {0: [], 1: []}  # way -> tickets of what is on it
-        self.entered, self.left = [0, 0], [0, 0]
+        self.entered, self.left = [0] * WAYS, [0] * WAYS
+        self.at_work = {}  # number of a command -> cycles for which it still writes
         self.taken = self.answered = self.cycle = self.hold = self.abandon = self.rest = 0
         self.held = None  # a word in the gate
         self.record = self.shown = 0  # words taken up to the last record; those that have responses
@@ -82,6 +83,7 @@ class Use:
         self.moves(ctx)
         self.next_answer(ctx)
         ctx.set(dut.reads_over, rng.random() >= self.stall)
+        ctx.set(dut.at_work, sum(1 << entry for entry in self.at_work))
         ctx.set(dut.cycle, self.cycle)
         entry = ctx.get(dut.entry)
         here = entry in self.open and not self.open[entry]["released"]
@@ -90,9 +92,9 @@ class Use:
     def moves(self, ctx):
         """Rows enter and leave their ways; one that leaves is words that are taken."""
         rng = self.rng
-        self.enters = [int(self.entered[way] - self.left[way] < 9 and rng.random() < 0.2) for way in range(2)]
-        self.leaves = [int(self.entered[way] > self.left[way] and rng.random() < 0.2) for way in range(2)]
-        for way in range(2):
+        self.enters = [int(self.entered[way] - self.left[way] < 9 and rng.random() < 0.2) for way in range(WAYS)]
+        self.leaves = [int(self.entered[way] > self.left[way] and rng.random() < 0.2) for way in range(WAYS)]
+        for way in range(WAYS):
             ctx.set(self.dut.enters[way], self.enters[way])
             ctx.set(self.dut.leaves[way], self.leaves[way])
 
@@ -109,6 +111,8 @@ class Use:
                 }  # fmt: skip
                 self.numbers[queue] += 1
                 self.outside = rng.random() < 0.3
+                if rng.random() < 0.2:
+                    self.at_work[entry] = rng.randint(1, 80)
                 if self.outside:
                     ctx.set(dut.outside.payload, entry)
                     ctx.set(dut.outside.valid, 1)
@@ -116,9 +120,10 @@ class Use:
         ctx.set(dut.answer.valid, self.offer is not None)
 
     def step(self, accepted, word):
-        for way in range(2):
+        for way in range(WAYS):
             self.entered[way] += self.enters[way]
             self.left[way] += self.leaves[way]
+        self.at_work = {entry: cycles - 1 for entry, cycles in self.at_work.items() if cycles > 1}
         before = self.taken
         self.taken += sum(self.leaves) * self.rng.randint(1, 3)
         if self.go:
@@ -148,6 +153,8 @@ class Use:
             self.offer = None
 
     def write(self, write):
+        if self.faults and not write.strobes:  # the rest of a record of which a part was lost
+            return
         assert write.strobes == (1 << self.size) - 1
         for byte in range(self.size):
             self.memory[write.word * self.size + byte] = write.data >> 8 * byte & 0xFF
@@ -156,6 +163,7 @@ class Use:
         command = self.open[entry]
         assert not command["released"]
         command["released"] = True
+        assert entry not in self.at_work
         assert command["ticket"] is not None and command["ticket"] <= self.shown
         self.records.append(command)
 
