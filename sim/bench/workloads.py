@@ -22,7 +22,7 @@ from sim.workload.run import WorkloadResult, run_workload
 from sim.workload.shape import bert_workload
 from sim.workload.workload import Workload
 
-__all__ = ["bench_workloads", "crossbar_jobs", "data_folder"]
+__all__ = ["PER8", "bench_workloads", "crossbar_jobs", "data_folder"]
 
 COMMAND = "spatten bench workloads"
 PER8, DENSE = "gpt2-small-wikitext2-per8.csv", "gpt2-small-wikitext2-dense.csv"

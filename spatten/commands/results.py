@@ -133,6 +133,11 @@ ROWS = (
     Row(r".+\.smollm2\.tokens_per_s.*", "attention of SmolLM2: generated tokens"),
     Row(r"axi\.(\w+)\.mismatches", "whole model on the AXI top: values that differ from golden"),
     Row(r"axi\.layer_gap_cycles", "that a layer of generation takes longer with commands in memory than with streams"),
+    Row(r"axi\.per8\.overhead", "cycles that the authors' workload takes longer on the AXI top than with streams"),
+    Row(
+        r"axi\.per8\.latency100_16x16\.fraction",
+        "speed of the authors' workload on the AXI top, 16 bursts of 16 in flight, latency 100, of that with streams",
+    ),
     Row(r"verilog\.(\w+)_mb", r"Verilog of preset `\1`, 1 MB = 10⁶ bytes"),
 )
 """The last row whose pattern is the whole name of a record describes it."""

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from sim.bench.ip import bench_ip, generation_layers
 def others(monkeypatch):
     """Without the models and the simulation."""
     monkeypatch.setattr(ip, "MODELS", {})
+    monkeypatch.setattr(ip, "_bench_per8", lambda: [])
     monkeypatch.setattr(ip, "_bench_layer_gap", lambda config: None)
 
 
@@ -42,6 +44,35 @@ def test_mismatches_of_models(monkeypatch):
     assert (first.name, first.value, first.met) == ("axi.minilm.mismatches", 0, True)
     assert (second.name, second.value, second.met, second.preset) == ("axi.smollm2.mismatches", 1, False, "ulx3s")
     assert all(arguments[0] == "run" and arguments[-2:] == ["--engine", "axi"] for arguments in asked)
+
+
+def test_cost_of_commands_and_bursts(monkeypatch):
+    """Cycles of the same workload on both engines; a value that is not golden's is an error."""
+    cycles, wrong = {("verilator", 20): 1000, ("axi", 20): 1015, ("verilator", 100): 1200, ("axi", 100): 1250}, []
+
+    class Engine:
+        def __init__(self, name, config, timing):
+            self.key = name, timing.latency
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    def run_workload(workload, engine):
+        return SimpleNamespace(cycles=cycles[engine.key], mismatches=len(wrong), first_mismatch="job 3")
+
+    monkeypatch.setattr(ip, "make_engine", Engine)
+    monkeypatch.setattr(ip, "data_folder", lambda: Path())
+    monkeypatch.setattr(ip, "csv_workload", lambda path, config: None)
+    monkeypatch.setattr(ip, "run_workload", run_workload)
+    overhead, fraction = ip._bench_per8()
+    assert (overhead.name, overhead.value, overhead.met) == ("axi.per8.overhead", pytest.approx(0.015), False)
+    assert (fraction.name, fraction.value, fraction.met) == ("axi.per8.latency100_16x16.fraction", 0.96, True)
+    wrong.append(1)
+    with pytest.raises(RuntimeError, match="per8 on verilator: 1 values differ: job 3"):
+        list(ip._bench_per8())
 
 
 def test_gap_between_layers(monkeypatch):
