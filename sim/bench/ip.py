@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -34,6 +40,8 @@ MODELS = {
     "smollm2": ("ulx3s", ("smollm2", "--preset", "ulx3s", "--generate", "8", "--text", TEXT)),
 }
 """Model that runs on the engine axi -> preset and arguments."""
+LITEX = Path(__file__).resolve().parents[2] / "examples/litex/simulate.py"
+"""Of a checkout."""
 LAYERS, KEYS, HEADS, DIM = 10, 48, 4, 32
 """Of the generation layers whose gaps are measured."""
 
@@ -43,6 +51,8 @@ def bench_ip() -> Iterator[Record]:
     yield from _bench_verilog()
     yield from _bench_models()
     yield _bench_layer_gap(PRESETS["tiny"])
+    if LITEX.is_file() and importlib.util.find_spec("litex") is not None:  # the extra ``litex``
+        yield _bench_litex()
     yield from _bench_per8()
 
 
@@ -120,6 +130,26 @@ def _bench_layer_gap(config: Config) -> Record:
         preset=config.name,
         memory="ideal",
         command="spatten bench ip",
+    )
+
+
+def _bench_litex() -> Record:
+    """Words that the firmware of a simulated SoC finds other than golden's (``make litex-sim``)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "found.json"
+        status = subprocess.run([sys.executable, str(LITEX), "--json", str(path)], check=False).returncode
+        if not path.is_file():
+            raise RuntimeError(f"{LITEX.name} ended with exit status {status}")
+        found = json.loads(path.read_text())
+    return Record(
+        name="litex.mismatches",
+        value=found["mismatches"],
+        unit="words",
+        better="lower",
+        goal=0,
+        preset=found["preset"],
+        memory="LiteX",
+        command="make litex-sim",
     )
 
 

@@ -12,9 +12,10 @@ from sim.bench.ip import bench_ip, generation_layers
 
 @pytest.fixture
 def others(monkeypatch):
-    """Without the models and the simulation."""
+    """Without the models and the simulations."""
     monkeypatch.setattr(ip, "MODELS", {})
     monkeypatch.setattr(ip, "_bench_per8", lambda: [])
+    monkeypatch.setattr(ip, "_bench_litex", lambda: None)
     monkeypatch.setattr(ip, "_bench_layer_gap", lambda config: None)
 
 
@@ -95,6 +96,18 @@ def test_gap_between_layers(monkeypatch):
     monkeypatch.setattr(ip, "make_engine", lambda name, config, timing: Engine(name))
     record = ip._bench_layer_gap(PRESETS["tiny"])
     assert (record.name, record.value, record.unit) == ("axi.layer_gap_cycles", 30, "cycles")
+
+
+def test_mismatches_in_a_soc(monkeypatch, tmp_path):
+    script = tmp_path / "simulate.py"
+    monkeypatch.setattr(ip, "LITEX", script)
+    found = '{"mismatches": 3, "preset": "tiny"}'
+    script.write_text(f"import pathlib, sys\npathlib.Path(sys.argv[2]).write_text({found!r})\nsys.exit(1)\n")
+    record = ip._bench_litex()
+    assert (record.name, record.value, record.met, record.preset) == ("litex.mismatches", 3, False, "tiny")
+    script.write_text("raise SystemExit(2)\n")
+    with pytest.raises(RuntimeError, match=r"^simulate\.py ended with exit status 2$"):
+        ip._bench_litex()
 
 
 def test_layers_that_are_measured():
