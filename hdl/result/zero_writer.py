@@ -68,6 +68,7 @@ class ZeroWriter(wiring.Component):
         facts, entry = Signal(_facts(self.config), reset_less=True), Signal(ENTRY_WIDTH, reset_less=True)
         present = Signal(self.config.max_heads)
         head_at, row_at = Signal(ADDRESS_WIDTH, reset_less=True), Signal(ADDRESS_WIDTH, reset_less=True)
+        number = Signal(len(self.o.payload.write.word))  # of the word on offer
         pending = Signal()  # a word is at those who hand it on
         with m.If(self.left):
             m.d.sync += pending.eq(0)
@@ -75,21 +76,19 @@ class ZeroWriter(wiring.Component):
             m.d.sync += pending.eq(1)
         m.d.comb += [
             self.at_work.eq(self.busy << entry),
-            self.o.payload.entry.eq(entry),
-            self.o.payload.last.eq(1),
-            self.o.payload.write.strobes.eq(Const(-1, self.word_width // 8)),
+            self.o.payload.eq(self._word(number, entry)),
         ]
         with m.FSM(name="zero") as fsm:
             with m.State("IDLE"):
                 m.d.sync += [present.eq(0), entry.eq(self.opened.payload.entry)]
                 self._begin(m, facts, head_at)
             with m.State("COLLECT"):
-                number = self.head.payload.row.head
-                with m.If(self.head.valid & (number < self.config.max_heads)):
-                    m.d.sync += present.bit_select(number[: self._width], 1).eq(1)
+                present_head = self.head.payload.row.head
+                with m.If(self.head.valid & (present_head < self.config.max_heads)):
+                    m.d.sync += present.bit_select(present_head[: self._width], 1).eq(1)
                 with m.If(self.head.valid & self.head.payload.last):
                     m.next = "HEAD"
-            self._walk(m, facts, present, head_at, row_at)
+            self._walk(m, facts, present, head_at, row_at, number)
             with m.State("LEAVE"):
                 with m.If(~pending):
                     m.next = "IDLE"
@@ -115,31 +114,39 @@ class ZeroWriter(wiring.Component):
         with m.If(self.opened.valid & wanted & takes):
             m.next = "COLLECT"
 
-    def _walk(self, m, facts, present, head_at, row_at):
+    def _word(self, number, entry):
+        """The payload of zeros in a word. It is assigned as a whole: simulators of Verilog need a part that changes."""
+        write = {"word": number, "data": Const(0, self.word_width), "strobes": Const(-1, self.word_width // 8)}
+        parts = {"write": Cat(write[name] for name in self.o.payload.write.shape().members)}
+        parts |= {"entry": entry, "last": Const(1)}
+        return Cat(parts[name] for name in self.o.payload.shape().members)
+
+    def _walk(self, m, facts, present, head_at, row_at, number):
         """Heads, of one that is not present the queries, of a query the words."""
         group, kv_head = Signal(8), Signal(8)
-        number = Signal(range(self.config.max_heads + 1))
+        head = Signal(range(self.config.max_heads + 1))
         query, word = Signal.like(facts.queries), Signal.like(facts.row_bytes)  # bytes before the word
         size, low = self.word_width // 8, (self.word_width // 8).bit_length() - 1
-        over = (kv_head == facts.num_kv_heads) | (number == self.config.max_heads) | self.drop
+        m.d.comb += number.eq(row_at[low:] + word[low:])
+        over = (kv_head == facts.num_kv_heads) | (head == self.config.max_heads) | self.drop
         with m.State("HEAD"):
             m.d.sync += row_at.eq(head_at)
             with m.If(over):
-                m.d.sync += [group.eq(0), kv_head.eq(0), number.eq(0)]
+                m.d.sync += [group.eq(0), kv_head.eq(0), head.eq(0)]
                 m.next = "LEAVE"
             with m.Else():
                 last = group + 1 == facts.group
                 m.d.sync += [
-                    number.eq(number + 1),
+                    head.eq(head + 1),
                     head_at.eq(head_at + facts.head_stride),
                     group.eq(Mux(last, 0, group + 1)),
                     kv_head.eq(kv_head + last),
                 ]
-                with m.If(~present.bit_select(number[: self._width], 1)):
+                with m.If(~present.bit_select(head[: self._width], 1)):
                     m.next = "ROWS"
         with m.State("ROWS"):
             ends = word + size >= facts.row_bytes
-            m.d.comb += [self.o.valid.eq(1), self.o.payload.write.word.eq(row_at[low:] + word[low:])]
+            m.d.comb += self.o.valid.eq(1)
             with m.If(self.o.ready):
                 m.d.sync += word.eq(Mux(ends, 0, word + size))
                 with m.If(ends):
