@@ -85,7 +85,8 @@ static inline bool spatten_found(const struct spatten_device *device)
     return device != NULL && device->found;
 }
 
-/* First byte of a memory channel: word w lies at address + w * word_bytes. A multiple of 4096; nothing in flight. */
+/* First byte of a memory channel: word w lies at address + w * word_bytes. A multiple of 4096. BUSY while a queue is
+ * open: what its windows hold of the channel is worked out when it opens. */
 static inline enum spatten_error spatten_set_channel(const struct spatten_device *device, uint32_t channel,
                                                      uint64_t address)
 {
@@ -97,7 +98,7 @@ static inline enum spatten_error spatten_set_channel(const struct spatten_device
         return SPATTEN_ERROR_ALIGNMENT;
     if (address > spatten_last_address(device))
         return SPATTEN_ERROR_ADDRESS;
-    if ((spatten_read(device, SPATTEN_STATUS_OFFSET) & SPATTEN_STATUS_BUSY_MASK) != 0u)
+    if (device->open != 0u || (spatten_read(device, SPATTEN_STATUS_OFFSET) & SPATTEN_STATUS_BUSY_MASK) != 0u)
         return SPATTEN_ERROR_BUSY;
     spatten_write64(device, SPATTEN_CHANNEL_BASE_LO_OFFSET(channel), address);
     return SPATTEN_OK;

@@ -92,7 +92,7 @@ class Device:
         self.write("ctrl", enable=1)
 
     def set_channel(self, channel: int, address: int) -> None:
-        """Where word 0 of a memory channel lies; nothing may be in flight."""
+        """Where word 0 of a memory channel lies; no queue may be enabled."""
         self.write64(f"channel[{channel}].base", address)
 
     def set_bursts(self) -> None:

@@ -664,6 +664,9 @@ static void test_counters(void)
 static void test_channels(void)
 {
     open_queue(4u, 4u);
+    CHECK_ERROR(spatten_set_channel(&device, 1u, 4096u), SPATTEN_ERROR_BUSY); /* the queue's windows depend on it */
+    CHECK(mock.channels[1] == 0u);
+    device.open = 0u;
     CHECK_OK(spatten_set_channel(&device, 1u, UINT64_C(0xFF12345000)));
     CHECK(mock.channels[1] == UINT64_C(0xFF12345000) && mock.channels[0] == 0u);
     CHECK_ERROR(spatten_set_channel(&device, 2u, 0u), SPATTEN_ERROR_RANGE);
