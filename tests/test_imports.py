@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hdl", "golden", "sim", "fpga", "spatten")
 """A package imports those to its left only."""
 
+ALL = (*PACKAGES, "formal")
+"""With the proofs, which no wheel holds."""
+
 ROOMS = {
     "hdl": (
         ("spec",),
@@ -37,6 +40,14 @@ ROOMS = {
     ),
     "fpga": (("spec",), ("link",), ("memory", "host"), ("board",), ("build",)),
     "spatten": (("engines",), ("commands",), ("cli",), ("__main__",)),
+    "formal": (
+        ("methods", "inside", "seeds"),
+        ("harness", "engines"),
+        ("proof",),
+        ("blocks", "runner"),
+        ("table", "campaign"),
+        ("__main__",),
+    ),
 }
 """Folders (and modules of a package's own folder), from the bottom up; those of a tuple do not import each other."""
 
@@ -46,7 +57,7 @@ ONLY_SPEC = ("golden",)
 
 def modules() -> dict[str, Path]:
     """Name -> file of every module of the project."""
-    paths = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    paths = sorted(path for package in ALL for path in (ROOT / package).rglob("*.py"))
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
@@ -65,7 +76,7 @@ def imports() -> dict[str, set[str]]:
                 }
             elif isinstance(node, ast.Import):
                 targets |= {alias.name for alias in node.names}
-        found[name] = {target for target in targets if target.split(".")[0] in PACKAGES}
+        found[name] = {target for target in targets if target.split(".")[0] in ALL}
     return found
 
 
@@ -83,9 +94,9 @@ def level(module: str) -> int | None:
     return heights[0]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ALL)
 def test_packages_import_to_the_left(package):
-    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    allowed = ALL[: ALL.index(package) + 1]
     for module, targets in IMPORTS.items():
         if module.split(".")[0] == package:
             wrong = sorted(target for target in targets if target.split(".")[0] not in allowed)
@@ -100,7 +111,7 @@ def test_golden_knows_of_the_hardware_only_its_specification(package):
             assert not wrong, f"{module} imports {wrong}"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ALL)
 def test_rooms_import_downwards(package):
     for module, targets in IMPORTS.items():
         height = level(module) if module.split(".")[0] == package else None
