@@ -16,6 +16,7 @@ from cocotb.triggers import SimTimeoutError
 
 from hdl.spec.formats import COMMAND_BYTES, PLAN_BYTES, Code, Opcode, layer_command, plan
 from sim.common.packing import pack, unpack
+from tests.bench.append_commands import REFUSED, changed
 from tests.bench.axi_layers import Placed, patched
 from tests.bench.commands import FAULTS
 from tests.cocotb.axi_host import PATIENCE, PERIOD, TINY, Hang, Host, Queue
@@ -28,7 +29,7 @@ REPORT = os.environ.get("REPORT")
 KINDS = os.environ.get("KINDS", "")
 """A regular expression: of rounds that are done."""
 LAYERS = 8
-"""Of each queue."""
+"""Of each queue; beside them it has half as many APPEND commands."""
 SOURCES = 2
 """Of them, of which malformed commands are made."""
 PORTS = (0, 1, "ctl", "writes")
@@ -59,6 +60,10 @@ class Campaign:
                 (self._broken(queue, layer, name), int(FAULTS[name][1]))
                 for layer in queue.layers[:SOURCES]
                 for name in sorted(FAULTS)
+            ]
+            + [
+                (changed(queue.layers[-1].appended, queue.tables, **changes), int(code))
+                for changes, code in REFUSED.values()
             ]
             for queue in host.queues
         ]

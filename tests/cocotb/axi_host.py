@@ -16,6 +16,7 @@ from hdl.spec.register_map import MAP
 from sim.common.packing import unpack
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
+from tests.bench.append_commands import PlacedRows, place_rows
 from tests.bench.axi_layers import Placed, place
 from tests.cocotb.axi_memory import FaultyReads, FaultyWrites
 
@@ -58,9 +59,12 @@ class Queue:
         word = TINY.channel_width // 8
         image = MemoryImage(TINY, origin=self.index * REGION // word)
         rng = random.Random(f"{self.index} layers")
-        self.layers: list[Placed] = [
+        self.layers: list[Placed | PlacedRows] = [
             place(TINY, rng, image, tables, tag=100 * self.index + number, tokens=5) for number in range(count)
         ]
+        bases = [BASE + channel * PLANES for channel in range(TINY.num_channels)]
+        for number in range(count, count + count // 2):
+            self.layers.append(place_rows(TINY, rng, image, tables, bases, tag=100 * self.index + number))
         for channel, words in enumerate(image.channels()):
             mine = words.view(np.uint8)[self.index * REGION :]
             assert mine.size <= PLANES
@@ -97,7 +101,7 @@ class Queue:
             self.sent.append(layer)
         await self.host.write(f"doorbell[{self.index}].tail", count=self.tail)
 
-    async def submit_layers(self, *layers: Placed) -> None:
+    async def submit_layers(self, *layers: Placed | PlacedRows) -> None:
         """Right commands, with tables and outputs as in the beginning."""
         for layer in layers:
             self.host.restore(layer)
@@ -211,7 +215,7 @@ class Host:
         for port in self.ports:
             assert not port.outside, [(hex(first), hex(end)) for first, end in port.outside]
 
-    def unchanged(self, *layers: Placed) -> None:
+    def unchanged(self, *layers: Placed | PlacedRows) -> None:
         """Nothing but rings, and what these layers own, is other than it was."""
         changed = np.flatnonzero(self.memory.bytes != self.before) + BASE
         changed = changed[changed < RINGS]
@@ -219,7 +223,7 @@ class Host:
             changed = changed[(changed < first) | (changed >= first + size)]
         assert not len(changed), [hex(address) for address in changed[:8]]
 
-    def restore(self, *layers: Placed) -> None:
+    def restore(self, *layers: Placed | PlacedRows) -> None:
         """What these layers own is as it was; all but rings, if there are none."""
         if not layers:
             self.memory.bytes[: RINGS - BASE] = self.before[: RINGS - BASE]
