@@ -20,7 +20,7 @@ from golden.models.load import SentenceModel, load_model
 from hdl.spec import formats
 from hdl.spec.config import Config
 from hdl.spec.digest import config_digest
-from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES
+from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES, HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES
 from sim.transport.commands import PlacedLayer, Wanted, place_layer, read_heads, record, token_table
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
@@ -122,7 +122,7 @@ def _tokens(placed: PlacedLayer, layer: LayerJob, left: Survivors, config: Confi
     capacity = layer.num_tokens + 1
     whole = len(token_table([], [], config, capacity=capacity))
     table = token_table(left.ids.tolist(), left.importance.tolist(), config, capacity=capacity)
-    return _changed(memory, placed.state, whole, table[: TABLE_HEADER_BYTES + 8 * len(left.ids)])
+    return _changed(memory, placed.state, whole, table[: TABLE_HEADER_BYTES + TOKEN_BYTES * len(left.ids)])
 
 
 def _changed(memory: HostMemory, address: int, size: int, first: bytes) -> _Area:

@@ -12,10 +12,17 @@ from hdl.result.written_word import ADDRESS_WIDTH, row_piece
 from hdl.spec.config import Config
 from hdl.spec.widths import DIM_WIDTH, bits_for_count
 
-__all__ = ["MAX_WORD_WIDTH", "OutputPieces", "placed_group"]
+__all__ = ["MAX_WORD_WIDTH", "OutputPieces", "check_row_word", "placed_group"]
 
 MAX_WORD_WIDTH = 256
 """Bits: rows begin at multiples of so many, and 16 elements of bf16, of which D is a multiple, fill a word."""
+
+
+def check_row_word(word_width: int) -> int:
+    """The width in bits of the words in which rows are written; ValueError unless rows can begin and end with one."""
+    if word_width not in (64, 128, MAX_WORD_WIDTH):
+        raise ValueError(f"word_width must be 64, 128 or {MAX_WORD_WIDTH}, not {word_width!r}")
+    return word_width
 
 
 def placed_group() -> data.StructLayout:
@@ -45,9 +52,7 @@ class OutputPieces(wiring.Component):
     """
 
     def __init__(self, config: Config, *, word_width: int):
-        if word_width not in (64, 128, MAX_WORD_WIDTH):
-            raise ValueError(f"word_width must be 64, 128 or {MAX_WORD_WIDTH}, not {word_width!r}")
-        self.config, self.word_width = config, word_width
+        self.config, self.word_width = config, check_row_word(word_width)
         super().__init__(
             {
                 "group": In(stream.Signature(placed_group())),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.open_commands import ENTRY_WIDTH, open_head, opened_command
 from hdl.result.open_facts import OpenFacts
-from hdl.result.output_pieces import MAX_WORD_WIDTH
+from hdl.result.output_pieces import check_row_word
 from hdl.result.output_rows import OutputRows, output_row, probability_place
 from hdl.result.written_word import ADDRESS_WIDTH, written_word
 from hdl.spec import payloads
@@ -43,9 +43,7 @@ class ProbabilityWriter(wiring.Component):
     """
 
     def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):
-        if word_width not in (64, 128, MAX_WORD_WIDTH):
-            raise ValueError(f"word_width must be 64, 128 or {MAX_WORD_WIDTH}, not {word_width!r}")
-        self.config, self.queues, self.word_width = config, queues, word_width
+        self.config, self.queues, self.word_width = config, queues, check_row_word(word_width)
         super().__init__(
             {
                 "opened": In(stream.Signature(opened_command(queues), always_ready=True)),

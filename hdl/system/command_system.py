@@ -26,9 +26,6 @@ from hdl.system.queue_windows import QueueWindows, queue_window, word_window
 
 __all__ = ["CommandSystem"]
 
-_SOURCES = ("completions", "tables", "rows", "append", "probabilities", "zeros")
-"""Of the words that are written, the first before the others."""
-
 
 class CommandSystem(wiring.Component):
     """Commands of all queues, the core's streams, results, tables and completions; all but buses and registers.
@@ -96,9 +93,12 @@ class CommandSystem(wiring.Component):
         m.submodules.zeros = zeros = ZeroWriter(self.config, **sizes)
         m.submodules.state = state = StateWriter(self.config, **sizes)
         m.submodules.windows = windows = QueueWindows(self.config, queues=self.queues)
-        m.submodules.gate = gate = WriteGate(sources=len(_SOURCES), word_width=self.word_width)
         m.submodules.completer = completer = Completer(**sizes)
         m.submodules.append = append = AppendStage(self.config, word_width=self.word_width)
+        # Words to memory, those of the first source before those of the others.
+        sources = {"completions": completer.record, "tables": state.o, "rows": results.o, "append": append.o}
+        sources |= {"probabilities": probabilities.o, "zeros": zeros.o}
+        m.submodules.gate = gate = WriteGate(sources=len(sources), word_width=self.word_width)
         m.submodules.reader = reader = PortReader(word_width=self.word_width)
         for name in ("layer", "job", "heads", "ids"):
             connect(m, getattr(commands, name), flipped(getattr(self, name)))
@@ -108,8 +108,7 @@ class CommandSystem(wiring.Component):
         connect(m, flipped(self.out), results.out)
         connect(m, flipped(self.prob), probabilities.prob)
         connect(m, flipped(self.survivor), state.survivor)
-        sources = completer.record, state.o, results.o, append.o, probabilities.o, zeros.o
-        for source, item in zip(sources, gate.i, strict=True):
+        for source, item in zip(sources.values(), gate.i, strict=True):
             connect(m, source, item)
         connect(m, gate.o, flipped(self.write))
         m.d.comb += reader.failed.eq(self.failed)
@@ -117,7 +116,7 @@ class CommandSystem(wiring.Component):
         self._open(m, commands, open_, windows, (results, probabilities, zeros, state))
         self._answers(m, open_, completer, gate, state)
         self._append(m, commands, append, completer)
-        self._ways(m, completer, gate)
+        self._ways(m, completer, dict(zip(sources, gate.left, strict=True)))
         return m
 
     def _append(self, m, commands, append, completer):
@@ -207,8 +206,8 @@ class CommandSystem(wiring.Component):
             gate.writable.eq(m.submodules.windows.writable),
         ]
 
-    def _ways(self, m, completer, gate):
-        """What enters the ways to memory, and leaves them."""
+    def _ways(self, m, completer, left):
+        """What enters the ways to memory, and leaves them. left: of each source a pulse, as of the gate."""
         zeros = m.submodules.zeros
         enters = {
             "tables": m.submodules.state.written,
@@ -217,10 +216,10 @@ class CommandSystem(wiring.Component):
             "probabilities": m.submodules.probabilities.line,
         }
         for (name, entering), enter, leave in zip(enters.items(), completer.enters, completer.leaves, strict=True):
-            m.d.comb += [enter.eq(entering), leave.eq(gate.left[_SOURCES.index(name)])]
+            m.d.comb += [enter.eq(entering), leave.eq(left[name])]
         m.d.comb += [
-            completer.recorded.eq(gate.left[_SOURCES.index("completions")]),
-            zeros.left.eq(gate.left[_SOURCES.index("zeros")]),
+            completer.recorded.eq(left["completions"]),
+            zeros.left.eq(left["zeros"]),
             zeros.drop.eq(self.drop),
             completer.at_work.eq(zeros.at_work),
         ]

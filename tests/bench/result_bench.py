@@ -13,7 +13,7 @@ from sim.common.packing import pack, unpack
 from tests.bench.harness import check_reset, give, simulate
 from tests.bench.region_bench import Monitor
 
-__all__ = ["Opened", "Pump", "check_pump_reset", "written_bytes"]
+__all__ = ["Opened", "Pump", "check_pump_reset", "check_written", "written_bytes"]
 
 
 @dataclasses.dataclass
@@ -116,3 +116,14 @@ def written_bytes(words: Sequence[dict[str, Any]], word_width: int) -> dict[int,
             if write["strobes"] >> byte & 1:
                 found[write["word"] * size + byte] = write["data"] >> 8 * byte & 0xFF
     return found
+
+
+def check_written(pump: Pump, word_width: int, memory: dict[int, int], lasts: int, entries: dict[int, int]) -> None:
+    """The pump's words are these bytes; ``lasts`` of them are ``last``, as many as its flag was high.
+
+    entries: number of the command that owns a megabyte of addresses.
+    """
+    got = pump.run()
+    assert written_bytes(got, word_width) == memory
+    assert pump.flags == sum(item["last"] for item in got) == lasts
+    assert all(item["entry"] == entries[item["write"]["word"] * word_width // 8 >> 20] for item in got)

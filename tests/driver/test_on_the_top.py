@@ -114,51 +114,10 @@ def run(function, client, system):
     assert line == [0], f"client.c, line {line[0]}"
 
 
-def test_driver_on_the_top(library):
-    """Random layers equal to golden, rounds of the rings, full rings, abort, resume, restart and soft reset."""
-    rng = random.Random(3)
-    layers, results, selections = random_layers(TINY, rng, 5, dim=16, tokens=16)
-    memory, image = HostMemory(1 << 20, fill=0xEE), MemoryImage(TINY)
-    exponents = [[0] * len(layer.head_ids) for layer in layers]
-    placed = [
-        place_layer(layer, TINY, image, memory, Wanted(tag=index, write_state=bool(layer.select)))
-        for index, layer in enumerate(layers)
-    ]
-    bases, rings = memory.place(image), memory.take(8192, align=4096)
-    channels, commands = (ADDRESS * len(bases))(*bases), b"".join(each.command for each in placed)
-    answers = ctypes.create_string_buffer(COMPLETION_BYTES * len(layers))
-    client = Client(
-        memory=memory.bytes.ctypes.data,
-        base=memory.base,
-        limit=memory.limit,
-        rings=rings,
-        digest=config_digest(TINY),
-        channels=ctypes.cast(channels, POINTER),
-        commands=ctypes.cast(commands, POINTER),
-        num_commands=len(layers),
-        completions=ctypes.cast(answers, POINTER),
-    )
-    run(library.client_run, client, AxiSystem(TINY, memory, stall=0.1, seed=3))
-    told = {}
-    for index in range(len(layers)):
-        raw = answers.raw[COMPLETION_BYTES * index : COMPLETION_BYTES * (index + 1)]
-        found = unpack(completion(), int.from_bytes(raw, "little"))
-        assert found["code"] == 0, found
-        told[found["tag"]] = found
-    for index, layer in enumerate(layers):
-        chosen = results[index], selections[index], memory, exponents[index], told[index], bool(layer.select)
-        check_layer(placed[index], layer, *chosen)
-
-
-def test_appended_rows_on_the_top(library):
-    """Commands of rows of K, V and Q, and of a layer that attends them, pass the driver's checks as they are."""
-    planes = Layer(TINY, dim=16, widths=(8, 6, 4, 8), heads=2, group=2, rows=6, queries=2, seed=1)
-    scene = AppendScene(planes, seed=1)
-    appends = [scene.append(KEY, VALUE, rows=6), scene.append(QUERY, rows=2, half=True)]
-    layer = scene.attention(tag=2)
-    memory, commands = scene.memory, [*(each.command for each in appends), layer.command]
-    rings, channels = memory.take(8192, align=4096), (ADDRESS * len(scene.bases))(*scene.bases)
-    raw, answers = b"".join(commands), ctypes.create_string_buffer(COMPLETION_BYTES * len(commands))
+def run_commands(library, commands, bases, rings, system):
+    """Completions by tag of commands that the client runs; planes begin at ``bases``."""
+    memory, raw = system.memory, b"".join(commands)
+    channels, answers = (ADDRESS * len(bases))(*bases), ctypes.create_string_buffer(COMPLETION_BYTES * len(commands))
     client = Client(
         memory=memory.bytes.ctypes.data,
         base=memory.base,
@@ -170,14 +129,45 @@ def test_appended_rows_on_the_top(library):
         num_commands=len(commands),
         completions=ctypes.cast(answers, POINTER),
     )
-    scene.free.append((rings, 8192))
-    scene.mark()
-    run(library.client_run, client, scene.system)
+    run(library.client_run, client, system)
     told = {}
     for at in range(0, len(answers.raw), COMPLETION_BYTES):
         found = unpack(completion(), int.from_bytes(answers.raw[at : at + COMPLETION_BYTES], "little"))
-        told[found["tag"]] = found["code"], found["tokens"]
-    assert told == {0: (0, appends[0].saturated), 1: (0, appends[1].saturated), 2: (0, 0)}
+        told[found["tag"]] = found
+    return told
+
+
+def test_driver_on_the_top(library):
+    """Random layers equal to golden, rounds of the rings, full rings, abort, resume, restart and soft reset."""
+    rng = random.Random(3)
+    layers, results, selections = random_layers(TINY, rng, 5, dim=16, tokens=16)
+    memory, image = HostMemory(1 << 20, fill=0xEE), MemoryImage(TINY)
+    exponents = [[0] * len(layer.head_ids) for layer in layers]
+    placed = [
+        place_layer(layer, TINY, image, memory, Wanted(tag=index, write_state=bool(layer.select)))
+        for index, layer in enumerate(layers)
+    ]
+    bases, rings = memory.place(image), memory.take(8192, align=4096)
+    system = AxiSystem(TINY, memory, stall=0.1, seed=3)
+    told = run_commands(library, [each.command for each in placed], bases, rings, system)
+    assert all(found["code"] == 0 for found in told.values()), told
+    for index, layer in enumerate(layers):
+        chosen = results[index], selections[index], memory, exponents[index], told[index], bool(layer.select)
+        check_layer(placed[index], layer, *chosen)
+
+
+def test_appended_rows_on_the_top(library):
+    """Commands of rows of K, V and Q, and of a layer that attends them, pass the driver's checks as they are."""
+    planes = Layer(TINY, dim=16, widths=(8, 6, 4, 8), heads=2, group=2, rows=6, queries=2, seed=1)
+    scene = AppendScene(planes, seed=1)
+    appends = [scene.append(KEY, VALUE, rows=6), scene.append(QUERY, rows=2, half=True)]
+    layer = scene.attention(tag=2)
+    commands, rings = [*(each.command for each in appends), layer.command], scene.memory.take(8192, align=4096)
+    scene.free.append((rings, 8192))
+    scene.mark()
+    told = run_commands(library, commands, scene.bases, rings, scene.system)
+    codes = {tag: (found["code"], found["tokens"]) for tag, found in told.items()}
+    assert codes == {0: (0, appends[0].saturated), 1: (0, appends[1].saturated), 2: (0, 0)}
     scene.check()
     scene.check_attention(layer)
 

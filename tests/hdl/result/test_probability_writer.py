@@ -10,7 +10,7 @@ from hdl.result.probability_writer import ProbabilityWriter
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode
 from tests.bench.harness import made, simulate
-from tests.bench.result_bench import Opened, Pump, check_pump_reset, written_bytes
+from tests.bench.result_bench import Opened, Pump, check_pump_reset, check_written
 
 TINY = PRESETS["tiny"]
 MOST = 65_535
@@ -108,11 +108,7 @@ def test_probabilities(word_width, lanes):
     words, written = words_of(opened, lines, word_width)
     dut = made(ProbabilityWriter, config, queues=2, word_width=word_width)
     pump = Pump(dut, opened, "prob", lines, "o", words, flag="line", stall=rng.choice((0, 0.3)), seed=lanes)
-    got = pump.run()
-    assert written_bytes(got, word_width) == memory
-    assert pump.flags == sum(item["last"] for item in got) == written
-    entries = {each.plan["probabilities"] >> 20: each.entry for each in opened}
-    assert all(item["entry"] == entries[item["write"]["word"] * word_width // 8 >> 20] for item in got)
+    check_written(pump, word_width, memory, written, {each.plan["probabilities"] >> 20: each.entry for each in opened})
 
 
 def test_number_given_again():

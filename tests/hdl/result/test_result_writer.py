@@ -13,7 +13,7 @@ from hdl.result.result_writer import ResultWriter
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode, OutFormat
 from tests.bench.harness import made
-from tests.bench.result_bench import Opened, Pump, check_pump_reset, written_bytes
+from tests.bench.result_bench import Opened, Pump, check_pump_reset, check_written
 
 TINY = PRESETS["tiny"]
 
@@ -80,11 +80,7 @@ def test_outputs(word_width, norm_lanes):
     dut = made(ResultWriter, config, queues=2, word_width=word_width)
     count = words_of(memory, word_width)  # rows fill words
     pump = Pump(dut, opened, "out", beats, "o", count, flag="row", stall=rng.choice((0, 0.3)), seed=norm_lanes)
-    got = pump.run()
-    assert written_bytes(got, word_width) == memory
-    assert pump.flags == sum(item["last"] for item in got) == rows
-    entries = {each.command["out"] >> 20: each.entry for each in opened}
-    assert all(item["entry"] == entries[item["write"]["word"] * word_width // 8 >> 20] for item in got)
+    check_written(pump, word_width, memory, rows, {each.command["out"] >> 20: each.entry for each in opened})
 
 
 def test_rate():
