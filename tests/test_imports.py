@@ -36,6 +36,7 @@ ROOMS = {
         ("engine",),
         ("run", "model"),
         ("chat", "workload"),
+        ("rivals",),
         ("reproduce", "bench"),
     ),
     "fpga": (("spec",), ("link",), ("memory", "host"), ("board",), ("build",)),
