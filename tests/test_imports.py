@@ -32,7 +32,7 @@ ROOMS = {
     "golden": (("datapath",), ("layers",), ("host",), ("models",)),
     "sim": (
         ("common",),
-        ("transport", "evaluate"),
+        ("transport", "evaluate", "energy"),
         ("engine",),
         ("run", "model"),
         ("chat", "workload"),

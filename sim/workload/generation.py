@@ -41,6 +41,7 @@ def csv_workload(
     alone, joined = ({plane_of(row) for row in some} for some in parted(rows, [place for place, _ in layout]))
     facts = {
         "source": comment or None,
+        "generated": len({row.iteration for row in rows}),
         "query_bits": query_bits,
         "narrowed_queries": None if query_bits else _narrowed(rows),
         "paired_rows": sum(place > 0 for place, _ in layout),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from golden.layers.job import JobOutputs, JobResult, run_job
+from golden.layers.job import Job, JobOutputs, JobResult, run_job
 from hdl.spec.config import Config
 from hdl.spec.planes import PLANES
 from sim.common.limits import limits, plane_bits
@@ -53,6 +53,10 @@ class WorkloadResult:
     utilization: dict[str, float]
     stalls: dict[str, int]
     """Cycles by cause."""
+    counters: dict[str, int]
+    """All that the hardware counts (hdl/control/counters.py)."""
+    sizes: dict[str, float]
+    """Means over the jobs' elements: dim, key_bits (MSBs), value_bits."""
     rows_checked: int
     values_compared: int
     value_mismatches: int
@@ -122,7 +126,7 @@ def run_workload(
         bytes=_bytes(workload, results) | {"read": sum(run.words_read) * config.channel_width // 8},
         bytes_read={plane: run.counters[f"{plane}_words"] * config.channel_width // 8 for plane in PLANES},
         utilization=_utilization(needed, run, config),
-        stalls={name: count for name, count in run.counters.items() if "_stall_" in name},
+        **_counts(workload, run),
         **(_all(workload, shown, golden, run) if golden else _comparison(workload, results, config, check)),
         seconds=seconds,
     )
@@ -230,6 +234,21 @@ def _bytes(workload: Workload, results: Sequence[JobResult]) -> dict[str, int]:
         counts["value_pruning"] += 4 * job.dim * (job.rows + job.num_keys + values)
         bits += sum(plane_bits(job, result).values())
     return counts | {"quantization": bits // 8}
+
+
+def _counts(workload: Workload, run: RunResult) -> dict[str, Any]:
+    """What the hardware counted, and of which sizes it is."""
+    stalls = {name: count for name, count in run.counters.items() if "_stall_" in name}
+    return {"stalls": stalls, "counters": dict(run.counters), "sizes": _sizes(workload.jobs)}
+
+
+def _sizes(jobs: Sequence[Job]) -> dict[str, float]:
+    """Sizes of the jobs, each weighing as much as the elements of its K."""
+    weights = [job.num_keys * job.dim for job in jobs]
+    return {
+        name: sum(weight * getattr(job, name) for weight, job in zip(weights, jobs, strict=True)) / sum(weights)
+        for name in ("dim", "key_bits", "value_bits")
+    }
 
 
 def _utilization(products: dict[str, int], run: RunResult, config: Config) -> dict[str, float]:
