@@ -24,6 +24,7 @@ def run_pipeline(dut, items, outputs, *, stall=0.0, seed=0):
                 for name, value in rng.choice(items).items():  # what comes without ``en`` is not taken
                     ctx.set(getattr(dut, name), value)
                 await ctx.tick()
+                assert not results or [ctx.get(getattr(dut, name)) for name in outputs] == results[-1]
             for name, value in items[min(step, len(items) - 1)].items():
                 ctx.set(getattr(dut, name), value)
             ctx.set(dut.en, 1)
