@@ -67,7 +67,7 @@ fusesoc: $(STAMP) ## Lint and simulation of spatten.core by FuseSoC
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/fusesoc --cores-root . run --work-root build/fusesoc/sim --target sim spatten
 
 litex-sim: $(STAMP) ## A SoC of LiteX in simulation, whose firmware runs a real model on spatten_axi
-	$(BIN)/python -c 'import litex, pythondata_cpu_vexriscv, ziglang' 2>/dev/null \
+	$(BIN)/python -c 'import litedram, litex, pythondata_cpu_vexriscv, ziglang' 2>/dev/null \
 		|| $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[litex]'
 	$(BIN)/spatten models minilm
 	$(BIN)/python examples/litex/simulate.py $(ARGS)
@@ -81,7 +81,7 @@ lint-verilog: $(STAMP) ## Lint of the generated Verilog (PRESET=)
 	$(BIN)/spatten lint-verilog --preset $(PRESET) $(ARGS)
 
 docs: $(STAMP) ## Site of documents and docstrings into build/site, warnings are errors
-	$(BIN)/python -c 'import myst_parser' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[docs]'
+	$(BIN)/python -c 'import myst_parser, wavedrom' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -j auto docs build/site $(ARGS)
 
 verilog: $(STAMP) ## Verilog of PRESET= into build/

@@ -6,6 +6,13 @@ import sys
 from pathlib import Path
 
 from amaranth.lib import wiring
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+try:
+    import wavedrom
+except ModuleNotFoundError:  # as text, then; ``make docs`` installs it
+    wavedrom = None
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -20,6 +27,7 @@ extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["results"]
 
 myst_heading_anchors = 4
+myst_fence_as_directive = ["wavedrom"]
 suppress_warnings = ["misc.highlighting_failure"]  # JSON and Verilog with … in them
 
 _PAGES = {"separate_modules": True, "module_first": True, "automodule_options": {"members"}}
@@ -37,6 +45,19 @@ autodoc_default_options = {"members": True, "exclude-members": "elaborate"}
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autoclass_content = "class"
+
+
+class TimingDiagram(SphinxDirective):
+    """WaveJSON, drawn as SVG."""
+
+    has_content = True
+
+    def run(self):
+        text = "\n".join(self.content)
+        if wavedrom is None:
+            return [nodes.literal_block(text, text)]
+        picture = wavedrom.render(text).tostring()
+        return [nodes.raw("", f'<div class="timing-diagram">{picture}</div>', format="html")]
 
 
 def list_members(app, what, name, obj, options, lines):
@@ -66,5 +87,6 @@ def signature_of_init(app, what, name, obj, options, signature, return_annotatio
 
 
 def setup(app):
+    app.add_directive("wavedrom", TimingDiagram)
     app.connect("autodoc-process-signature", signature_of_init)
     app.connect("autodoc-process-docstring", list_members)

@@ -5,6 +5,7 @@ Usage: python make_case.py FOLDER
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from golden.layers.layer_job import LayerJob
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
 from hdl.spec.register_map import MAP
-from sim.transport.commands import Wanted, place_layer
+from sim.transport.commands import PlacedLayer, Wanted, place_layer
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 
@@ -43,14 +44,31 @@ def head() -> LayerJob:
     )  # fmt: skip
 
 
-def main(folder: Path) -> None:
-    layer = head()
-    (result,), _ = CascadeState().run(layer, CONFIG)
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Memory, and what lies where; ``bases``: of the channels."""
+
+    memory: HostMemory
+    commands: int
+    completions: int
+    placed: PlacedLayer
+    bases: list[int]
+
+
+def case(layer: LayerJob) -> Case:
+    """The layer as a command in a ring of one slot, beside all that it uses (docs/integration.md, "Memory")."""
     memory, image = HostMemory(1 << 16), MemoryImage(CONFIG)
     commands, completions = memory.take(COMMAND_BYTES), memory.take(COMPLETION_BYTES)
     placed = place_layer(layer, CONFIG, image, memory, Wanted(tag=7, write_state=True))
     memory.write(commands, placed.command)
-    bases = memory.place(image)
+    return Case(memory, commands, completions, placed, memory.place(image))
+
+
+def main(folder: Path) -> None:
+    layer = head()
+    (result,), _ = CascadeState().run(layer, CONFIG)
+    made = case(layer)
+    memory, commands, completions, placed, bases = (getattr(made, field.name) for field in dataclasses.fields(made))
     out = result.out.to(torch.int32).numpy().view(np.uint64)
     places = {
         "BASE": memory.base,

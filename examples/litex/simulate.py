@@ -37,9 +37,9 @@ _COMPILE = (
 _END = re.compile(r"(\d+) mismatches in (\d+) words, (\d+) faults, (\d+) interrupts\n$")
 
 
-def compile_firmware(folder: Path) -> np.ndarray:
+def compile_firmware(folder: Path, *, main: str = "main.c") -> np.ndarray:
     """Words of the ROM, from firmware/ and the headers in ``folder``, by the C compiler of the package ziglang."""
-    sources = [HERE / "firmware" / name for name in ("start.S", "main.c")]
+    sources = [HERE / "firmware" / name for name in ("start.S", main)]
     folder = folder.resolve()
     includes = [f"-I{path}" for path in (folder, HERE / "firmware", ROOT / "driver")]
     # The compiler's cache knows headers by name: each folder has one of its own.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from litedram.frontend.axi import LiteDRAMAXI2Native
 from litex.gen import LiteXModule
 from litex.soc.integration.soc import SoCRegion
 from litex.soc.interconnect.axi import AXIInterface, AXILiteInterface
@@ -82,9 +83,12 @@ def add_spatten(
     name: str = "spatten",
     origin: int = 0x9000_0000,
     queues: int = 2,
+    sdram: Any = None,
     folder: Path = Path("build"),
 ) -> SpAtten:
     """Add it to a SoC under ``name``: registers at ``origin``, managers on the bus, the interrupt of the same name.
+
+    sdram: the SoC's LiteDRAM core: managers go there, to ports of their own, and not to the bus.
 
     The C headers that LiteX writes then have ``SPATTEN_BASE`` and ``SPATTEN_INTERRUPT``. docs/integration.md says what
     is to be known of the bus. ValueError unless it has 32 bits, as registers have: of a wider one LiteX makes two reads
@@ -96,8 +100,16 @@ def add_spatten(
     soc.add_module(name=name, module=core)
     region = SoCRegion(origin=origin, size=1 << ADDRESS_WIDTH, cached=False)
     soc.bus.add_slave(name=name, slave=core.bus, region=region)
-    for number, channel in enumerate(core.channels):
-        soc.bus.add_master(name=f"{name}_{number}", master=channel)
-    soc.bus.add_master(name=f"{name}_ctl", master=core.control)
+    managers = {str(number): channel for number, channel in enumerate(core.channels)} | {"ctl": core.control}
+    for part, manager in managers.items():
+        if sdram is None:
+            soc.bus.add_master(name=f"{name}_{part}", master=manager)
+        else:
+            frontend = LiteDRAMAXI2Native(
+                manager,
+                sdram.crossbar.get_port(data_width=manager.data_width),
+                base_address=soc.bus.regions["main_ram"].origin,
+            )
+            soc.add_module(name=f"{name}_{part}_frontend", module=frontend)
     soc.irq.add(name)
     return core

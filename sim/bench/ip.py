@@ -50,6 +50,7 @@ def bench_ip() -> Iterator[Record]:
     """All figures of the bench; the last two need the folder SPATTEN_DATA."""
     yield from _bench_verilog()
     yield from _bench_models()
+    yield _bench_lut(PRESETS["ulx3s"])
     yield _bench_layer_gap(PRESETS["tiny"])
     if LITEX.is_file() and importlib.util.find_spec("litex") is not None:  # the extra ``litex``
         yield _bench_litex()
@@ -112,6 +113,24 @@ def _bench_per8() -> Iterator[Record]:
             memory="ideal",
             command="spatten bench ip",
         )
+
+
+def _bench_lut(config: Config) -> Record:
+    """LUT4 of the ECP5 that registers, commands, managers and results take: of the AXI top less those of its core."""
+    used = {}
+    for block in ("SpAttenAXI", "SpAtten"):
+        report, _ = json_of(["synth", "--preset", config.name, "--block", block])
+        used[block] = report["usage"]["LUT"]
+    return Record(
+        name="axi.lut_ulx3s",
+        value=used["SpAttenAXI"] - used["SpAtten"],
+        unit="LUT4",
+        better="lower",
+        goal=None,
+        preset=config.name,
+        memory="none",
+        command="spatten bench ip",
+    )
 
 
 def _bench_layer_gap(config: Config) -> Record:

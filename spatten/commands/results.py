@@ -132,6 +132,7 @@ ROWS = (
     Row(r".+\.smollm2\.prompt_tokens_per_s.*", "attention of SmolLM2: tokens of the prompt"),
     Row(r".+\.smollm2\.tokens_per_s.*", "attention of SmolLM2: generated tokens"),
     Row(r"axi\.(\w+)\.mismatches", "whole model on the AXI top: values that differ from golden"),
+    Row(r"axi\.lut_ulx3s", "LUT4 of the ECP5 that `spatten_axi` takes beside its core"),
     Row(r"axi\.layer_gap_cycles", "that a layer of generation takes longer with commands in memory than with streams"),
     Row(r"axi\.per8\.overhead", "cycles that the authors' workload takes longer on the AXI top than with streams"),
     Row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,10 +47,12 @@ def synth(
     ] = None,
     route: Annotated[bool, typer.Option("--route", help="Place and route between registers, for the clock.")] = False,
     seeds: Annotated[int, typer.Option("--seeds", help="Runs of --route; the median counts.")] = 1,
+    json_path: Annotated[Path | None, typer.Option("--json", help="The report.")] = None,
 ) -> None:
     """Synthesize for the ECP5 with Yosys and check that it fits an LFE5U-85F."""
     from fpga.build.synth import DEVICE, SynthError, shortages, synthesize
     from sim.common.errors import UserError
+    from sim.common.files import write_text
     from spatten.commands.preset import load_config
 
     config, console = load_config(preset), Console()
@@ -64,6 +67,8 @@ def synth(
             raise UserError(str(error)) from None
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+    if json_path:
+        write_text(json_path, json.dumps(report, indent=2) + "\n")
     _print_report(console, report, DEVICE, f"{block or 'SpAtten'}, {config.name}")
     for line in shortages(report["usage"]):
         console.print(f"does not fit: {line}", style="red")

@@ -17,6 +17,7 @@ def others(monkeypatch):
     monkeypatch.setattr(ip, "_bench_per8", lambda: [])
     monkeypatch.setattr(ip, "_bench_litex", lambda: None)
     monkeypatch.setattr(ip, "_bench_layer_gap", lambda config: None)
+    monkeypatch.setattr(ip, "_bench_lut", lambda config: None)
 
 
 def test_size_of_the_verilog(monkeypatch, others):
@@ -96,6 +97,18 @@ def test_gap_between_layers(monkeypatch):
     monkeypatch.setattr(ip, "make_engine", lambda name, config, timing: Engine(name))
     record = ip._bench_layer_gap(PRESETS["tiny"])
     assert (record.name, record.value, record.unit) == ("axi.layer_gap_cycles", 30, "cycles")
+
+
+def test_size_of_what_the_core_lacks(monkeypatch):
+    used = {"SpAttenAXI": 5_500, "SpAtten": 4_000}
+
+    def json_of(arguments):
+        assert arguments[:3] == ["synth", "--preset", "ulx3s"]
+        return {"usage": {"LUT": used[arguments[-1]], "FF": 0}}, "spatten synth"
+
+    monkeypatch.setattr(ip, "json_of", json_of)
+    record = ip._bench_lut(PRESETS["ulx3s"])
+    assert (record.name, record.value, record.unit, record.preset) == ("axi.lut_ulx3s", 1_500, "LUT4", "ulx3s")
 
 
 def test_mismatches_in_a_soc(monkeypatch, tmp_path):
