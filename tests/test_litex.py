@@ -1,6 +1,7 @@
 """The SoC of examples/litex: firmware on VexRiscv runs a layer through the C driver, and compares it with golden."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from tests.test_imports import ROOT
 
 pytest.importorskip("litex", reason="the extra litex is not installed")
 pytest.importorskip("ziglang", reason="the extra litex is not installed")
+pytest.importorskip("litedram", reason="the extra litex is not installed")
 EXAMPLE = ROOT / "examples/litex"
 needs_tools = pytest.mark.skipif(bool(missing_tools()), reason=f"not installed: {', '.join(missing_tools())}")
 
@@ -35,6 +37,14 @@ from litex.soc.integration.soc_core import SoCCore
 from spatten_litex import add_spatten
 
 add_spatten(SoCCore(GenericPlatform("SIM", []), 1_000_000, bus_standard="axi", bus_data_width=64, with_uart=False))
+"""
+
+DESIGN = """
+import sys
+from pathlib import Path
+import ulx3s
+
+ulx3s.write_design("ulx3s-d32", 75e6, Path(sys.argv[1]))
 """
 
 
@@ -68,6 +78,25 @@ def test_what_is_not_golden_is_counted(tmp_path):
     done = run(*random_layer(tmp_path, "-c", SPOIL))
     assert done.returncode == 1, done.stdout + done.stderr
     assert json.loads((tmp_path / "found.json").read_text())["mismatches"] == 3  # of each of the three runs
+
+
+@pytest.mark.long
+def test_design_for_the_ulx3s(tmp_path):
+    """Constraints of all pins and of the clock; SpAtten's managers are at the SDRAM, and the firmware fits the ROM."""
+    done = run("-c", DESIGN, str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    sites = set(re.findall(r'LOCATE COMP "(.+?)" SITE "(\w+)";', (tmp_path / "top.lpf").read_text()))
+    assert len({site for _, site in sites}) == len(sites) == 44
+    assert 'FREQUENCY PORT "clk25" 25.0 MHz;' in (tmp_path / "top.lpf").read_text()
+    assert 0 < (tmp_path / "firmware.bin").stat().st_size <= 1 << 14
+    assert re.search(r"^spatten_axi ", (tmp_path / "top.v").read_text(), re.MULTILINE)
+    assert "MAIN_RAM_SIZE 0x02000000" in (tmp_path / "mem.h").read_text()
+
+
+def test_errors_of_the_design_are_one_line():
+    done = run("ulx3s.py", "--preset", "none")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "preset" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_wide_bus_is_refused():

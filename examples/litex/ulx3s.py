@@ -41,6 +41,7 @@ INPUT_HZ = 25e6
 _PADS = [
     ("clk25", 0, Pins("G2"), IOStandard("LVCMOS33")),
     ("rst", 0, Pins("R1"), IOStandard("LVCMOS33")),
+    ("wifi_gpio0", 0, Pins("L2"), IOStandard("LVCMOS33")),
     ("serial", 0, Subsignal("tx", Pins("L4")), Subsignal("rx", Pins("M1")), IOStandard("LVCMOS33")),
     ("sdram_clock", 0, Pins("F19"), Misc("PULLMODE=NONE DRIVE=4 SLEWRATE=FAST"), IOStandard("LVCMOS33")),
     (
@@ -68,6 +69,7 @@ class _ClockAndReset(LiteXModule):
         self.cd_sdram = ClockDomain(reset_less=True)
         self.pll = pll = ECP5PLL()
         self.comb += pll.reset.eq(platform.request("rst"))
+        self.comb += platform.request("wifi_gpio0").eq(1)  # else the board's ESP32 may configure the FPGA anew
         clock = platform.request("clk25")
         platform.add_period_constraint(clock, 1e9 / INPUT_HZ)
         pll.register_clkin(clock, INPUT_HZ)
@@ -179,7 +181,7 @@ def build(preset: str, *, mhz: float, seed: int, routed: bool, folder: Path) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="A SoC of LiteX with SpAtten for the ULX3S-85F.")
-    parser.add_argument("--preset", default="ulx3s-d32", help="with one channel, of 64 bits")
+    parser.add_argument("--preset", default="ulx3s-d32", help="one that fits")
     parser.add_argument("--mhz", type=float, default=75.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-route", dest="routed", action="store_false", help="synthesis only")

@@ -24,6 +24,8 @@ PAGE = documents()["docs/integration.md"]
 TINY = PRESETS["tiny"]
 LATENCY = 5
 """Cycles from a request taken to its first answer."""
+IDLE = 6
+"""Most cycles in which nothing changes that are drawn one by one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,23 @@ def waves(diagram: Diagram, traced: dict[str, list[int]]) -> dict[str, Any]:
             signals.append({"name": name, **(_bit(shown) if kind == "last" else _bus(shown, kind != "len"))})
         else:
             signals.append({"name": name, **_bit(values)})
-    return {"signal": signals, "head": {"text": diagram.title, "tick": 0}}
+    return {"signal": _cut(signals), "head": {"text": diagram.title, "tick": 0}}
+
+
+def _cut(signals: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of more than IDLE cycles in which nothing changes three are left, with a gap in the second."""
+    kept: list[str] = []
+    run = 0
+    for column in (*map("".join, zip(*(signal["wave"] for signal in signals), strict=True)), ""):
+        if column and set(column) == {"."}:
+            run += 1
+            continue
+        gap = (".", "|", ".") if run > IDLE else "." * run
+        kept += [mark * len(signals) for mark in gap] + [column] * bool(column)
+        run = 0
+    return [
+        {**signal, "wave": wave} for signal, wave in zip(signals, map("".join, zip(*kept, strict=True)), strict=True)
+    ]
 
 
 def _bit(shown: list[Any]) -> dict[str, Any]:
