@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sim.bench.calls import bench_calls
 from sim.bench.families import families
 from sim.bench.record import Record, json_of
 from sim.evaluate.texts import Places, gather
@@ -45,6 +46,7 @@ def bench_accuracy() -> Iterator[Record]:
         prompt.write_text(_beginning(Path(text), 512))
         yield from _rtl("smollm2", ["--text", f"@{prompt}", "--generate", "5", "--algorithm", "smollm2-5pct"])
         yield from _kinds(Path(work))
+    yield from bench_calls()
     yield from _short_prompts(text)
     yield from _families()
 

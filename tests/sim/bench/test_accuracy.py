@@ -7,6 +7,7 @@ import pytest
 from sim.bench import accuracy
 from sim.bench.accuracy import bench_accuracy
 from sim.bench.families import Family
+from sim.bench.record import Record
 
 
 @pytest.fixture
@@ -41,6 +42,8 @@ def test_records(folder, monkeypatch, capsys):
     monkeypatch.setattr(accuracy, "_beginning", lambda path, tokens: "text")
     outcomes = ["right", "right", "refused", "skipped", "wrong"]
     monkeypatch.setattr(accuracy, "families", lambda: [Family("one", outcome, "why") for outcome in outcomes])
+    called = Record(name="calls", value=0, unit="", better="lower", goal=0, preset="", memory="", command="")
+    monkeypatch.setattr(accuracy, "bench_calls", lambda: [called])
     records = {record.name: record for record in bench_accuracy()}
     reductions = [
         "smollm2.dram_reduction_at_5pct_ppl",
@@ -57,7 +60,7 @@ def test_records(folder, monkeypatch, capsys):
     kinds = [f"smollm2.dram_reduction_at_{limit}pct_ppl.{name}" for limit in (5, 1) for name in ("worst_kind", "mean")]
     short = [f"smollm2.short_prompts.{name}worst_loss" for name in ("", "1pct.", "5pct.")]
     with_losses = [[name for one in names for name in (one, f"{one}.loss")] for names in (reductions, kinds)]
-    assert list(records) == with_losses[0] + runs + with_losses[1] + short + counts
+    assert list(records) == with_losses[0] + runs + with_losses[1] + ["calls"] + short + counts
     worst, mean = math.exp(0.02 + 1.645 * 0.02) - 1, (math.exp(0.0529) + math.exp(0.00645)) / 2 - 1
     losses = [records[f"{name}.loss"].value for name in kinds]
     assert losses == pytest.approx([worst, mean, worst, mean]), "upper bounds: 5.4 % and 3.0 %"
