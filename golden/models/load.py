@@ -72,7 +72,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 def load_model(name: str, models: Path = MODELS) -> SentenceModel | CausalModel:
     """A model of either kind from a folder, a GGUF file, a short name or the hub; :class:`ModelError` in one line."""
     source = find_model(name, models)
-    with _loading(name) as transformers:
+    with _loading(name, hub=not Path(source).exists()) as transformers:
         config = _configuration(transformers, source)
     _check_reads_text(config)
     if getattr(config, "is_encoder_decoder", False):
@@ -132,8 +132,8 @@ def _where(source: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _loading(name: str) -> Iterator[Any]:
-    """transformers, silent, its errors as :class:`ModelError` in one line."""
+def _loading(name: str, *, hub: bool = False) -> Iterator[Any]:
+    """transformers, silent, its errors as :class:`ModelError` in one line. hub: the name is none of a file here."""
     import transformers
 
     gguf: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
@@ -146,7 +146,8 @@ def _loading(name: str) -> Iterator[Any]:
     except ModelError:
         raise
     except Exception as error:  # whatever a broken file makes the libraries raise
-        raise ModelError(f"model {name!r} cannot be loaded: {first_line(error)}") from error
+        where = "is no folder or .gguf file here, and no hub gives it" if hub else "cannot be loaded"
+        raise ModelError(f"model {name!r} {where}: {first_line(error)}") from error
     finally:
         gguf.tqdm = bar
 

@@ -118,7 +118,8 @@ def setup_of(request: MachineRequest) -> Setup:
     timing = _timing(request, config)
     engine = _engine_name(request.engine, request.trace)
     check_least(request, layers=1, max_cycles=1)
-    _check_board(request, engine, timing)
+    _check_board(request, engine)
+    _check_simulated(request, engine, timing)
     model = _load(request.model, config)
     if request.layers is not None and request.layers > model.num_layers:
         raise UserError(f"--layers must be at most {model.num_layers}, those of {model.name!r}, not {request.layers}")
@@ -197,7 +198,7 @@ def _engine_name(engine: str, trace: Path | None) -> str:
     return engine
 
 
-def _check_board(request: MachineRequest, engine: str, timing: MemoryTiming) -> None:
+def _check_board(request: MachineRequest, engine: str) -> None:
     """Are the options of a board given with a board, and only such?"""
     port, baud = request.port, request.baud
     if engine != BOARD:
@@ -209,6 +210,13 @@ def _check_board(request: MachineRequest, engine: str, timing: MemoryTiming) -> 
         raise UserError(f"--port must name the board's serial port with --engine {BOARD}; it is missing")
     if baud is not None and baud < 1:
         raise UserError(f"--baud must be at least 1, not {baud}")
+
+
+def _check_simulated(request: MachineRequest, engine: str, timing: MemoryTiming) -> None:
+    """Are the options of a simulated memory and clock given with an engine that has them, and only such?"""
+    if engine in SIMULATORS:
+        return
+    reason = "a board has its own memory and clock" if engine == BOARD else "it counts no cycles"
     usual = MemoryTiming()
     simulated = (
         ("memory", timing.mode != usual.mode),
@@ -219,9 +227,7 @@ def _check_board(request: MachineRequest, engine: str, timing: MemoryTiming) -> 
     )
     for name, given in simulated:
         if given:
-            raise UserError(
-                f"{option_of(name)} needs a simulated engine, not {BOARD}: a board has its own memory and clock"
-            )
+            raise UserError(f"{option_of(name)} needs a simulated engine, not {engine}: {reason}")
 
 
 def check_files(
@@ -272,5 +278,6 @@ def fault_of(error: Exception, model: str) -> tuple[str, int]:
 
 
 def of_model(name: str, error: ModelError) -> str:
-    """The error with the name of the model."""
-    return str(error) if str(error).startswith("model ") else f"model {name!r}: {error}"
+    """The error with the name of the model, once."""
+    text = str(error).removeprefix(f"{name}: ")
+    return text if text.startswith("model ") else f"model {name!r}: {text}"

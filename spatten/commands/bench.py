@@ -14,7 +14,7 @@ from rich.table import Table
 from sim.bench.record import BENCH_DIR, Record
 from sim.common.console import console_of
 from sim.common.errors import UserError
-from sim.common.files import write_text
+from sim.common.files import check_writable, write_text
 from sim.common.revision import revision
 from spatten.commands.results import hardware_digest
 
@@ -94,6 +94,8 @@ def bench_command(names: list[str]) -> None:
         if left_out:
             console.print(f"{' and '.join(left_out)} left out: SPATTEN_DATA names no folder of texts and workloads")
         names = [name for name in names if name not in left_out]
+    for name in names:  # told before the hours that a bench may take
+        check_writable("the records", BENCH_DIR / f"{name}.json")
     hardware = hardware_digest()
     for name in names:
         table = Table("name", "value", "unit", "goal", "met", title=f"bench {name}, revision {revision()}")

@@ -25,6 +25,7 @@ from transformers import (
 from golden.host.algorithm import ALGORITHMS, Algorithm, Schedule
 from golden.host.session import Session
 from golden.layers.quantize import AttentionSettings
+from golden.models import load
 from golden.models.load import MODELS, CausalModel, ModelError, SentenceModel, find_model, load_model
 from hdl.spec.config import PRESETS
 from tests.bench.tiny_models import GPT2, LLAMA, SIZES, save_tiny_bert, save_tiny_causal, tiny_causal, tiny_model
@@ -321,6 +322,20 @@ def test_load_broken_folder(tmp_path):
     with pytest.raises(ModelError, match="cannot be loaded") as error:
         load_model(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_name_that_is_no_folder(tmp_path, monkeypatch):
+    """The hub is not the first thing that the user of a folder thinks of."""
+
+    def fail(transformers, source):
+        raise OSError("no network\nmore")
+
+    monkeypatch.setattr(load, "_configuration", fail)
+    with pytest.raises(ModelError, match=r"^model 'mine' is no folder or .gguf file here, and no hub gives it: no net"):
+        load_model("mine", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match=f"^model '{tmp_path}' cannot be loaded: no network$"):
+        load_model(str(tmp_path))
 
 
 # Real weights --------------------------------------------------------------------------------------------------

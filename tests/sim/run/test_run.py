@@ -325,6 +325,8 @@ def test_golden_counts_no_cycles(run):
         ),
         (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, axi, fpga, golden, not 'asic'"),
         (dict(engine="golden", trace=Path("a.vcd")), "--trace needs an engine with waveforms"),
+        (dict(engine="golden", max_cycles=5), "--max-cycles needs a simulated engine, not golden: it counts no cycles"),
+        (dict(engine="golden", memory="hbm2"), "--memory needs a simulated engine, not golden: it counts no cycles"),
         (dict(algorithm="magic"), "--algorithm must be one of dense, "),
         (dict(algorithm="magic.json"), "--algorithm file 'magic.json' cannot be read: No such file or directory"),
         (dict(split="8-4"), "--split must be MSB+LSB bits such as 8+4, or 8 for static quantization, not '8-4'"),

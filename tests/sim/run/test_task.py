@@ -33,6 +33,14 @@ def test_what_a_request_leaves_open_is_chosen(request_of, tmp_path, monkeypatch)
     assert task_of(request_of(model=llama)).generate == GENERATE
 
 
+def test_an_error_names_the_model_once(request_of, tmp_path):
+    (tmp_path / "wide").mkdir()
+    wide = str(save_tiny_bert(tmp_path / "wide", hidden_size=160))
+    with pytest.raises(UserError) as error:
+        task_of(request_of(model=wide))
+    assert str(error.value) == f"model {wide!r}: head dimension must be from 1 to 64 (tiny), not 80"
+
+
 def test_no_more_layers_run_than_the_model_has(request_of):
     assert [task_of(request_of(layers=layers)).layers for layers in (None, 1, 2)] == [2, 1, 2]
     with pytest.raises(UserError, match=r"^--layers must be at most 2, those of '.*', not 3$"):

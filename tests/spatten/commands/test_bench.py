@@ -50,6 +50,14 @@ def test_a_bench_that_fails_keeps_its_records(monkeypatch, tmp_path):
     assert [item["name"] for item in json.loads((tmp_path / "fake.json").read_text())] == [record().name]
 
 
+def test_records_that_cannot_be_written_are_told_before_the_bench(monkeypatch, tmp_path):
+    (tmp_path / "build").write_text("")
+    monkeypatch.setattr(bench, "BENCH_DIR", tmp_path / "build" / "bench")
+    monkeypatch.setattr(bench, "BENCHES", {"fake": lambda: pytest.fail("run")})
+    with pytest.raises(ValueError, match=r"^the records must be a writable file, not '.*fake.json': Not a directory$"):
+        bench_command(["fake"])
+
+
 def test_unknown_name():
     with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, ip, not 'speed'"):
         bench_command(["speed"])
