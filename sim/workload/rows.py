@@ -151,6 +151,13 @@ def read_csv(
     return rows, comment
 
 
+_QUOTES = {
+    "unexpected end of data": 'a quote (") must be closed, not open up to the end of the file',
+    "',' expected after '\"'": 'a closing quote (") must end its field, not be followed by more of it',
+}
+"""What Python says of quotes -> what is wrong with the file."""
+
+
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, fields) of each record; WorkloadError where a quote is not closed, or the like."""
     try:
@@ -165,7 +172,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, fields
             number = reader.line_num + 1
     except csv.Error as error:
-        raise WorkloadError(f"{path}:{number}: {error}") from None
+        raise WorkloadError(f"{path}:{number}: {_QUOTES.get(str(error), error)}") from None
     finally:
         csv.field_size_limit(before)
 

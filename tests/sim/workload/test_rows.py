@@ -182,8 +182,8 @@ def test_a_file_of_a_spreadsheet(tmp_path):
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ('"1', "2: unexpected end of data"),
-        ('"1"1', "2: ',' expected after '\"'"),
+        ('"1', '2: a quote (") must be closed, not open up to the end of the file'),
+        ('"1"1', '2: a closing quote (") must end its field, not be followed by more of it'),
         ('1"', "2: column iteration_id: must be an integer of at least 0, not '1\"'"),
         ("9" * 200_000, f"2: column iteration_id: must be an integer of at least 0, not '{'9' * 100}"),
     ],
