@@ -111,9 +111,10 @@ def windowed(model: CausalModel, window: int) -> CausalModel:
     from transformers import MistralConfig, MistralForCausalLM
 
     known = {field.name for field in dataclasses.fields(MistralConfig)}
-    fields = {name: value for name, value in model.model.config.to_dict().items() if name in known}
+    fields: dict[str, Any] = {name: value for name, value in model.model.config.to_dict().items() if name in known}
+    fields["sliding_window"] = window
     with torch.random.fork_rng(devices=[]):  # weights are drawn before they are replaced
-        mistral = MistralForCausalLM(MistralConfig(**fields | {"sliding_window": window}))
+        mistral = MistralForCausalLM(MistralConfig(**fields))
     mistral.load_state_dict(model.model.state_dict())
     return CausalModel(mistral, model.tokenizer, name=f"{model.name}, window of {window}")
 
