@@ -16,9 +16,10 @@ __all__ = ["pack", "unpack"]
 def pack(shape: ShapeLike, value: Any) -> int:
     """Bits of ``value`` as an unsigned integer; ValueError if a field is missing, unknown or out of range."""
     if isinstance(shape, data.StructLayout):
-        if set(value) != set(shape.members):
-            raise ValueError(f"fields must be {sorted(shape.members)}, not {sorted(value)}")
-        return sum(pack(shape.members[name], item) << shape[name].offset for name, item in value.items())
+        fields = dict(shape)
+        if value.keys() != fields.keys():
+            raise ValueError(f"fields must be {sorted(fields)}, not {sorted(value)}")
+        return sum(pack(fields[name].shape, item) << fields[name].offset for name, item in value.items())
     if isinstance(shape, data.ArrayLayout):
         if len(value) != shape.length:
             raise ValueError(f"array must have {shape.length} items, not {len(value)}")
@@ -35,7 +36,7 @@ def pack(shape: ShapeLike, value: Any) -> int:
 def unpack(shape: ShapeLike, bits: int) -> Any:
     """Inverse of :func:`pack`."""
     if isinstance(shape, data.StructLayout):
-        return {name: unpack(item, bits >> shape[name].offset) for name, item in shape.members.items()}
+        return {name: unpack(field.shape, bits >> field.offset) for name, field in shape}
     if isinstance(shape, data.ArrayLayout):
         width = Shape.cast(shape.elem_shape).width
         return [unpack(shape.elem_shape, bits >> (i * width)) for i in range(shape.length)]

@@ -2,8 +2,10 @@
 
 It does what ``amaranth.sim.pysim`` does, delta cycle by delta cycle, and differs in the Python that it makes of a
 process: values are kept in the range of their shapes, so that no operand is masked; what is used again is computed
-once; a signal is a name, not an index; the same text is compiled once; and a change wakes the processes that read it,
-where pysim asks all of them. tests/bench/test_quick_engine.py holds it to pysim.
+once; a signal is a name, not an index; the same text is compiled once; a change wakes the processes that read it, where
+pysim asks all of them; and an edge of a clock runs those of which something has changed since they ran last, for the
+others would do the same again. Benches have their own part (tests/bench/quick_context.py).
+tests/bench/test_quick_engine.py holds it to pysim.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 from amaranth.hdl._ast import Concat, Operator, Shape, Signal, SignalSet, Slice, SwitchValue, Value
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.hdl._xfrm import LHSMaskCollector
+from amaranth.lib.data import ArrayLayout, StructLayout, UnionLayout
 from amaranth.sim import Simulator
 from amaranth.sim._pyrtl import PyRTLProcess, _PythonEmitter
 from amaranth.sim.pysim import (
@@ -26,12 +29,13 @@ from amaranth.sim.pysim import (
 )
 
 from tests.bench.quick_code import ANY, Names, Statements, cast
+from tests.bench.quick_context import Testbench, Waits
 
 __all__ = ["QuickEngine", "use_quick_engine"]
 
 
 def use_quick_engine() -> None:
-    """Simulators run on it unless they name another engine, and values keep their shape once it is computed.
+    """Simulators run on it unless they name another engine, and values and layouts keep their computed shapes.
 
     Amaranth asks for the shape again at every use of every operand.
     """
@@ -39,6 +43,9 @@ def use_quick_engine() -> None:
     for kind in (Operator, Slice, Concat, SwitchValue, Signal):
         if not hasattr(kind.shape, "__wrapped__"):
             kind.shape = _kept(kind.shape)
+    for kind in (StructLayout, UnionLayout, ArrayLayout):
+        if not hasattr(kind.as_shape, "__wrapped__"):
+            kind.as_shape = _kept(kind.as_shape)
 
 
 def _kept(shape: Any) -> Any:
@@ -56,13 +63,29 @@ def _kept(shape: Any) -> Any:
 
 
 class _SignalState(_PySignalState):
-    """A signal, with the processes that its change wakes, and those that its edge to 1, or to 0, wakes."""
+    """A signal, with the processes that read it, and the queues and benches that its edges wake."""
 
-    __slots__ = ("edges", "readers", "ready")
+    __slots__ = ("edges", "fired", "high", "low", "readers", "waits")
 
-    def __init__(self, signal, pending, ready):
-        self.ready, self.readers, self.edges = ready, [], None
+    def __init__(self, signal, pending, fired):
+        self.fired, self.readers, self.edges, self.waits = fired, [], None, None
+        width, signed = len(signal), signal.shape().signed
+        self.low, self.high = (-(1 << width >> 1), (1 << width >> 1) - 1) if signed else (0, (1 << width) - 1)
         super().__init__(signal, pending)
+
+    def reset(self):
+        super().reset()
+        if self.waits is not None:
+            self.waits.clear()
+
+    def update_whole(self, value):
+        """Whether that was possible: the value is one of the signal's, and no process drives it."""
+        if self.is_comb or not self.low <= value <= self.high:
+            return False
+        if self.next != value:
+            self.next = value
+            self.pending.add(self)
+        return True
 
     def commit(self):
         if self.curr == self.next:
@@ -70,16 +93,14 @@ class _SignalState(_PySignalState):
         if self.wakers:
             _run_wakers(self.wakers, self.curr, self.next)
         self.curr = self.next
-        ready = self.ready
         for process in self.readers:
             if not process.runnable:
                 process.runnable = True
-                ready.append(process)
+                process.queue.append(process)
         if self.edges is not None:
-            for process in self.edges[self.curr]:
-                if not process.runnable:
-                    process.runnable = True
-                    ready.append(process)
+            self.fired.extend(self.edges[self.curr])
+        if self.waits is not None:
+            self.waits.fire(self.curr)
         return True
 
 
@@ -94,17 +115,32 @@ class _MemoryState(_PyMemoryState):
         return self.data[addr] if addr < self.depth else 0
 
 
+class _Block(PyRTLProcess):
+    """A process of the design, which enters its queue when something changes that it reads or drives."""
+
+    __slots__ = ("queue",)
+
+    def wake(self, *_):
+        if not self.runnable:
+            self.runnable = True
+            self.queue.append(self)
+        return True
+
+
 class _State(_PyEngineState):
     def __init__(self):
         super().__init__()
-        self.ready: list[PyRTLProcess] = []
+        self.ready: list[_Block] = []  # what runs next
+        self.due: dict[Any, list[_Block]] = {}  # what runs at the next edge of a clock domain
+        self.fired: list[list[_Block]] = []  # of these, those of the domains that have had an edge
         self.by_id: dict[int, _SignalState] = {}
+        self.active: set[Any] = set()
 
     def get_signal(self, signal):
         index = self.signals.get(signal)
         if index is None:
             index = self.signals[signal] = len(self.slots)
-            state = _SignalState(signal, self.pending, self.ready)
+            state = _SignalState(signal, self.pending, self.fired)
             self.slots.append(state)
             self.by_id[id(signal)] = state  # the state holds the signal: its id is not given again
         return index
@@ -119,14 +155,31 @@ class _State(_PyEngineState):
         state = self.by_id.get(id(signal))
         return self.slots[self.get_signal(signal)] if state is None else state
 
-    def wake(self, process):
-        def waker(*_):
-            if not process.runnable:
-                process.runnable = True
-                self.ready.append(process)
-            return True
+    def waits(self, clock) -> Waits:
+        state = self.signal(clock)
+        state.waits = state.waits or Waits(self.active)
+        return state.waits
 
-        return waker
+    def queue(self, domain) -> list[_Block]:
+        """Of what an edge of the clock runs, or of an asynchronous reset."""
+        if domain not in self.due:
+            queue = self.due[domain] = []
+            self._edge(domain.clk, domain.clk_edge == "pos", queue)
+            if domain.rst is not None and domain.async_reset:
+                self._edge(domain.rst, True, queue)
+        return self.due[domain]
+
+    def _edge(self, signal, level, queue):
+        state = self.signal(signal)
+        state.edges = state.edges or ([], [])
+        state.edges[level].append(queue)
+
+    def begin(self, blocks):
+        for queue in (self.ready, self.fired, *self.due.values()):
+            queue.clear()
+        for block in blocks:
+            block.runnable = False
+            block.wake()
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -140,7 +193,8 @@ class _Process:
     def __init__(self, state: _State, fragment: Any, domain: str):
         self.state, self.fragment, self.domain = state, fragment, domain
         self.names, self.emitter = Names(state), _PythonEmitter()
-        self.process = PyRTLProcess(is_comb=domain == "comb")
+        self.process = _Block(is_comb=domain == "comb")
+        self.process.queue = state.ready if domain == "comb" else state.queue(fragment.domains[domain])
         self.inputs = SignalSet() if domain == "comb" else None
         self.lines = Statements(self.names, self.emitter, self.inputs)
         statements = fragment.statements.get(domain, [])
@@ -176,7 +230,6 @@ class _Process:
 
     def reset(self):
         domain = self.fragment.domains[self.domain]
-        edges = [(domain.clk, domain.clk_edge == "pos")]
         if domain.rst is not None:
             self.emitter.append(f"if {self.names.signal(domain.rst)}.curr:")
             with self.emitter.indent():
@@ -184,12 +237,6 @@ class _Process:
                 for signal, _ in self.driven:
                     if not signal.reset_less:
                         self.emitter.append(f"n{self.names.signal(signal)} = {signal.init}")
-            if domain.async_reset:
-                edges.append((domain.rst, True))
-        for signal, level in edges:
-            state = self.state.signal(signal)
-            state.edges = state.edges or ([], [])
-            state.edges[level].append(self.process)
 
     def use_memory(self):
         """Writes, then reads; pysim's order, in which a read sees the row as it was."""
@@ -216,8 +263,7 @@ class _Process:
                     at, word, enable = written[index]
                     emitter.append(f"if {address} == {at}: {read} = {read} & ~{enable} | {word} & {enable}")
                 self.lines.assign(port._data, read, ANY)
-        if self.domain == "comb":
-            self.state.add_memory_waker(data, self.state.wake(self.process))
+        self.state.add_memory_waker(data, self.process.wake)
 
     def end(self):
         """The next values; of a signal with bits that others drive, only its own bits."""
@@ -229,8 +275,10 @@ class _Process:
             if signal.shape().signed and mask >> len(signal) - 1 & 1:
                 mask |= -1 << len(signal)
             self.emitter.append(f"{name}.update(n{name}, {mask})")
-        for signal in self.inputs or ():
-            self.state.signal(signal).readers.append(self.process)
+        read = self.names.of if self.inputs is None else map(self.state.signal, self.inputs)
+        for state in read:
+            if type(state) is _SignalState:
+                state.readers.append(self.process)
 
 
 class QuickEngine(PySimEngine):
@@ -239,14 +287,14 @@ class QuickEngine(PySimEngine):
     def __init__(self, design):
         self._design = design
         self._state = _State()
-        self._blocks: list[PyRTLProcess] = []
+        self._blocks: list[_Block] = []
         self._processes = set()  # what is not made of the design: clocks
         self._testbenches = []
         self._delta_cycles = 0
         self._vcd_writers = []
-        self._active_triggers = set()
+        self._active_triggers = self._state.active
         self._add(design.fragment)
-        self._state.ready.extend(process for process in self._blocks if process.runnable)
+        self._state.begin(self._blocks)
 
     def _add(self, fragment):
         domains = dict.fromkeys(fragment.statements)
@@ -258,9 +306,10 @@ class QuickEngine(PySimEngine):
 
     def reset(self):
         super().reset()
-        for process in self._blocks:
-            process.reset()
-        self._state.ready[:] = [process for process in self._blocks if process.runnable]
+        self._state.begin(self._blocks)
+
+    def add_async_testbench(self, simulator, process, *, background):
+        self._testbenches.append(Testbench(self._design, self, process, background=background))
 
     def get_value(self, expr):
         value = Value.cast(expr)
@@ -278,16 +327,21 @@ class QuickEngine(PySimEngine):
             for trigger in self._active_triggers:
                 trigger.run()
             self._active_triggers.clear()
-            ready = state.ready[:]
-            state.ready.clear()
-            for process in ready:
-                process.runnable = False
-                process.run()
+            for queue in state.fired:
+                state.ready += queue
+                queue.clear()
+            state.fired.clear()
+            if state.ready:
+                ready = state.ready[:]
+                state.ready.clear()
+                for process in ready:
+                    process.runnable = False
+                    process.run()
             for process in self._processes:
                 if process.runnable:
                     process.runnable = False
                     process.run()
-            converged = state.commit(changed)
+            converged = not state.pending or state.commit(changed)
             for writer in self._vcd_writers:
                 self._record(writer, changed)
             self._delta_cycles += 1

@@ -64,7 +64,10 @@ def test_every_simulation_has_a_watchdog():
     bare = [
         path for path in root.rglob("*.py") if re.search(r"^\s*(from|import) amaranth\.sim\b", path.read_text(), re.M)
     ]
-    allowed = {f"bench/{name}.py" for name in ("simulation", "quick_code", "quick_engine", "test_quick_engine")}
+    allowed = {
+        f"bench/{name}.py"
+        for name in ("simulation", "quick_code", "quick_context", "quick_engine", "test_quick_engine")
+    }
     assert {str(path.relative_to(root)) for path in bare} == allowed
 
 

@@ -19,9 +19,11 @@ from amaranth.hdl import (
     signed,
     unsigned,
 )
+from amaranth.hdl._ir import DriverConflict
+from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
-from amaranth.sim import Simulator
+from amaranth.sim import DomainReset, Simulator
 from amaranth.sim.pysim import PySimEngine
 
 from hdl.fetch.channel_fetcher import ChannelFetcher
@@ -154,3 +156,107 @@ def test_blocks(block):
         return dut, [port for port in ports if type(port) is Signal]
 
     assert_same(make, cycles=300)
+
+
+def story_of(seed, engine):
+    """What benches see that await ticks in all ways, while another sets the inputs, and with them the reset."""
+    toplevel, inputs = random_design(seed)
+    simulator, seen, over = Simulator(toplevel, engine=engine), [], []
+    simulator.add_clock(1e-6)
+    whole = Cat(inputs)
+    fields = data.View(data.StructLayout({"low": 2, "high": signed(len(whole) - 2)}), whole)
+    watched = [inputs[0], inputs[2], whole, inputs[1] + 1, inputs[3][:1], fields, fields.high]
+
+    def awaits(name):
+        async def bench(ctx):
+            rng = random.Random(f"{seed} {name}")
+            kept = ctx.tick().sample(inputs[1])
+            while not over:
+                trigger = ctx.tick(rng.choice(["sync", "sync", "late"])).sample(*rng.sample(watched, rng.randrange(4)))
+                kind, count, condition = rng.randrange(4), rng.randint(1, 4), rng.choice(inputs)
+                try:
+                    if kind < 2:
+                        found = await (trigger, kept)[kind]
+                    else:
+                        found = await (trigger.repeat(count) if kind == 2 else trigger.until(condition))
+                except DomainReset:
+                    found = ["reset"]
+                seen.append((name, kind, *found, ctx.get(inputs[0]), ctx.get(whole), ctx.get(fields)))
+
+        return bench
+
+    async def sets(ctx):
+        rng = random.Random(seed)
+        for _ in range(150):
+            port = rng.choice(inputs)
+            ctx.set(rng.choice([port, port, port[: len(port) // 2 + 1], whole]), rng.randint(-300, 300))
+            if rng.random() < 0.2:
+                ctx.set(fields, {"low": rng.getrandbits(2), "high": rng.randint(-1, 0)})
+            seen.append([ctx.get(each) for each in inputs])
+            await ctx.tick()
+        over.append(True)
+        for port in inputs:  # ends until()
+            ctx.set(port, 1)
+        for _ in range(6):
+            await ctx.tick()
+
+    for name in "abc":
+        simulator.add_testbench(awaits(name), background=True)
+    simulator.add_testbench(sets)
+    simulator.run()
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_benches(seed):
+    quick, own = (story_of(seed, engine) for engine in (QuickEngine, PySimEngine))
+    assert quick == own and len(own) > 300
+
+
+def test_a_bench_sets_no_signal_of_the_design():
+    m = Module()
+    driven = Signal()
+    m.d.comb += driven.eq(1)
+    simulator = Simulator(m, engine=QuickEngine)
+
+    async def bench(ctx):
+        ctx.set(driven, 0)
+
+    simulator.add_testbench(bench)
+    with pytest.raises(DriverConflict):
+        simulator.run()
+
+
+@pytest.mark.parametrize("engine", [QuickEngine, PySimEngine])
+def test_a_bench_changes_registers_and_rows(engine):
+    """At any time, also when nothing else has changed for some cycles."""
+    m = Module()
+    m.submodules.memory = memory = Memory(shape=8, depth=4, init=[1, 2, 3, 4])
+    read, write = memory.read_port(), memory.write_port()
+    held, other, copy = Signal(8, init=5), Signal(8), Signal(8)
+    m.d.sync += other.eq(7)
+    m.d.sync += copy.eq(held)
+    simulator, seen = Simulator(m, engine=engine), []
+    simulator.add_clock(1e-6)
+
+    async def bench(ctx):
+        async def shows(*values):
+            await ctx.tick().repeat(3)
+            found = (ctx.get(held), ctx.get(other), ctx.get(copy), ctx.get(read.data))
+            seen.append(found == values or found)
+
+        await shows(5, 7, 5, 1)
+        ctx.set(held, 9)
+        ctx.set(other, 9)
+        await shows(9, 7, 9, 1)
+        ctx.set(memory.data[0], 8)
+        await shows(9, 7, 9, 8)
+        ctx.set(write.data, 6)
+        ctx.set(write.en, 1)
+        await shows(9, 7, 9, 6)
+        ctx.set(memory.data[0], 8)
+        await shows(9, 7, 9, 6)
+
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert seen == [True] * 5
