@@ -80,6 +80,12 @@ class SentenceTask(Task):
             unscored=sum(unscored for _, unscored in rows.values()),
         )
 
+    def first(self, number: int) -> SentenceTask:
+        """The task with the first so many pairs of each file."""
+        files = [(name, pairs[:number]) for name, pairs in self.files]
+        used = {key for _, pairs in files for pair in pairs for key in (pair.first, pair.second)}
+        return dataclasses.replace(self, files=files, items=[item for item in self.items if item.key in used])
+
     @property
     def identity(self) -> Any:
         return [(name, [dataclasses.astuple(pair) for pair in pairs]) for name, pairs in self.files]

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdl.spec.config import PRESETS, Config
+from sim.common.devices import devices
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 from sim.model.model import Prediction, predict
 from sim.model.shape import Shape
 from sim.reproduce.cases import PROMPT, STEPS, rows_csv, steps_of, synthetic_rows
-from sim.reproduce.torch_timing import KERNELS, Timing, devices, time_generation, time_summarization
+from sim.reproduce.torch_timing import KERNELS, Timing, time_generation, time_summarization
 from sim.workload.generation import csv_workload
 from sim.workload.rows import Row, read_csv
 from sim.workload.run import WorkloadResult, run_workload

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["KERNELS", "Timing", "device_name", "devices", "time_generation", "time_summarization"]
+from sim.common.devices import device_name, wait
+
+__all__ = ["KERNELS", "Timing", "time_generation", "time_summarization"]
 
 _WARM_UP = 3
 
@@ -41,20 +41,6 @@ class Timing:
             f"PyTorch {torch.__version__}, {self.kernel}, {device_name(self.device)}, {where}, fp32, "
             f"median of {self.runs} runs ({1e3 * self.least:.3g} to {1e3 * self.most:.3g} ms)"
         )
-
-
-def devices() -> list[str]:
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def device_name(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.is_file() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _matmul(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -119,10 +105,10 @@ def _time(device: str, kernel: str, run: Callable[[], None], runs: int) -> Timin
         for _ in range(_WARM_UP):
             run()
         for _ in range(runs):
-            _wait(device)
+            wait(device)
             start = time.perf_counter()
             run()
-            _wait(device)
+            wait(device)
             seconds.append(time.perf_counter() - start)
     return Timing(
         device=device,
@@ -133,8 +119,3 @@ def _time(device: str, kernel: str, run: Callable[[], None], runs: int) -> Timin
         runs=runs,
         threads=torch.get_num_threads(),
     )
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()

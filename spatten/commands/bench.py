@@ -51,14 +51,28 @@ def _bench_ip() -> Iterator[Record]:
     yield from bench_ip()
 
 
+def _bench_rivals() -> Iterator[Record]:
+    from sim.bench.rivals import bench_rivals
+
+    yield from bench_rivals()
+
+
+def _bench_silicon() -> Iterator[Record]:
+    from sim.bench.silicon import bench_silicon
+
+    yield from bench_silicon()
+
+
 BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
     "core": _bench_core,
     "workloads": _bench_workloads,
     "accuracy": _bench_accuracy,
     "fpga": _bench_fpga,
     "ip": _bench_ip,
+    "rivals": _bench_rivals,
+    "silicon": _bench_silicon,
 }
-NEED_DATA = ("workloads", "accuracy")
+NEED_DATA = ("workloads", "accuracy", "rivals", "silicon")
 """Benches that read the folder SPATTEN_DATA."""
 HOURS = ("fpga",)
 """Benches that run only if they are named."""

@@ -40,6 +40,14 @@ TITLES = {
         "*stall 0.75*, random stalls stand for the SDRAM's 16 bits per cycle.",
     ),
     "ip": ("As an IP", "What goes into somebody else's design ([simulation.md](simulation.md#verilog-and-lint))."),
+    "rivals": (
+        "Beside A3 and MNNFast",
+        "The same rows of the same models, 128 multipliers, 64 bytes a cycle, 1 GHz, operations of dense attention "
+        "over the time ([rivals.md](rivals.md)). A3, MNNFast and dense attention are models without latencies of "
+        "memory; SpAtten's cycles are of the analytic model of its RTL, latencies included. Energy is estimated. "
+        "SpAtten's goals are the best figures of the systems whose quality is at least its own.",
+    ),
+    "silicon": ("Energy", "Estimated from the counters of runs on the RTL ([energy.md](energy.md)), DRAM included."),
 }
 """File in FOLDER -> heading and introduction of its tables."""
 
@@ -160,6 +168,13 @@ ROWS = (
         r"axi\.per8\.latency100_16x16\.fraction",
         "speed of the authors' workload on the AXI top, 16 bursts of 16 in flight, latency 100, of that with streams",
     ),
+    Row(r"rivals\.(\w+)\.(\w+)\.gops", r"\1, `\2`: effective GOP/s", "rivals.md#measured"),
+    Row(r"rivals\.(\w+)\.(\w+)\.bytes", r"\1, `\2`: bytes", "rivals.md#measured"),
+    Row(r"rivals\.minilm\.(\w+)\.loss", r"minilm, `\1`: points of Spearman's correlation lost"),
+    Row(r"rivals\.smollm2\.(\w+)\.loss", r"smollm2, `\1`: relative increase of the perplexity"),
+    Row(r"rivals\.(\w+)\.(\w+)\.gop_per_j", r"\1, `\2`: GOP/J, estimated", "rivals.md#measured"),
+    Row(r"energy\.per8\.gop_per_j", "the authors' GPT-2 workload: GOP/J, estimated (paper: 382)", "energy.md"),
+    Row(r"energy\.bert\.gop_per_j", "BERT, 128 tokens, unpruned, 12 bits: GOP/J, estimated"),
     Row(r"verilog\.(\w+)_mb", r"Verilog of preset `\1`, 1 MB = 10⁶ bytes"),
 )
 """The last row whose pattern is the whole name of a record describes it."""

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sim.reproduce.torch_timing import KERNELS, _matmul, devices, time_generation, time_summarization
+from sim.common.devices import devices
+from sim.reproduce.torch_timing import KERNELS, _matmul, time_generation, time_summarization
 
 
 def test_kernels_compute_the_same():

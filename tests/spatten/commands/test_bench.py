@@ -59,7 +59,8 @@ def test_records_that_cannot_be_written_are_told_before_the_bench(monkeypatch, t
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="NAME must be one of core, workloads, accuracy, fpga, ip, not 'speed'"):
+    names = "core, workloads, accuracy, fpga, ip, rivals, silicon"
+    with pytest.raises(ValueError, match=f"NAME must be one of {names}, not 'speed'"):
         bench_command(["speed"])
 
 
