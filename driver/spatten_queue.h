@@ -27,7 +27,7 @@ struct spatten_queue_setup {
     void *completions;            /* ring of completions: 32 bytes each */
     uint64_t completions_address; /* a multiple of 64 */
     uint32_t num_completions;     /* entries, a power of two from 1 to 32768 */
-    struct spatten_window readable; /* where plans and tables lie */
+    struct spatten_window readable; /* where plans, tables and planes lie */
     struct spatten_window writable; /* where results go, and tables that are written back */
     uint32_t coalesce_count;      /* completions for an interrupt, 0…255; 0 counts as 1 */
     uint32_t coalesce_cycles;     /* or so many cycles after the first, 0…2^24 - 1; 0: never */

@@ -10,14 +10,23 @@ import numpy as np
 import torch
 
 from golden.datapath.out_format import formatted
-from golden.layers.cascade_state import CascadeState
-from golden.layers.job import Job, flat_limit_of
+from golden.layers.cascade_state import CascadeState, Selection
+from golden.layers.job import Job, flat_limit_of, run_job
 from golden.layers.layer_job import LayerJob
 from hdl.spec import formats
-from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES, PLAN_BYTES, OutFormat
+from hdl.spec.formats import (
+    COMMAND_BYTES,
+    COMPLETION_BYTES,
+    HEAD_BYTES,
+    PLAN_BYTES,
+    TABLE_HEADER_BYTES,
+    TOKEN_BYTES,
+    OutFormat,
+)
 from sim.common.packing import pack, unpack
 from sim.transport.commands import PlacedLayer, Wanted, place_layer, read_outputs
 from sim.transport.host_memory import HostMemory
+from sim.transport.job_commands import place_jobs
 from sim.transport.memory import MemoryImage
 from tests.bench.append_commands import Appended, place_request
 from tests.bench.append_planes import KEY, QUERY, VALUE, Layer, row_places
@@ -32,11 +41,13 @@ _SOURCES = 1 << 16
 
 @dataclasses.dataclass
 class Attention:
-    """A LAYER over the planes, and golden's bits of each query head."""
+    """A LAYER, or a job, over the planes, and what golden makes of it."""
 
     command: bytes
     placed: PlacedLayer
     bits: dict[int, torch.Tensor]
+    """outputs of each query head"""
+    selection: Selection | None = None
 
 
 class AppendScene(QueueScene):
@@ -69,27 +80,64 @@ class AppendScene(QueueScene):
         self.commands.append(place_request(self.planes, self.memory, names, tag, **options))
         return self.commands[-1]
 
-    def attention(self, *, tag: int = 0, rows: int = 0, generation: bool = False) -> Attention:
-        """A LAYER over the first rows of the planes, or all, as they are now that the commands so far are done."""
+    def attention(
+        self, *, tag: int = 0, rows: int = 0, generation: bool = False, state: int = 0, **window: Any
+    ) -> Attention:
+        """A LAYER over the first rows of the planes, or all, as they are now that the commands so far are done.
+
+        window: other values of fields of the layer, ids among them, with which it selects: then survivors and the next
+        row are written back. state: address of the table of tokens that it uses instead of its own.
+        """
         layer = _attention(self.planes, self.rng, rows, generation=generation)
-        results, _ = CascadeState().run(layer, self.planes.config)
+        if window:
+            ids = window["ids"]
+            jobs = [dataclasses.replace(job, ids=ids, value_keep=len(ids), accumulate=True) for job in layer.jobs]
+            layer = dataclasses.replace(layer, jobs=jobs, num_tokens=len(ids), select=True, **window)
+        results, selection = CascadeState().run(layer, self.planes.config)
         exponents = [self.rng.randint(-20, 20) for _ in layer.head_ids]
-        wanted = Wanted(out_format=self.rng.choice(list(OutFormat)), exponents=exponents, tag=tag)
+        back = {"write_state": layer.select, "add_token": layer.select}
+        wanted = Wanted(out_format=self.rng.choice(list(OutFormat)), exponents=exponents, tag=tag, **back)
         placed = place_layer(layer, self.planes.config, MemoryImage(self.planes.config), self.memory, wanted)
-        raw = self.memory.read(placed.plan, PLAN_BYTES).tobytes()
-        shape: Any = formats.plan()
-        plan = unpack(shape, int.from_bytes(raw, "little")) | self.planes.plan()
-        self.memory.write(placed.plan, pack(shape, plan).to_bytes(PLAN_BYTES, "little"))
+        self._patch(placed, self.planes.plan())
         heads, queries, dim = placed.shape
         self.free.append((placed.out, heads * queries * dim * 4))
+        if layer.select:
+            self.free.append((placed.heads, HEAD_BYTES * heads))
+            self.free.append((placed.state, TABLE_HEADER_BYTES + TOKEN_BYTES * (layer.num_tokens + 1)))
         bits = {}
         for job, result in zip(layer.jobs, results, strict=True):
             outputs = result.out.view(job.group, job.num_queries, job.dim)
             for place, own in enumerate(outputs):
                 rank = job.head + place
                 bits[rank] = formatted(own, torch.tensor(exponents[rank]), placed.out_format)
-        query = self.planes.places[QUERY][0] * self.planes.config.channel_width // 8
-        return Attention(patched(placed.command, query=query), placed, bits)
+        command = patched(placed.command, query=self._query(0), state=state or placed.state)
+        return Attention(command, placed, bits, selection)
+
+    def pair(self, *, tag: int = 0) -> list[Attention]:
+        """The two jobs of a PAIR, over all rows of heads 0 and 1, whose K rows lie side by side."""
+        planes = self.planes
+        jobs = _pair(planes, self.rng)
+        placed = place_jobs(jobs, planes.config, MemoryImage(planes.config), self.memory)
+        found, plan = [], planes.plan()
+        for head, (job, each) in enumerate(zip(jobs, placed, strict=True)):
+            own = {name: plan[name] + head * plan[f"{name}_stride"] for name in ("key_lsb", "value") if name in plan}
+            self._patch(each, own | {name: plan[name] for name in ("key", "skew")})
+            self.free.append((each.out, 4 * planes.dim))
+            command = patched(each.command, query=self._query(head), tag=tag + head)
+            bits = formatted(run_job(job, planes.config).out, torch.tensor(0), OutFormat.INT32)
+            found.append(Attention(command, each, {0: bits}))
+        return found
+
+    def _query(self, head: int) -> int:
+        """Offset of the Q plane of a K/V head, in bytes."""
+        base, stride = self.planes.places[QUERY]
+        return (base + head * stride) * self.planes.config.channel_width // 8
+
+    def _patch(self, placed: PlacedLayer, fields: dict[str, int]) -> None:
+        """Other values of some fields of the plan."""
+        shape: Any = formats.plan()
+        plan = unpack(shape, int.from_bytes(self.memory.read(placed.plan, PLAN_BYTES).tobytes(), "little"))
+        self.memory.write(placed.plan, pack(shape, plan | fields).to_bytes(PLAN_BYTES, "little"))
 
     async def watch_order(self, ctx: Any) -> None:
         """Runs for ever: no plane is read while words of planes are on their way to it, and their responses to us."""
@@ -140,8 +188,8 @@ def _attention(planes: Layer, rng: random.Random, rows: int, *, generation: bool
     jobs = [
         Job(
             query=planes.tensors[QUERY][head],
-            key=planes.tensors[KEY][head],
-            value=planes.tensors[VALUE][head],
+            key=planes.tensors[KEY][head][:rows],
+            value=planes.tensors[VALUE][head][:rows],
             ids=torch.arange(rows),
             query_bits=query_bits,
             key_bits=key_bits,
@@ -172,3 +220,28 @@ def _attention(planes: Layer, rng: random.Random, rows: int, *, generation: bool
         select=False,
         name="attention of appended rows",
     )
+
+
+def _pair(planes: Layer, rng: random.Random) -> list[Job]:
+    """The first query of heads 0 and 1 attends all rows."""
+    query_bits, key_bits, lsb_bits, value_bits = planes.widths
+    rows = planes.tensors[KEY].shape[1]
+    return [
+        Job(
+            query=planes.tensors[QUERY][head][:1],
+            key=planes.tensors[KEY][head],
+            value=planes.tensors[VALUE][head],
+            query_bits=query_bits,
+            key_bits=key_bits,
+            key_lsb_bits=lsb_bits,
+            value_bits=value_bits,
+            scale=rng.randrange(1 << 15, 1 << 16),
+            shift=18 + query_bits + key_bits + lsb_bits - 8,
+            flat_limit=flat_limit_of(0.3, planes.config) if lsb_bits else 0,
+            value_keep=rng.randint(1, rows),
+            generation=True,
+            skew=planes.skew,
+            pair=head + 1,
+        )
+        for head in range(2)
+    ]
