@@ -5,14 +5,20 @@ from __future__ import annotations
 from amaranth.lib import data
 
 from hdl.command.command_fetch import fetched_command
+from hdl.spec.config import Config
+from hdl.spec.config_sizes import ceil_log2
 from hdl.spec.formats import append_command, head_row, plan
 
-__all__ = ["ENTRY_WIDTH", "NUM_ENTRIES", "closed_command", "open_append", "open_head", "opened_command"]
+__all__ = ["ENTRY_WIDTH", "closed_command", "open_append", "open_commands", "open_head", "opened_command"]
 
-NUM_ENTRIES = 8
-"""Commands that can be open at a time."""
-ENTRY_WIDTH = 3
-"""Bits of the number of an open command; it is also its job id in the core."""
+ENTRY_WIDTH = 6
+"""Bits of the number of an open command, of which memories by number use the lowest; it is also its job id in the
+core."""
+
+
+def open_commands(config: Config) -> int:
+    """Commands that can be open at a time, a power of two: those of the core, and some on their ways to and from it."""
+    return max(8, 1 << ceil_log2(config.contexts + 4))
 
 
 def opened_command(queues: int) -> data.StructLayout:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hdl.command.command_issuer import command_tables
 from hdl.command.command_ring import COUNT_WIDTH
 from hdl.command.descriptors import is_append, is_layer
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, closed_command, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, closed_command, open_commands, opened_command
 from hdl.fetch.crossbar import RoundRobin
 from hdl.spec import payloads
 from hdl.spec.config import Config
@@ -34,7 +34,7 @@ def command_answer(queues: int) -> data.StructLayout:
     )
 
 
-def _entry(queues: int) -> data.StructLayout:
+def _entry(queues: int, entries: int) -> data.StructLayout:
     """An open command."""
     answer = dict(command_answer(queues).members)
     del answer["entry"]
@@ -48,7 +48,7 @@ def _entry(queues: int) -> data.StructLayout:
             "writes": 1,  # it writes its tables
             "alone": 1,  # nothing else that uses the memory begins
             "tables": data.StructLayout({"state": 64, "heads": 64}),
-            "ahead": NUM_ENTRIES,  # a FENCE: commands of its queue that were open before it, and are
+            "ahead": entries,  # a FENCE: commands of its queue that were open before it, and are
         }
     )
 
@@ -73,11 +73,11 @@ class OpenTable(wiring.Component):
     working : Out(1)                                          an open command uses the memory
     answer : Out(stream.Signature(command_answer))
     release : In(stream.Signature(ENTRY_WIDTH, always_ready=True))
-    open : Out(NUM_ENTRIES)                                   commands that are open
+    open : Out(entries)                                       a bit by number: commands that are open
     """
 
     def __init__(self, config: Config, *, queues: int = 2):
-        self.config, self.queues = config, queues
+        self.config, self.queues, self.entries = config, queues, open_commands(config)
 
         def event(shape):
             return In(stream.Signature(shape, always_ready=True))
@@ -94,14 +94,15 @@ class OpenTable(wiring.Component):
                 "working": Out(1),
                 "answer": Out(stream.Signature(command_answer(queues))),
                 "release": event(ENTRY_WIDTH),
-                "open": Out(NUM_ENTRIES),
+                "open": Out(self.entries),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        entries = [Signal(_entry(self.queues), name=f"entry_{i}", reset_less=True) for i in range(NUM_ENTRIES)]
-        given = Signal(NUM_ENTRIES)  # numbers that are not free: on offer, or taken
+        shape = _entry(self.queues, self.entries)
+        entries = [Signal(shape, name=f"entry_{i}", reset_less=True) for i in range(self.entries)]
+        given = Signal(self.entries)  # numbers that are not free: on offer, or taken
         self._numbers(m, given)
         self._open(m, entries)
         self._events(m, entries)
@@ -115,9 +116,10 @@ class OpenTable(wiring.Component):
             self.busy.eq((Cat(same) & self.open).any() | (self.tables.alone & self.working)),
             self.working.eq((Cat(entry.works for entry in entries) & self.open).any()),
         ]
+        released = self.release.payload[: bits_for_count(self.entries - 1)]
         with m.If(self.release.valid):
-            m.d.sync += self.open.bit_select(self.release.payload, 1).eq(0)
-            m.d.sync += [entry.ahead.bit_select(self.release.payload, 1).eq(0) for entry in entries]
+            m.d.sync += self.open.bit_select(released, 1).eq(0)
+            m.d.sync += [entry.ahead.bit_select(released, 1).eq(0) for entry in entries]
         return m
 
     def _numbers(self, m, given):
@@ -127,11 +129,11 @@ class OpenTable(wiring.Component):
         with m.If(self.entry.ready):
             m.d.sync += full.eq(0)
         with m.If(~full | self.entry.ready):
-            for index in range(NUM_ENTRIES):
+            for index in range(self.entries):
                 with m.If(~given[index] & given[:index].all()):
                     m.d.sync += [number.eq(index), full.eq(1), given[index].eq(1)]
         with m.If(self.release.valid):
-            m.d.sync += given.bit_select(self.release.payload, 1).eq(0)
+            m.d.sync += given.bit_select(self.release.payload[: bits_for_count(self.entries - 1)], 1).eq(0)
 
     def _open(self, m, entries):
         """A command begins: the facts that its answer repeats."""
@@ -168,11 +170,11 @@ class OpenTable(wiring.Component):
 
     def _answers(self, m, entries):
         """The next command after the one answered last that is done, in a register."""
-        waits = Signal(NUM_ENTRIES)
+        waits = Signal(self.entries)
         for index, entry in enumerate(entries):
             held = (entry.opcode == Opcode.FENCE) & entry.ahead.any()
             m.d.comb += waits[index].eq(self.open[index] & entry.done & ~entry.told & ~held)
-        m.submodules.turn = turn = RoundRobin(NUM_ENTRIES)
+        m.submodules.turn = turn = RoundRobin(self.entries)
         answer, full = Signal(self.answer.payload.shape(), reset_less=True), Signal()
         m.d.comb += [self.answer.valid.eq(full), self.answer.payload.eq(answer)]
         with m.If(self.answer.ready):

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl.axi.write_manager import TICKET_WIDTH
 from hdl.command.command_ring import COUNT_WIDTH
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES
+from hdl.command.open_commands import ENTRY_WIDTH
 from hdl.command.open_table import command_answer
 from hdl.result.fence import Fence, reached
 from hdl.result.written_word import ADDRESS_WIDTH, written_word
@@ -58,7 +58,7 @@ class Completer(wiring.Component):
     -------
     answer : In(stream.Signature(command_answer))
     enters, leaves : In(1).array(WAYS)    pulses of the ways to memory, in any order
-    at_work : In(NUM_ENTRIES)  commands that write outside of these ways, until all of it has left
+    at_work : In(entries)      a bit by number: commands that write outside of these ways, until all of it has left
     reads_over : In(1)         bursts that had been asked for at ``snap`` are over
     snap : Out(1)
     taken, answered : In(TICKET_WIDTH)    of the write manager
@@ -78,13 +78,15 @@ class Completer(wiring.Component):
 
     WAYS = 4
 
-    def __init__(self, *, queues: int, word_width: int):
-        self.queues, self.word_width = queues, word_width
+    def __init__(self, *, queues: int, word_width: int, entries: int):
+        """``entries``: most open commands, a power of two."""
+        self.queues, self.word_width, self.entries = queues, word_width, entries
+        self.width = bits_for_count(entries - 1)  # of a number in masks
         super().__init__(
             {
                 "answer": In(stream.Signature(command_answer(queues))),
                 **dict.fromkeys(("enters", "leaves"), In(1).array(self.WAYS)),
-                "at_work": In(NUM_ENTRIES),
+                "at_work": In(entries),
                 "reads_over": In(1),
                 "snap": Out(1),
                 "taken": In(TICKET_WIDTH),
@@ -132,7 +134,7 @@ class Completer(wiring.Component):
                 with m.If(self.answer.valid):
                     m.next = "WAIT"
             with m.State("WAIT"):
-                with m.If(Cat(paths).all() & ~self.at_work.bit_select(answer.entry, 1) & self.reads_over):
+                with m.If(Cat(paths).all() & ~self.at_work.bit_select(answer.entry[: self.width], 1) & self.reads_over):
                     m.next = "SETTLE"
             with m.State("SETTLE"):  # a fault of the last word, and the count of the last one taken, come a cycle later
                 m.next = "TELL"
@@ -143,14 +145,14 @@ class Completer(wiring.Component):
 
     def _code(self, m, answer, told):
         """The code of a command may be changed by what happened since the core was done with it."""
-        outside, abandon = Signal(NUM_ENTRIES), Array(self.abandon)[answer.queue]
+        outside, abandon = Signal(self.entries), Array(self.abandon)[answer.queue]
         with m.If(self.release.valid):
-            m.d.sync += outside.bit_select(self.release.payload, 1).eq(0)
+            m.d.sync += outside.bit_select(self.release.payload[: self.width], 1).eq(0)
         with m.If(self.outside.valid):
-            m.d.sync += outside.bit_select(self.outside.payload, 1).eq(1)
+            m.d.sync += outside.bit_select(self.outside.payload[: self.width], 1).eq(1)
         with m.If(abandon != 0):
             m.d.comb += told.code.eq(abandon)
-        with m.Elif(outside.bit_select(answer.entry, 1) & (answer.code == 0)):
+        with m.Elif(outside.bit_select(answer.entry[: self.width], 1) & (answer.code == 0)):
             m.d.comb += told.code.eq(Code.OUTSIDE)
 
     def _write(self, m, waiting):

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hdl.command.descriptors import is_layer
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, open_commands, open_head, opened_command
 from hdl.spec.config import Config
 from hdl.spec.formats import head_row
 from hdl.spec.widths import bits_for_count
@@ -49,7 +49,7 @@ class HeadStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        depth = NUM_ENTRIES << self.rank_width
+        depth = open_commands(self.config) << self.rank_width
         m.submodules.memory = memory = Memory(shape=self.fields.size, depth=depth, init=[])
         write, read = memory.write_port(), memory.read_port(domain="sync")
         rank = Signal(self.rank_width)

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, opened_command
 
 __all__ = ["OpenFacts"]
 
@@ -25,9 +25,11 @@ class OpenFacts(wiring.Component):
     facts : Out(facts)
     """
 
-    def __init__(self, facts: data.StructLayout, of: Callable[[Any, Any], dict[str, ValueLike]], *, queues: int):
-        """``of``: values of the fields of ``facts`` of a command and its plan."""
-        self.layout, self.of = facts, of
+    def __init__(
+        self, facts: data.StructLayout, of: Callable[[Any, Any], dict[str, ValueLike]], *, queues: int, entries: int
+    ):
+        """``of``: values of the fields of ``facts`` of a command and its plan. ``entries``: most open commands."""
+        self.layout, self.of, self.entries = facts, of, entries
         super().__init__(
             {
                 "opened": In(stream.Signature(opened_command(queues), always_ready=True)),
@@ -39,7 +41,7 @@ class OpenFacts(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.table = table = Memory(
-            shape=self.layout, depth=NUM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
+            shape=self.layout, depth=self.entries, init=[], attrs={"ram_style": "distributed"}
         )
         write, read = table.write_port(), table.read_port(domain="comb")
         fetched = self.opened.payload.fetched

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.command.open_commands import ENTRY_WIDTH, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, open_commands, open_head, opened_command
 from hdl.result.head_store import HeadStore
 from hdl.result.open_facts import OpenFacts
 from hdl.result.written_word import ADDRESS_WIDTH
@@ -108,7 +108,8 @@ class OutputRows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.heads = heads = HeadStore(self.config, queues=self.queues, fields=("head", "exponent"))
-        m.submodules.commands = table = OpenFacts(_facts(self.config), self.place, queues=self.queues)
+        sizes = {"queues": self.queues, "entries": open_commands(self.config)}
+        m.submodules.commands = table = OpenFacts(_facts(self.config), self.place, **sizes)
         for mine, other in ((self.opened, heads.opened), (self.opened, table.opened), (self.head, heads.head)):
             connect(m, flipped(mine), other)
         facts = table.facts

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hdl.command.open_commands import ENTRY_WIDTH, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, open_commands, open_head, opened_command
 from hdl.result.open_facts import OpenFacts
 from hdl.result.output_pieces import check_row_word
 from hdl.result.output_rows import OutputRows, output_row, probability_place
@@ -59,7 +59,7 @@ class ProbabilityWriter(wiring.Component):
         sizes = {"queues": self.queues}
         m.submodules.lines = lines = StreamQueue(payloads.job_probs(self.config), depth=3)
         m.submodules.rows = rows = OutputRows(self.config, place=probability_place, **sizes)
-        m.submodules.wanted = wanted = OpenFacts(_wanted(), _wanted_of, **sizes)
+        m.submodules.wanted = wanted = OpenFacts(_wanted(), _wanted_of, entries=open_commands(self.config), **sizes)
         for mine, other in ((self.opened, rows.opened), (self.opened, wanted.opened), (self.head, rows.head)):
             connect(m, flipped(mine), other)
         given = self.prob.payload

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.descriptors import is_layer
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, open_commands, open_head, opened_command
 from hdl.result.head_store import HeadStore
 from hdl.result.open_facts import OpenFacts
 from hdl.result.word_joiner import WordJoiner
@@ -16,6 +16,7 @@ from hdl.result.written_word import ADDRESS_WIDTH, written_word
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.formats import HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES, head_row, token_row
+from hdl.spec.widths import bits_for_count
 
 __all__ = ["StateWriter", "survivor_counts"]
 
@@ -90,7 +91,8 @@ class StateWriter(wiring.Component):
         connect(m, joiner.o, flipped(self.o))
         ending, last = Signal(), Signal(ENTRY_WIDTH, reset_less=True)  # command of the selection that has just ended
         entry = Mux(ending, last, self.survivor.payload.job_id[:ENTRY_WIDTH])
-        m.submodules.commands = table = OpenFacts(_facts(), _facts_of, queues=self.queues)
+        entries = open_commands(self.config)
+        m.submodules.commands = table = OpenFacts(_facts(), _facts_of, queues=self.queues, entries=entries)
         connect(m, flipped(self.opened), table.opened)
         facts, kept = table.facts, Signal(survivor_counts())
         m.d.comb += [table.entry.eq(entry), rows.read_entry.eq(entry), joiner.i.payload.entry.eq(entry)]
@@ -107,7 +109,7 @@ class StateWriter(wiring.Component):
                     m.d.sync += kept.eq(0)
                     m.next = "HEADS"
         m.d.comb += ending.eq(fsm.ongoing("ADD") | fsm.ongoing("HEADER"))
-        self._counts(m, kept)
+        self._counts(m, kept, entries)
         return m
 
     def _heads(self, m, facts, rows, kept):
@@ -203,13 +205,14 @@ class StateWriter(wiring.Component):
                 m.d.sync += kept.eq(0)
                 m.next = "HEADS"
 
-    def _counts(self, m, kept):
+    def _counts(self, m, kept, entries):
         """Counts of the selections of the open commands."""
         m.submodules.counts = memory = Memory(
-            shape=survivor_counts(), depth=NUM_ENTRIES, init=[], attrs={"ram_style": "distributed"}
+            shape=survivor_counts(), depth=entries, init=[], attrs={"ram_style": "distributed"}
         )
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        told, survivor = Signal(NUM_ENTRIES), self.survivor.payload
+        width = bits_for_count(entries - 1)
+        told, survivor = Signal(entries), self.survivor.payload
         ends = self.survivor.valid & self.survivor.ready & survivor.last
         m.d.comb += [
             write.en.eq(ends),
@@ -217,9 +220,9 @@ class StateWriter(wiring.Component):
             write.data.tokens.eq(kept.tokens + survivor.keep),
             write.data.heads.eq(kept.heads),
             read.addr.eq(self.entry),
-            self.counts.eq(Mux(told.bit_select(self.entry, 1), read.data.as_value(), 0)),
+            self.counts.eq(Mux(told.bit_select(self.entry[:width], 1), read.data.as_value(), 0)),
         ]
         with m.If(self.opened.valid):
-            m.d.sync += told.bit_select(self.opened.payload.entry, 1).eq(0)
+            m.d.sync += told.bit_select(self.opened.payload.entry[:width], 1).eq(0)
         with m.If(ends):
-            m.d.sync += told.bit_select(survivor.job_id[:ENTRY_WIDTH], 1).eq(1)
+            m.d.sync += told.bit_select(survivor.job_id[:width], 1).eq(1)

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.command.descriptors import is_layer
-from hdl.command.open_commands import ENTRY_WIDTH, NUM_ENTRIES, open_head, opened_command
+from hdl.command.open_commands import ENTRY_WIDTH, open_commands, open_head, opened_command
 from hdl.result.written_word import ADDRESS_WIDTH, written_word
 from hdl.spec.config import Config
 from hdl.spec.formats import OutFormat
@@ -45,7 +45,7 @@ class ZeroWriter(wiring.Component):
     o : Out(stream.Signature(written_word))          every word is ``last``
     left : In(1)                                     pulse: a word has been handed on, or thrown away
     busy : Out(1)                                    a command is at work: the next one waits
-    at_work : Out(NUM_ENTRIES)                       its number, until its last word has left
+    at_work : Out(entries)                           a bit by number: it, until its last word has left
     """
 
     def __init__(self, config: Config, *, queues: int = 2, word_width: int = 64):
@@ -59,7 +59,7 @@ class ZeroWriter(wiring.Component):
                 "o": Out(stream.Signature(written_word(word_width))),
                 "left": In(1),
                 "busy": Out(1),
-                "at_work": Out(NUM_ENTRIES),
+                "at_work": Out(open_commands(config)),
             }
         )
 

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hdl.axi.write_manager import TICKET_WIDTH, word_write
 from hdl.command.command_ring import COUNT_WIDTH
 from hdl.command.command_unit import CommandUnit, queue_settings
+from hdl.command.open_commands import open_commands
 from hdl.command.open_table import OpenTable
 from hdl.result.completer import Completer, completion_ring
 from hdl.result.probability_writer import ProbabilityWriter
@@ -93,7 +94,7 @@ class CommandSystem(wiring.Component):
         m.submodules.zeros = zeros = ZeroWriter(self.config, **sizes)
         m.submodules.state = state = StateWriter(self.config, **sizes)
         m.submodules.windows = windows = QueueWindows(self.config, queues=self.queues)
-        m.submodules.completer = completer = Completer(**sizes)
+        m.submodules.completer = completer = Completer(**sizes, entries=open_commands(self.config))
         m.submodules.append = append = AppendStage(self.config, word_width=self.word_width)
         # Words to memory, those of the first source before those of the others.
         sources = {"completions": completer.record, "tables": state.o, "rows": results.o, "append": append.o}

@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.hdl import Value
 
-from hdl.command.open_commands import NUM_ENTRIES
+from hdl.command.open_commands import open_commands
 from hdl.command.open_table import OpenTable
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Code, Opcode
@@ -13,6 +13,7 @@ from tests.bench.harness import check_reset, made, simulate
 from tests.bench.region_bench import Monitor
 
 CONFIG = PRESETS["tiny"]
+ENTRIES = open_commands(CONFIG)
 TABLES = [{"state": 0x40 * n, "heads": 0x1000 * n} for n in range(1, 6)]
 
 
@@ -169,10 +170,10 @@ def test_as_many_as_there_are_numbers():
     async def bench(ctx):
         numbers = []
         ctx.set(dut.entry.ready, 1)
-        for _ in range(4 * NUM_ENTRIES):
+        for _ in range(4 * ENTRIES):
             _, _, valid, number = await ctx.tick().sample(dut.entry.valid, dut.entry.payload)
             numbers += [number] * valid
-        assert sorted(numbers) == list(range(NUM_ENTRIES))
+        assert sorted(numbers) == list(range(ENTRIES))
         ctx.set(dut.release.payload, 5)
         ctx.set(dut.release.valid, 1)
         await ctx.tick()

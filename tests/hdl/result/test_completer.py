@@ -193,7 +193,7 @@ class Use:
 @pytest.mark.parametrize("word_width", [64, 256])
 @pytest.mark.parametrize("stall", [0, 0.3, 0.7])
 def test_answers(word_width, stall):
-    use = Use(made(Completer, queues=2, word_width=word_width), stall=stall, seed=word_width)
+    use = Use(made(Completer, queues=2, word_width=word_width, entries=8), stall=stall, seed=word_width)
     simulate(use.dut, use.bench, cycles=20_000)
     assert all(code != FAULT for _, _, code in use.told)
 
@@ -201,13 +201,13 @@ def test_answers(word_width, stall):
 @pytest.mark.parametrize("seed", range(6))
 def test_a_write_manager_that_fails(seed):
     """Every record is in memory when it is told, and no command whose words had no responses has its own code."""
-    use = Use(made(Completer, queues=2, word_width=64), faults=0.02, seed=seed, count=60, stall=0.2)
+    use = Use(made(Completer, queues=2, word_width=64, entries=8), faults=0.02, seed=seed, count=60, stall=0.2)
     simulate(use.dut, use.bench, cycles=20_000)
     assert any(code == FAULT for _, _, code in use.told)
 
 
 def test_of_a_queue_that_is_disabled_nothing_is_written():
-    use = Use(made(Completer, queues=2, word_width=64), disabled=True, seed=1)
+    use = Use(made(Completer, queues=2, word_width=64, entries=8), disabled=True, seed=1)
     simulate(use.dut, use.bench, cycles=20_000)
     assert all(address < BASES[1] for address in use.memory)
     assert {queue for queue, _, _ in use.told} == {0, 1}
@@ -218,4 +218,4 @@ def test_reset():
         use = Use(dut, count=6, seed=5)
         return use.bench, [], use.told
 
-    check_reset(lambda: Completer(queues=2, word_width=64), prepare, cycles=3000)
+    check_reset(lambda: Completer(queues=2, word_width=64, entries=8), prepare, cycles=3000)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hdl.command.open_commands import NUM_ENTRIES
+from hdl.command.open_commands import open_commands
 from hdl.result.output_rows import OutputRows
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode
@@ -42,7 +42,7 @@ def place(opened, rank, row):
 
 def random_rows(rng, count):
     """(open commands, rows, their places)."""
-    entries = rng.sample(range(NUM_ENTRIES), rng.randint(1, NUM_ENTRIES))
+    entries = rng.sample(range(open_commands(TINY)), rng.randint(1, open_commands(TINY)))
     opened = [random_opened(rng, entry) for entry in entries]
     rows, want = [], []
     for _ in range(count):

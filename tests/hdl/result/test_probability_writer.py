@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from hdl.command.open_commands import NUM_ENTRIES
+from hdl.command.open_commands import open_commands
 from hdl.result.probability_writer import ProbabilityWriter
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode
@@ -66,7 +66,8 @@ class Packer:
 
 def scene(config, rng, rows):
     """(open commands, lines, bytes)."""
-    opened = [random_command(rng, entry, index != 1) for index, entry in enumerate(rng.sample(range(NUM_ENTRIES), 3))]
+    entries = rng.sample(range(open_commands(config)), 3)
+    opened = [random_command(rng, entry, index != 1) for index, entry in enumerate(entries)]
     lines, memory = [], {}
     for each in opened:
         packer, keys = Packer(config, each.entry, rng), rng.randint(1, 40)

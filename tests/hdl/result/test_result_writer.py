@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from golden.datapath.out_format import formatted
-from hdl.command.open_commands import NUM_ENTRIES
+from hdl.command.open_commands import open_commands
 from hdl.result.output_pieces import OutputPieces
 from hdl.result.result_writer import ResultWriter
 from hdl.spec.config import PRESETS
@@ -39,7 +39,7 @@ def random_command(rng, entry):
 
 def scene(config, rng, rows):
     """(open commands, beats, bytes, rows): every row of every command at most once."""
-    entries = rng.sample(range(NUM_ENTRIES), 4)
+    entries = rng.sample(range(open_commands(config)), 4)
     opened = [random_command(rng, entry) for entry in entries]
     places = [(each, row) for each in opened for row in range(3 * each.command["num_queries"])]
     beats, memory = [], {}

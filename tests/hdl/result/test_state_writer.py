@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hdl.command.open_commands import NUM_ENTRIES
+from hdl.command.open_commands import open_commands
 from hdl.result.state_writer import StateWriter
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import HEAD_BYTES, TABLE_HEADER_BYTES, TOKEN_BYTES, Opcode, head_row
@@ -21,7 +21,7 @@ class Case:
     def __init__(self, seed, *, keep=0.6):
         self.rng = rng = random.Random(f"{seed} state")
         self.opened, self.survivors, self.memory, self.counts, self.writing = [], [], {}, {}, 0
-        for entry in rng.sample(range(NUM_ENTRIES), 4):
+        for entry in rng.sample(range(open_commands(TINY)), 4):
             self.add(entry, keep)
 
     def add(self, entry, keep):
@@ -88,7 +88,7 @@ def test_tables(word_width, seed):
 
     async def counted(ctx):
         await bench(ctx)
-        for entry in range(NUM_ENTRIES):
+        for entry in range(open_commands(TINY)):
             ctx.set(dut.entry, entry)
             counts[entry] = ctx.get(dut.counts.tokens), ctx.get(dut.counts.heads)
 
@@ -96,7 +96,7 @@ def test_tables(word_width, seed):
     got = pump.run()
     assert written_bytes(got, word_width) == case.memory
     assert pump.flags == sum(item["last"] for item in got) == case.writing
-    assert counts == {entry: case.counts.get(entry, (0, 0)) for entry in range(NUM_ENTRIES)}
+    assert counts == {entry: case.counts.get(entry, (0, 0)) for entry in range(open_commands(TINY))}
 
 
 def test_the_count_of_a_table_is_written_last():

@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.hdl import Value
 
-from hdl.command.open_commands import NUM_ENTRIES
+from hdl.command.open_commands import open_commands
 from hdl.result.zero_writer import ZeroWriter
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Opcode, OutFormat
@@ -33,7 +33,7 @@ def random_opened(rng, **given):
     }
     plan = {"group": group, "num_kv_heads": kv_heads, "dim": dim, "out_format": int(out_format),
             "out_head_stride": size + 32, "out_position_stride": group * kv_heads * (size + 32)}  # fmt: skip
-    return Opened(rng.randrange(NUM_ENTRIES), command | given, plan, heads)
+    return Opened(rng.randrange(open_commands(TINY)), command | given, plan, heads)
 
 
 def zeros_of(opened):
