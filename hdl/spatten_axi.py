@@ -6,11 +6,11 @@ from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hdl.answer.interrupts import Coalescer
 from hdl.axi.axi4 import AXI4Read
 from hdl.axi.axi_lite import AXI4Lite
 from hdl.axi.register_layouts import address_of
 from hdl.axi.registers import Registers
-from hdl.result.interrupts import Coalescer
 from hdl.result.output_pieces import MAX_WORD_WIDTH
 from hdl.spatten import SpAtten
 from hdl.spec.config import Config

@@ -23,6 +23,7 @@ ROOMS = {
         ("control",),
         ("axi", "command"),
         ("append", "result"),
+        ("answer",),
         ("system",),
         ("spatten", "emit"),
         ("spatten_axi",),

@@ -6,12 +6,12 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hdl.answer.fence import Fence
 from hdl.axi.axi4 import AXI4Read, AXI4Write
 from hdl.axi.read_manager import ReadManager
 from hdl.axi.registers import fault_event
 from hdl.axi.write_manager import TICKET_WIDTH, WriteManager, word_write
 from hdl.command.descriptors import limited
-from hdl.result.fence import Fence
 from hdl.result.written_word import ADDRESS_WIDTH
 from hdl.spec import payloads
 from hdl.spec.config import Config

@@ -6,12 +6,13 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hdl.answer.completer import Completer
+from hdl.answer.completion_records import completion_ring
+from hdl.answer.open_table import OpenTable
 from hdl.axi.write_manager import TICKET_WIDTH, word_write
 from hdl.command.command_ring import COUNT_WIDTH
 from hdl.command.command_unit import CommandUnit, queue_settings
 from hdl.command.open_commands import open_commands
-from hdl.command.open_table import OpenTable
-from hdl.result.completer import Completer, completion_ring
 from hdl.result.probability_writer import ProbabilityWriter
 from hdl.result.result_writer import ResultWriter
 from hdl.result.state_writer import StateWriter

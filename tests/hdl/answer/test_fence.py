@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hdl.result.fence import Fence
+from hdl.answer.fence import Fence
 from tests.bench.harness import check_reset, made, simulate
 
 

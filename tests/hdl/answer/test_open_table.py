@@ -3,27 +3,29 @@
 import random
 
 import pytest
-from amaranth.hdl import Value
 
-from hdl.command.open_commands import open_commands
-from hdl.command.open_table import OpenTable
+from hdl.answer.open_fences import FENCES
+from hdl.answer.open_table import OpenTable
+from hdl.answer.open_writers import WRITERS
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import Code, Opcode
 from tests.bench.harness import check_reset, made, simulate
 from tests.bench.region_bench import Monitor
 
 CONFIG = PRESETS["tiny"]
-ENTRIES = open_commands(CONFIG)
 TABLES = [{"state": 0x40 * n, "heads": 0x1000 * n} for n in range(1, 6)]
+
+KINDS = (Opcode.LAYER, Opcode.LAYER, Opcode.JOB, Opcode.FENCE, Opcode.NOP, Opcode.APPEND)
 
 
 class Use:
     """Commands of two queues are opened, end in any order, are answered and released, all at random.
 
-    ``answers``: (queue, number, code) in their order.
+    ``answers``: (queue, number, code) in their order. ``peak``: most commands that were open at a time.
     """
 
-    def __init__(self, dut, *, count=60, stall=0.3, seed=0):
+    def __init__(self, dut, *, count=60, stall=0.3, seed=0, kinds=KINDS):
+        self.kinds, self.peak = kinds, 0
         self.dut, self.count, self.stall, self.rng = dut, count, stall, random.Random(seed)
         self.open, self.order, self.answers, self.numbers = {}, [], [], [0, 0]
         self.opened = self.released = 0
@@ -63,10 +65,13 @@ class Use:
             return
         entry, queue = ctx.get(dut.entry.payload), rng.randrange(2)
         assert entry not in self.open
-        kind = rng.choice([Opcode.LAYER, Opcode.LAYER, Opcode.JOB, Opcode.FENCE, Opcode.NOP, Opcode.APPEND])
+        kind = rng.choice(self.kinds)
         table, code = rng.choice(TABLES), rng.choice([0, 0, 0, int(Code.MALFORMED)])
         command = {"opcode": int(kind), "tag": rng.randrange(1 << 16), "irq": rng.randint(0, 1)}
         writes = rng.randint(0, 1)
+        if not code and kind not in (Opcode.FENCE, Opcode.NOP) and self.waits(table, kind == Opcode.APPEND):
+            kind = Opcode.NOP
+            command["opcode"] = int(kind)
         flags = {"write_state": writes}
         number = self.numbers[queue]
         fetched = {
@@ -90,6 +95,7 @@ class Use:
         entry, command = self.begins
         command["ahead"] = {at for at, other in self.open.items() if other["queue"] == command["queue"]}
         self.open[entry] = command
+        self.peak = max(self.peak, len(self.open))
         self.numbers[command["queue"]] += 1
         self.opened += 1
 
@@ -135,13 +141,22 @@ class Use:
         tables = {"state": self.rng.choice(TABLES)["state"], "heads": self.rng.choice(TABLES)["heads"]}
         alone = self.rng.randint(0, 1)
         ctx.set(self.dut.tables, tables | {"alone": alone})
-        want = any(
-            command["alone"] or (command["writes"] and any(command["table"][name] == tables[name] for name in tables))
-            for command in self.open.values()
+        ctx.set(self.dut.prefetch, tables["heads"])
+        writers = [command["table"] for command in self.open.values() if command["writes"]]
+        assert ctx.get(self.dut.working) == any(command["works"] for command in self.open.values())
+        assert ctx.get(self.dut.busy) == self.waits(tables, alone)
+        assert ctx.get(self.dut.prefetch_busy) == any(table["heads"] == tables["heads"] for table in writers)
+
+    def waits(self, tables, alone):
+        """Whether a command with these tables may not begin."""
+        commands = self.open.values()
+        writers = [command["table"] for command in commands if command["writes"]]
+        return (
+            any(command["alone"] for command in commands)
+            or any(table[name] == tables[name] for table in writers for name in tables)
+            or len(writers) == WRITERS
+            or bool(alone and any(command["works"] for command in commands))
         )
-        working = any(command["works"] for command in self.open.values())
-        assert ctx.get(self.dut.working) == working
-        assert ctx.get(self.dut.busy) == (want or (alone and working))
 
     def check(self, answer):
         command = self.open[answer.entry]
@@ -164,57 +179,143 @@ def test_random_commands(stall, seed):
         assert sorted(number for q, number, _ in use.answers if q == queue) == list(range(use.numbers[queue]))
 
 
-def test_as_many_as_there_are_numbers():
-    dut = made(OpenTable, CONFIG, queues=1)
+def test_all_numbers_of_many_are_given_and_come_again():
+    dut, kinds = made(OpenTable, PRESETS["paper"], queues=2), (Opcode.JOB, Opcode.NOP)
+    use = Use(dut, stall=0.05, seed=5, count=300, kinds=kinds)
+    assert use.dut.entries == 64
+    use.release_one = lambda ctx: None if use.peak < 64 and use.opened < 290 else Use.release_one(use, ctx)
+    simulate(use.dut, use.bench, cycles=5000)
+    assert use.peak == 64 and len(use.answers) == use.count
+
+
+def test_an_answer_and_a_number_a_cycle():
+    dut, count = made(OpenTable, PRESETS["paper"], queues=1), 400
 
     async def bench(ctx):
-        numbers = []
-        ctx.set(dut.entry.ready, 1)
-        for _ in range(4 * ENTRIES):
-            _, _, valid, number = await ctx.tick().sample(dut.entry.valid, dut.entry.payload)
-            numbers += [number] * valid
-        assert sorted(numbers) == list(range(ENTRIES))
-        ctx.set(dut.release.payload, 5)
-        ctx.set(dut.release.valid, 1)
-        await ctx.tick()
-        ctx.set(dut.release.valid, 0)
-        await ctx.tick()
-        assert ctx.get(dut.entry.valid) and ctx.get(Value.cast(dut.entry.payload)) == 5, "2 cycles after its release"
+        ctx.set(dut.answer.ready, 1)
+        taken, opened, answers, cycles = 0, None, [], 0
+        while len(answers) < count:
+            ctx.set(dut.status.valid, opened is not None)
+            ctx.set(dut.status.payload, {"job_id": opened or 0, "code": 0})
+            valid, entry = ctx.get(dut.entry.valid), ctx.get(dut.entry.payload)
+            ctx.set(dut.entry.ready, 1)
+            ctx.set(dut.opened.valid, valid)
+            fetched = {"queue": 0, "number": taken % 2**16, "command": {"opcode": int(Opcode.JOB)}}
+            ctx.set(dut.opened.payload, {"entry": entry, "fetched": fetched})
+            opened, taken, cycles = entry if valid else None, taken + valid, cycles + 1
+            ctx.set(dut.release.valid, ctx.get(dut.answer.valid))
+            ctx.set(dut.release.payload, ctx.get(dut.answer.payload.entry))
+            answers += [ctx.get(dut.answer.payload.number)] * ctx.get(dut.answer.valid)
+            await ctx.tick()
+        assert answers == list(range(count)) and cycles < count + 20
 
-    simulate(dut, bench, cycles=200)
+    simulate(dut, bench, cycles=2 * count)
+
+
+async def opened(ctx, dut, queue, opcode):
+    """A command with the number that is on offer is opened; its number."""
+    entry = ctx.get(dut.entry.payload)
+    fetched = {"queue": queue, "number": 0, "command": {"opcode": int(opcode)}}
+    ctx.set(dut.opened.payload, {"entry": entry, "fetched": fetched})
+    for port, name in ((dut.opened, "valid"), (dut.entry, "ready")):
+        ctx.set(getattr(port, name), 1)
+    await ctx.tick()
+    for port, name in ((dut.opened, "valid"), (dut.entry, "ready")):
+        ctx.set(getattr(port, name), 0)
+    await ctx.tick()
+    return entry
+
+
+async def event(ctx, port, payload):
+    ctx.set(port.payload, payload)
+    ctx.set(port.valid, 1)
+    await ctx.tick()
+    ctx.set(port.valid, 0)
+
+
+def test_fences_of_a_queue_wait_for_each_other_and_no_number_is_given_for_one_more():
+    dut = made(OpenTable, CONFIG, queues=2)
+
+    async def answered(ctx):
+        for _ in range(8):
+            if ctx.get(dut.answer.valid):
+                entry = ctx.get(dut.answer.payload.entry)
+                ctx.set(dut.answer.ready, 1)
+                await ctx.tick()
+                ctx.set(dut.answer.ready, 0)
+                return entry
+            await ctx.tick()
+        return None
+
+    async def bench(ctx):
+        await ctx.tick().repeat(2)
+        job = await opened(ctx, dut, 0, Opcode.JOB)
+        fences = []
+        for index in range(FENCES):
+            assert ctx.get(dut.entry.valid)
+            fences.append(await opened(ctx, dut, 0, Opcode.FENCE))
+            await event(ctx, dut.closed, {"entry": fences[-1], "code": index})
+        await ctx.tick().repeat(4)
+        assert not ctx.get(dut.entry.valid)
+        assert await answered(ctx) is None
+        await event(ctx, dut.status, {"job_id": job, "code": 3})
+        assert await answered(ctx) == job
+        await ctx.tick().repeat(4)
+        last = job
+        for fence in fences:
+            assert await answered(ctx) is None, "what is in front of it is not released"
+            await event(ctx, dut.release, last)
+            assert await answered(ctx) == fence
+            last = fence
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.entry.valid)
+
+    simulate(dut, bench, cycles=300)
 
 
 def test_a_fence_waits_for_its_own_queue_only():
     dut = made(OpenTable, CONFIG, queues=2)
 
-    async def opened(ctx, queue, opcode):
-        entry = ctx.get(dut.entry.payload)
-        fetched = {"queue": queue, "number": 0, "command": {"opcode": int(opcode)}}
-        ctx.set(dut.opened.payload, {"entry": entry, "fetched": fetched})
-        for port, name in ((dut.opened, "valid"), (dut.entry, "ready")):
-            ctx.set(getattr(port, name), 1)
-        await ctx.tick()
-        for port, name in ((dut.opened, "valid"), (dut.entry, "ready")):
-            ctx.set(getattr(port, name), 0)
-        await ctx.tick()
-        return entry
-
-    async def closed(ctx, entry):
-        ctx.set(dut.closed.payload, {"entry": entry, "code": 0})
-        ctx.set(dut.closed.valid, 1)
-        await ctx.tick()
-        ctx.set(dut.closed.valid, 0)
+    async def bench(ctx):
         await ctx.tick().repeat(2)
+        await opened(ctx, dut, 0, Opcode.JOB)
+        waits = await opened(ctx, dut, 0, Opcode.FENCE)
+        goes = await opened(ctx, dut, 1, Opcode.FENCE)
+        for entry, answered in ((waits, 0), (goes, 1)):
+            await event(ctx, dut.closed, {"entry": entry, "code": 0})
+            await ctx.tick().repeat(4)
+            assert ctx.get(dut.answer.valid) == answered
+        assert ctx.get(dut.answer.payload.entry) == goes
+
+    simulate(dut, bench, cycles=100)
+
+
+def test_no_command_begins_when_all_places_of_writers_are_taken():
+    dut = made(OpenTable, CONFIG, queues=1)
 
     async def bench(ctx):
         await ctx.tick().repeat(2)
-        await opened(ctx, 0, Opcode.JOB)
-        waits = await opened(ctx, 0, Opcode.FENCE)
-        goes = await opened(ctx, 1, Opcode.FENCE)
-        await closed(ctx, waits)
-        assert not ctx.get(dut.answer.valid)
-        await closed(ctx, goes)
-        assert ctx.get(dut.answer.valid) and ctx.get(dut.answer.payload.entry) == goes
+        entries = []
+        ctx.set(dut.tables, {"state": 0x40, "heads": 0x80})
+        for index in range(WRITERS):
+            assert not ctx.get(dut.busy)
+            entry = ctx.get(dut.entry.payload)
+            command = {"opcode": int(Opcode.LAYER), "flags": {"write_state": 1}, "state": 0x1000 << index}
+            fetched = {"queue": 0, "command": command, "plan": {"heads": 0x1040 << index}}
+            ctx.set(dut.entry.ready, 1)
+            await event(ctx, dut.opened, {"entry": entry, "fetched": fetched})
+            ctx.set(dut.entry.ready, 0)
+            entries.append(entry)
+            await ctx.tick().repeat(2)
+        for index in range(WRITERS):
+            for address, hit in ((0x1040 << index, 1), (0x1000 << index, 0)):
+                ctx.set(dut.prefetch, address)
+                assert ctx.get(dut.prefetch_busy) == hit
+        assert ctx.get(dut.busy)
+        await event(ctx, dut.release, entries[2])
+        assert not ctx.get(dut.busy)
+        ctx.set(dut.prefetch, 0x1040 << 2)
+        assert not ctx.get(dut.prefetch_busy)
 
     simulate(dut, bench, cycles=100)
 

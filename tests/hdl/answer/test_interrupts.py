@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hdl.result.interrupts import Coalescer
+from hdl.answer.interrupts import Coalescer
 from tests.bench.harness import check_reset, made, simulate
 
 
