@@ -290,6 +290,27 @@ def test_a_fence_waits_for_its_own_queue_only():
     simulate(dut, bench, cycles=100)
 
 
+def test_fences_that_are_due_at_once_are_all_answered():
+    dut = made(OpenTable, CONFIG, queues=2)
+
+    async def bench(ctx):
+        await ctx.tick().repeat(2)
+        entries = [await opened(ctx, dut, queue, opcode) for queue, opcode in ((0, Opcode.NOP), (0, Opcode.FENCE))]
+        entries.append(await opened(ctx, dut, 1, Opcode.FENCE))
+        for entry in entries:
+            await event(ctx, dut.closed, {"entry": entry, "code": 0})
+        await ctx.tick().repeat(4)
+        await event(ctx, dut.release, entries[0])
+        ctx.set(dut.answer.ready, 1)
+        answers = []
+        for _ in range(6):
+            answers += [ctx.get(dut.answer.payload.entry)] * ctx.get(dut.answer.valid)
+            await ctx.tick()
+        assert sorted(answers) == sorted(entries)
+
+    simulate(dut, bench, cycles=100)
+
+
 def test_no_command_begins_when_all_places_of_writers_are_taken():
     dut = made(OpenTable, CONFIG, queues=1)
 
