@@ -11,6 +11,10 @@ WITHOUT = ("spec", "emit", "registers", "verilog.py")
 """Of ``hdl``: what has no hardware in it."""
 
 PARENTS = {
+    "answer/answer_drain": ("answer/test_completer",),
+    "answer/completion_records": ("answer/test_completer",),
+    "answer/open_fences": ("answer/test_open_table",),
+    "answer/open_writers": ("answer/test_open_table",),
     "append/element_feed": ("append/test_append_unit",),
     "append/span_walk": ("append/test_append_unit",),
     "axi/axi_lite_port": ("axi/test_register_bank",),
@@ -18,7 +22,7 @@ PARENTS = {
     "axi/counter_window": ("axi/test_registers",),
     "axi/read_answers": ("axi/test_read_manager", "axi/test_write_manager"),
     "axi/write_beats": ("axi/test_write_manager",),
-    "command/command_issuer": ("command/test_command_unit", "command/test_open_table"),
+    "command/command_issuer": ("command/test_command_unit", "answer/test_open_table"),
     "command/head_gate": ("command/test_command_unit",),
     "command/head_reader": ("command/test_table_readers",),
     "command/token_reader": ("command/test_table_readers",),
