@@ -40,7 +40,7 @@ def flat_limit_of(threshold: float, config: Config) -> int:
 
 @dataclasses.dataclass(kw_only=True)
 class Job:
-    """One K/V head with the query heads that use it. Integer tensors (int64), two's complement of the given widths.
+    """One K/V head with the query heads that use it. Integer tensors, two's complement of the given widths.
 
     query (group * q, D), ``query_bits`` wide: q rows of each query head in turn; key (num_rows, D),
     ``key_bits + key_lsb_bits`` wide; value (num_rows, D), ``value_bits`` wide. ids: rows of key and value that the

@@ -96,8 +96,9 @@ class Layer:
 
     def live_groups(self, index: int) -> list[tuple[int, list[int]]]:
         """(K/V head, places of the surviving query heads in its group) of a sequence, those with any."""
-        alive = self.heads[index].view(-1, self.group)
-        return [(kv, row.nonzero().flatten().tolist()) for kv, row in enumerate(alive) if bool(row.any())]
+        alive = self.heads[index].view(-1, self.group).tolist()
+        places = [[place for place, lives in enumerate(row) if lives] for row in alive]
+        return [(kv, mine) for kv, mine in enumerate(places) if mine]
 
     def chunks(self, config: Config) -> list[Chunk]:
         """Queries in parts whose rows, of a whole group, the machine takes in one job."""

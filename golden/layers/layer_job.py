@@ -101,8 +101,8 @@ def _job(layer: Layer, index: int, chunk: Chunk, kv: int, places: list[int], ran
     settings = layer.settings
     return Job(
         query=layer.query[index, kv, places, chunk.start : chunk.stop].flatten(0, 1),
-        key=layer.key[index, kv].long(),
-        value=layer.value[index, kv].long(),
+        key=layer.key[index, kv],
+        value=layer.value[index, kv],
         ids=None if layer.causal else layer.ids[index],
         keys=chunk.keys if layer.causal else None,
         query_bits=settings.query_bits,

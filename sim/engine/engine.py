@@ -77,7 +77,7 @@ class LayerRun:
 class Engine(abc.ABC):
     """A simulator of one accelerator, or a board.
 
-    Every run starts with an empty memory, and from reset if it is not resumed.
+    Every run starts from reset if it is not resumed. What memory held before it makes no difference to its results.
 
     watchdog: cycles without any transfer after which the hardware counts as stuck, if memory and host do not let it
     wait longer.

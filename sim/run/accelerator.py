@@ -16,6 +16,7 @@ from golden.layers.reference import error_budget
 from hdl.spec.config import Config
 from sim.common.limits import limits
 from sim.common.mismatch import Mismatch, Report, compare
+from sim.common.stopwatch import Stopwatch
 from sim.engine.engine import Engine, EngineError, LayerRun
 from sim.transport.memory import ImageError
 
@@ -75,6 +76,8 @@ class Accelerator:
         progress: Callable[[int, int], None] | None = None,
     ):
         self.engine, self.config, self.compare, self.progress = engine, config, compare, progress
+        self.checking = Stopwatch()
+        """the golden model beside the engine, and records of calls: what a host would not do"""
         self._calls: list[Call] = []
         self._survivors: tuple[Tensor, Tensor] | None = None
         """ids and importance that the last selection left on chip"""
@@ -94,14 +97,14 @@ class Accelerator:
         # The first sequence may find its survivors on chip; each of the others brings its list.
         sequences = [layer_jobs(layer, index, config, resume=resume and index == 0) for index in range(len(layer.ids))]
         run = self._run([part for parts in sequences for part in parts], resume)
-        golden = self._golden(layer, sequences) if self.compare or _hides(run) else None
-        shown = _completed(run, golden) if _hides(run) else run
-        outcome = self._outcome(layer, sequences, shown)
-        call = self._call(layer, sequences, shown, resume)
-        if self.compare and golden is not None:
-            self._compare(call, sequences, run, golden)
+        with self.checking:
+            golden = self._golden(layer, sequences) if self.compare or _hides(run) else None
+            shown = _completed(run, golden) if _hides(run) else run
+            call = self._call(layer, sequences, shown, resume)
+            if self.compare and golden is not None:
+                self._compare(call, sequences, run, golden)
         self._calls.append(call)
-        return outcome
+        return self._outcome(layer, sequences, shown)
 
     def _on_chip(self, layer: Layer) -> bool:
         """Whether the first sequence's tokens and their importance are what the last selection left."""

@@ -6,16 +6,21 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from golden.datapath.append import AppendConstants, appended
-from hdl.spec import formats
-from hdl.spec.formats import ALIGNMENT, CONSTANT_BYTES, ROW_ALIGNMENT, Opcode
-from sim.transport.commands import record
+from golden.layers.job import Job
+from golden.layers.layer_job import LayerJob
+from hdl.spec.config import Config
+from hdl.spec.formats import ALIGNMENT, APPEND_SHIFT_BIAS, CONSTANT_BYTES, ROW_ALIGNMENT, Opcode
+from sim.transport.commands import PlacedLayer
 from sim.transport.host_memory import HostMemory
+from sim.transport.plane_store import StoredLayer
+from sim.transport.records import APPEND, PLAN
 
-__all__ = ["AppendRows", "PlacedAppend", "append_words", "place_append"]
+__all__ = ["AppendRows", "PlacedAppend", "append_words", "place_append", "place_unit_constants", "place_whole_rows"]
 
 _ELEMENT_BYTES = 2
 _CHOICES = (("key",), ("value",), ("key", "value"), ("query",))
@@ -88,7 +93,7 @@ def place_append(
         "rows": places.get("key", places.get("query", 0)),
         "value_rows": places.get("value", 0),
     }
-    command = record(formats.append_command(), fields)
+    command = APPEND.pack(fields)
     return PlacedAppend(command=command, **{name: fields[name] for name in ("constants", "rows", "value_rows")})
 
 
@@ -119,3 +124,77 @@ def _constant_bytes(constants: AppendConstants) -> bytes:
 def _row_bytes(words: Tensor) -> bytes:
     """(heads, n, D) at [row, head, D]."""
     return words.transpose(0, 1).contiguous().numpy().astype("<u2").tobytes()
+
+
+# Integers ------------------------------------------------------------------------------------------------------
+
+
+def place_unit_constants(config: Config, memory: HostMemory) -> int:
+    """Address of constants for :func:`place_whole_rows`: x is stored as x, in any head of K and V, or of Q."""
+    words = np.full(2 * config.max_heads * max(config.dims), _UNIT_SHIFT << 10, dtype="<u4")
+    return memory.store(words.tobytes(), align=ALIGNMENT)
+
+
+def place_whole_rows(
+    layer: LayerJob, stored: StoredLayer, placed: PlacedLayer, config: Config, memory: HostMemory, *, constants: int
+) -> list[bytes]:
+    """Commands that append the rows of a layer that are not in its planes yet, integers already.
+
+    They come as fp16, which has all integers of 12 bits, with steps of 1, so they are stored as they are.
+    constants: of :func:`place_unit_constants`.
+    """
+    commands = []
+    for first, jobs in _neighbours(layer) if stored.rows or stored.query else ():
+        fields: dict[str, Any] = {"opcode": int(Opcode.APPEND), "constants": constants, "num_heads": len(jobs)}
+        fields["plan"] = _plan_from(first, jobs[0].group, placed, config, memory)
+        if stored.rows:
+            part = slice(stored.rows.start, stored.rows.stop)
+            key, value = ([getattr(job, name)[part].numpy() for job in jobs] for name in ("key", "value"))
+            rows: dict[str, Any] = {
+                "rows": _half(np.stack(key, 1), memory),
+                "value_rows": _half(np.stack(value, 1), memory),
+            }
+            rows |= {"first_row": stored.rows.start, "num_rows": len(stored.rows), "flags": _KEY_AND_VALUE}
+            commands.append(APPEND.pack(fields | rows | _strides(len(jobs), jobs[0].dim)))
+        if stored.query:
+            heads = np.concatenate([job.query.numpy() for job in jobs])
+            query = placed.query + first * placed.says["query_stride"]
+            rows = {"rows": _half(heads, memory), "query": query, "num_rows": 1, "flags": _QUERY}
+            commands.append(APPEND.pack(fields | rows | _strides(len(heads), jobs[0].dim)))
+    return commands
+
+
+_UNIT_SHIFT = APPEND_SHIFT_BIAS + 10
+"""Of a constant with mantissa 0 whose step is 1."""
+_KEY_AND_VALUE, _QUERY = {"key": 1, "value": 1, "half": 1}, {"query": 1, "half": 1}
+
+
+def _neighbours(layer: LayerJob) -> list[tuple[int, list[Job]]]:
+    """(first K/V head, jobs) of runs of adjacent K/V heads with as many query heads each."""
+    runs: list[tuple[int, list[Job]]] = []
+    for number, job in zip(layer.kv_heads, layer.jobs, strict=True):
+        if runs and runs[-1][0] + len(runs[-1][1]) == number and runs[-1][1][0].group == job.group:
+            runs[-1][1].append(job)
+        else:
+            runs.append((number, [job]))
+    return runs
+
+
+def _plan_from(first: int, group: int, placed: PlacedLayer, config: Config, memory: HostMemory) -> int:
+    """Address of the layer's plan, or of one whose K/V head 0 is the layer's ``first``."""
+    says = placed.says
+    if first == 0 and group == says["group"]:
+        return placed.plan
+    moved = {name: says[name] + first * says[f"{name}_stride"] for name in ("key", "key_lsb", "value")}
+    skew = (says["skew"] + first) % config.num_channels
+    return memory.store(PLAN.pack(says | moved | {"skew": skew, "group": group}))
+
+
+def _strides(heads: int, dim: int) -> dict[str, int]:
+    """Of rows at [row, head, D]."""
+    return {"position_stride": heads * dim * _ELEMENT_BYTES, "head_stride": dim * _ELEMENT_BYTES}
+
+
+def _half(rows: np.ndarray, memory: HostMemory) -> int:
+    """Address of integers as fp16."""
+    return memory.store(rows.astype("<f2").tobytes(), align=ROW_ALIGNMENT)

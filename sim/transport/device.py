@@ -59,6 +59,10 @@ class Device:
             raise DeviceError(f"CONFIG_DIGEST must be {config_digest(config):#x}, of {config.name}, not {digest:#x}")
         self.capabilities = self.fields("cap0")
         """fields of CAP0"""
+        self._counters = next(group for group in MAP.groups if group.name == "counter").names
+        indices = (*range(len(self._counters)), *(CORE_COUNTERS + 2 * each for each in range(config.num_channels)))
+        places = [MAP.by_name[f"counter[{index}].lo"].address for index in indices]
+        self._counter_places = dict(zip(indices, places, strict=True))
 
     # Registers -------------------------------------------------------------------------------------------------
 
@@ -135,12 +139,12 @@ class Device:
 
     def core_counters(self) -> dict[str, int]:
         """Counters of the core by name, as of the last snapshot."""
-        group = next(group for group in MAP.groups if group.name == "counter")
-        return {name: self._counter(index) for index, name in enumerate(group.names)}
+        return {name: self._counter(index) for index, name in enumerate(self._counters)}
 
     def channel_words(self) -> list[int]:
         """Words that each channel gave, as of the last snapshot."""
         return [self._counter(CORE_COUNTERS + 2 * channel) for channel in range(self.config.num_channels)]
 
     def _counter(self, index: int) -> int:
-        return self.read(f"counter[{index}].hi") << 32 | self.read(f"counter[{index}].lo")
+        place = self._counter_places[index]
+        return self.transport.read32(place + 4) << 32 | self.transport.read32(place)

@@ -47,6 +47,16 @@ class HostMemory:
         longer[: len(self.bytes)] = self.bytes
         self.bytes = longer
 
+    @property
+    def taken(self) -> int:
+        """First address that nobody has."""
+        return self._next
+
+    def release(self, taken: int) -> None:
+        """All from this address on, as of :attr:`taken` at an earlier time, is free again, and ``fill``."""
+        self._slice(taken, self._next - taken)[:] = self.fill
+        self._next = taken
+
     def write(self, address: int, content: bytes | np.ndarray) -> None:
         values = np.frombuffer(content, dtype=np.uint8) if isinstance(content, bytes) else content.view(np.uint8)
         self._slice(address, values.size)[:] = values.ravel()

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from golden.layers.job import Job
-from hdl.spec import formats
 from hdl.spec.config import Config
 from hdl.spec.formats import HEAD_BYTES, Opcode, OutFormat
 from hdl.spec.payloads import LIST_NEW
-from sim.transport.commands import PlacedLayer, plan_of_job, record, token_table
+from sim.transport.commands import PlacedLayer, plan_of_job, token_table
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
 from sim.transport.pack import describe_job, list_kind, partners
+from sim.transport.records import COMMAND, HEAD, PLAN
 
 __all__ = ["place_jobs"]
 
@@ -59,22 +59,21 @@ def _placed(job: Job, fields: Mapping[str, int], config: Config, memory: HostMem
         "out": out,
         "state": state,
     }
-    address = memory.store(record(formats.plan(), plan))
+    address = memory.store(PLAN.pack(plan))
     return PlacedLayer(
-        command=record(formats.layer_command(), command | {"plan": address}),
+        command=COMMAND.pack(command | {"plan": address}),
         plan=address,
         heads=heads,
         state=state,
         out=out,
         shape=shape,
         out_format=OutFormat.INT32,
+        says=plan,
+        query=command["query"],
     )
 
 
 def _heads(job: Job) -> bytes:
     """Entries of the job's query heads, numbered from 0, at their ranks; those before them are of no use."""
-    rows = [
-        record(formats.head_row(), {"head": place, "scale": job.scale, "shift": job.shift})
-        for place in range(job.group)
-    ]
+    rows = [HEAD.pack({"head": place, "scale": job.scale, "shift": job.shift}) for place in range(job.group)]
     return bytes(HEAD_BYTES * job.head) + b"".join(rows)

@@ -30,6 +30,7 @@ __all__ = [
     "HOST_STREAMS",
     "describe_job",
     "describe_layer",
+    "head_columns",
     "head_rows",
     "list_kind",
     "pack_jobs",
@@ -217,8 +218,13 @@ def pack_layers(
     return _streams(config, layer=descriptors, heads=heads, ids=ids)
 
 
-def describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str, Any]:
-    """Descriptor fields of a layer, whose planes are placed at equal strides by K/V head."""
+def describe_layer(
+    layer: LayerJob, index: int, image: MemoryImage, planes: Mapping[str, tuple[int, int]] | None = None
+) -> dict[str, Any]:
+    """Descriptor fields of a layer, whose planes are placed at equal strides by K/V head.
+
+    planes: (base, stride) in words, by name, of the planes that are in memory already.
+    """
     strides: dict[str, int] = dict.fromkeys(PLANES, 0)
     if layer.dense and layer.ids is not None and layer.jobs:
         raise ValueError(f"{layer.name}: a list must come in a layer of its own before dense jobs")
@@ -227,11 +233,8 @@ def describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str,
     if layer.jobs:
         job = _describe(layer.jobs[0], index, 0) | {"key_lsb_base": 0}
         for name in _planes(layer.jobs[0]):
-            planes = [_planes(each)[name] for each in layer.jobs]
-            _, width, shift, signed = planes[0]
-            tensors = dict(zip(layer.kv_heads, (plane[0] for plane in planes), strict=True))
-            base, strides[name] = image.place_strided(tensors, width, shift=shift, signed=signed, skew=job["skew"])
-            job[f"{name}_base"] = base
+            known = (planes or {}).get(name)
+            job[f"{name}_base"], strides[name] = known or _place_strided(layer, name, image)
     else:  # list and selection only
         job = dict.fromkeys(job_descriptor(image.config).members, 0)
         rows = image.config.max_tokens
@@ -251,23 +254,31 @@ def describe_layer(layer: LayerJob, index: int, image: MemoryImage) -> dict[str,
     }
 
 
+def _place_strided(layer: LayerJob, name: str, image: MemoryImage) -> tuple[int, int]:
+    """(base, stride) of the planes of that name of all jobs."""
+    planes = [_planes(each)[name] for each in layer.jobs]
+    _, width, shift, signed = planes[0]
+    tensors = dict(zip(layer.kv_heads, (plane[0] for plane in planes), strict=True))
+    return image.place_strided(tensors, width, shift=shift, signed=signed, skew=layer.jobs[0].skew)
+
+
+def head_columns(layer: LayerJob) -> dict[str, list[int]]:
+    """Fields of the entries of the surviving query heads, each in the order of their ranks."""
+    owners = [(job, number) for job, number in zip(layer.jobs, layer.kv_heads, strict=True) for _ in range(job.group)]
+    return {
+        "head": layer.head_ids,
+        "kv_head": [number for _, number in owners],
+        "scale": [job.scale for job, _ in owners],
+        "shift": [job.shift for job, _ in owners],
+        "weight": layer.head_weight,
+        "importance": layer.head_importance,
+    }
+
+
 def head_rows(layer: LayerJob) -> list[dict[str, int]]:
     """Fields of the entry of each surviving query head, in the order of their ranks."""
-    owner = {job.head + place: number for number, job in enumerate(layer.jobs) for place in range(job.group)}
-    rows = []
-    for rank, head in enumerate(layer.head_ids):
-        job = layer.jobs[owner[rank]]
-        rows.append(
-            {
-                "head": head,
-                "kv_head": layer.kv_heads[owner[rank]],
-                "scale": job.scale,
-                "shift": job.shift,
-                "weight": layer.head_weight[rank],
-                "importance": layer.head_importance[rank],
-            }
-        )
-    return rows
+    columns = head_columns(layer)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _head_words(layer: LayerJob, config: Config) -> np.ndarray:

@@ -4,37 +4,46 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from hdl.spec import formats
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
-from sim.common.packing import unpack
 from sim.transport.device import Device, DeviceError
+from sim.transport.host_memory import HostMemory
+from sim.transport.records import COMPLETION as _COMPLETION
 
 __all__ = ["Queue"]
 
-_COMPLETION: Any = formats.completion()
 _MASK = 0xFFFF
 """Counts of commands are modulo 2^16."""
 
 
 class Queue:
-    """A queue of a device, with rings of ``1 << log_slots`` commands and as many completions, which it takes of memory.
+    """A queue of a device, with rings of ``1 << log_slots`` commands and as many completions.
 
+    rings: their addresses, as of :meth:`take_rings`; None: it takes them of the device's memory.
     An interrupt comes with ``coalesce`` completions that were not told, or ``coalesce_cycles`` after the first of them.
     """
 
     def __init__(
-        self, device: Device, index: int = 0, *, log_slots: int = 8, coalesce: int = 8, coalesce_cycles: int = 2000
+        self,
+        device: Device,
+        index: int = 0,
+        *,
+        log_slots: int = 8,
+        coalesce: int = 8,
+        coalesce_cycles: int = 2000,
+        rings: tuple[int, int] | None = None,
     ):
         if not 1 <= log_slots <= 14:
             raise ValueError(f"log_slots must be from 1 to 14, not {log_slots!r}")
         self.device, self.index, self.log_slots = device, index, log_slots
         self.coalesce = {"count": coalesce, "cycles": coalesce_cycles}
-        memory = device.transport.memory
-        self.commands = memory.take(COMMAND_BYTES << log_slots)
-        self.completions = memory.take(COMPLETION_BYTES << log_slots)
+        self.commands, self.completions = rings or self.take_rings(device.transport.memory, log_slots)
         self._put = self._announced = self._fetched = self._taken = 0
+
+    @staticmethod
+    def take_rings(memory: HostMemory, log_slots: int = 8) -> tuple[int, int]:
+        """Addresses of rings of commands and of completions."""
+        return memory.take(COMMAND_BYTES << log_slots), memory.take(COMPLETION_BYTES << log_slots)
 
     @property
     def slots(self) -> int:
@@ -102,7 +111,7 @@ class Queue:
         for _ in range(count):
             place = self._taken % self.slots
             raw = memory.read(self.completions + COMPLETION_BYTES * place, COMPLETION_BYTES).tobytes()
-            entry = unpack(_COMPLETION, int.from_bytes(raw, "little"))
+            entry = _COMPLETION.unpack(raw)
             phase = 1 - (self._taken >> self.log_slots) % 2
             if (entry["phase"], entry["queue"]) != (phase, self.index):
                 raise DeviceError(f"completion {self._taken} of queue {self.index} is not in memory")

@@ -7,18 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from golden.layers.cascade_state import Survivors
 from golden.layers.job import Job, JobOutputs
+from golden.layers.layer_job import LayerJob
 from hdl.spec.config import Config
 from hdl.spec.formats import Code
+from sim.common.stopwatch import Stopwatch
 from sim.engine.axi.build import build
 from sim.engine.axi.machine import AxiMachine
+from sim.engine.axi.residence import UNWRITTEN, LayerCommands, Residence, new_memory
 from sim.engine.engine import Engine, EngineError, LayerRun, RunResult
 from sim.engine.verilator import CACHE
-from sim.transport.commands import PlacedLayer, Wanted, place_layer, read_heads, read_outputs, read_tokens
+from sim.transport.commands import PlacedLayer, read_heads, read_output_words, read_token_rows
 from sim.transport.device import Device, DeviceError
 from sim.transport.host_memory import HostMemory
 from sim.transport.job_commands import place_jobs
@@ -27,10 +30,7 @@ from sim.transport.queue import Queue
 
 __all__ = ["AxiEngine"]
 
-BASE = 0x12_0000_0000
-"""Address of the memory: beyond 32 bits."""
-UNWRITTEN = 0xEE
-"""Of every byte that nobody wrote; as 32 bits it is no output, for they have fewer."""
+_EMPTY = int.from_bytes(bytes((UNWRITTEN,) * 4), "little")
 _FAULTS = (Code.READ_ERROR, Code.WRITE_ERROR, Code.ABORTED, Code.TIMEOUT, Code.OUTSIDE)
 
 
@@ -39,7 +39,9 @@ class AxiEngine(Engine):
 
     Results are outputs (:class:`golden.layers.job.JobOutputs`), and of selections the survivors: the top gives no
     more. A job or layer is finished when its completion is written, and cycles count from the first command.
-    Descriptor fields cannot be overridden. cache: folder of built models.
+    Planes of layers stay in memory from run to run (:class:`sim.transport.plane_store.PlaneStore`): a few new rows of K
+    and V, and Q of one query, are appended by commands in front of their layer, and all else that differs is written
+    by the host. Descriptor fields cannot be overridden. cache: folder of built models.
     """
 
     name = "axi"
@@ -47,12 +49,16 @@ class AxiEngine(Engine):
     def __init__(self, config: Config, *, cache: Path = CACHE, **options: Any):
         super().__init__(config, **options)
         self._folder = build(config, trace=self.trace is not None, cache=cache)
+        self.simulating = Stopwatch()
+        """in the model and its memory; all else of a run is the host's"""
         self._machine: AxiMachine | None = None
+        self._device: Device | None = None
+        self._residence = Residence(config)
 
     def close(self) -> None:
         if self._machine is not None:
             self._machine.close()
-            self._machine = None
+            self._machine = self._device = None
 
     def __del__(self) -> None:
         if sys is not None and getattr(self, "_machine", None) is not None:
@@ -60,10 +66,11 @@ class AxiEngine(Engine):
 
     def run(self, jobs, *, allow_refused=False, overrides=None, progress=None):
         _check(jobs, "jobs", overrides)
-        memory, image = self._new_memory()
+        memory, image = new_memory(), MemoryImage(self.config)
         placed = place_jobs(jobs, self.config, image, memory)
-        groups = [placed[index : index + max(1, 2 * job.pair)] for index, job in enumerate(jobs) if job.pair != 2]
-        answers, facts = self._execute(groups, memory, image, False, progress)
+        commands = [each.command for each in placed]
+        groups = [commands[index : index + max(1, 2 * job.pair)] for index, job in enumerate(jobs) if job.pair != 2]
+        answers, facts = self._execute(groups, memory, memory.place(image), progress)
         codes = [answer["code"] for answer in answers]
         if not allow_refused:
             self._check_refused("job", jobs, codes)
@@ -75,48 +82,62 @@ class AxiEngine(Engine):
 
     def run_layers(self, layers, *, resume=False, allow_refused=False, overrides=None, progress=None):
         _check(layers, "layers", overrides)
-        memory, image = self._new_memory()
-        placed = [
-            place_layer(layer, self.config, image, memory, Wanted(write_state=layer.select, tag=index))
-            for index, layer in enumerate(layers)
-        ]
-        answers, facts = self._execute([[each] for each in placed], memory, image, resume, progress)
+        home = self._residence
+        placed = home.place(layers)
+        commands = [command for each in placed for command in (*each.appends, each.placed.command)]
+        groups = [[command] for command in commands]
+        found, facts = self._execute(groups, home.memory, home.origins, progress, resume=resume, rings=home.rings)
+        answers = self._answers(layers, placed, found)
+        facts["finished"] = [facts["finished"][index] for index, _ in answers]
+        answers = [answer for _, answer in answers]
         codes = [answer["code"] for answer in answers]
         if not allow_refused:
             self._check_refused("layer", layers, codes)
         results, selections = [], []
         for index, (layer, each, answer) in enumerate(zip(layers, placed, answers, strict=True)):
             name, done = layer.name or f"layer {index}", answer["code"] == 0
-            results.append(_outputs(layer.jobs, layer.head_ids, each, memory, name, 0) if done else None)
-            selections.append(_survivors(each, answer, memory, name) if done and layer.select else None)
+            results.append(_outputs(layer.jobs, layer.head_ids, each.placed, home.memory, name, 0) if done else None)
+            selections.append(_survivors(each.placed, answer, home.memory, name) if done and layer.select else None)
         return LayerRun(results=results, selections=selections, statuses=codes, memory=self.memory, **facts)
 
     # A run -----------------------------------------------------------------------------------------------------
 
-    def _new_memory(self) -> tuple[HostMemory, MemoryImage]:
-        return HostMemory(1 << 20, base=BASE, fill=UNWRITTEN, grows=True), MemoryImage(self.config)
+    def _answers(
+        self, layers: Sequence[LayerJob], placed: Sequence[LayerCommands], found: Sequence[dict[str, int]]
+    ) -> list[tuple[int, dict[str, int]]]:
+        """(number, completion) of the command of each layer; EngineError if rows in front of it were not appended."""
+        answers, number = [], 0
+        for index, (layer, each) in enumerate(zip(layers, placed, strict=True)):
+            for answer in found[number : number + len(each.appends)]:
+                if answer["code"] or answer["tokens"]:
+                    self.close()
+                    self._residence.forget()
+                    what = f"code {answer['code']}, {answer['tokens']} elements saturated"
+                    raise EngineError(f"{layer.name or f'layer {index}'}: rows were not appended ({what})")
+            number += len(each.appends) + 1
+            answers.append((number - 1, found[number - 1]))
+        return answers
 
     def _execute(
         self,
-        groups: Sequence[Sequence[PlacedLayer]],
+        groups: Sequence[Sequence[bytes]],
         memory: HostMemory,
-        image: MemoryImage,
-        resume: bool,
+        origins: list[int],
         progress: Callable[[int, int], None] | None,
+        **options: Any,
     ) -> tuple[list[dict[str, int]], dict[str, Any]]:
         """(completion of each command in the order given, fields of the result that are not of one command)."""
         try:
-            return self._drive([[each.command for each in group] for group in groups], memory, image, resume, progress)
-        except DeviceError as error:
-            self.close()
-            raise EngineError(str(error)) from error
-        except BaseException:
-            self.close()  # the next run begins from reset
+            return self._drive(groups, memory, origins, progress, **options)
+        except BaseException as error:
+            self.close()  # the next run begins from reset, and with planes of which nothing is known
+            self._residence.forget()
+            if isinstance(error, DeviceError):
+                raise EngineError(str(error)) from error
             raise
 
-    def _drive(self, groups, memory, image, resume, progress):
-        origins = memory.place(image)
-        machine, device, queue = self._opened(memory, origins, resume)
+    def _drive(self, groups, memory, origins, progress, *, resume=False, rings=None):
+        machine, device, queue = self._opened(memory, origins, resume, rings)
         start, total = machine.cycle, sum(map(len, groups))
         answers: dict[int, dict[str, int]] = {}
         if progress is not None:
@@ -144,7 +165,9 @@ class AxiEngine(Engine):
             "addresses": machine.addresses() if self.record_addresses else None,
         }
 
-    def _opened(self, memory: HostMemory, origins: list[int], resume: bool) -> tuple[AxiMachine, Device, Queue]:
+    def _opened(
+        self, memory: HostMemory, origins: list[int], resume: bool, rings: tuple[int, int] | None
+    ) -> tuple[AxiMachine, Device, Queue]:
         """The machine, reset unless resumed, with this memory, and its queue."""
         fresh = not resume or self._machine is None
         if self._machine is None:
@@ -156,13 +179,14 @@ class AxiEngine(Engine):
                 max_cycles=self.max_cycles,
                 trace=self.trace,
                 record_addresses=self.record_addresses,
+                simulating=self.simulating,
             )
         machine = self._machine
         machine.memory = memory
         if fresh:
             machine.reset()
-        device = Device(machine, self.config)
-        queue = Queue(device)
+        device = self._device = self._device or Device(machine, self.config)
+        queue = Queue(device, rings=rings)
         machine.begin(origins)
         if fresh:
             device.write("timeout", cycles=0)  # the machine's watchdog tells more
@@ -190,32 +214,28 @@ def _outputs(
     """Outputs of jobs. numbers: of the heads, by rank from ``-first`` on; no other head may have been written."""
     if not jobs:
         return []
-    bits = read_outputs(placed, memory)
-    empty = int.from_bytes(bytes((UNWRITTEN,) * 4), "little")
-    missing = (bits == empty).flatten(1)
-    others = torch.ones(len(bits), dtype=torch.bool)
-    others[numbers] = False
-    if missing[numbers].any():
-        raise EngineError(f"{name}: {int(missing[numbers].sum())} outputs were not written")
-    if not missing[others].all():
+    heads, queries, dim = placed.shape
+    words = read_output_words(placed, memory)
+    missing = (words == _EMPTY).sum(axis=(1, 2))
+    lost = int(missing[numbers].sum())
+    if lost:
+        raise EngineError(f"{name}: {lost} outputs were not written")
+    if int(missing.sum()) != (heads - len(numbers)) * queries * dim:
         raise EngineError(f"{name}: outputs were written of a head that it has not")
-    values = (bits ^ 1 << 31) - (1 << 31)
-    ranks = [(job.head + first, job.head + first + job.group) for job in jobs]
-    return [JobOutputs(out=values[numbers[low:high]].flatten(0, 1)) for low, high in ranks]
+    values = np.ascontiguousarray(words[numbers]).view("<i4").astype(np.int64).reshape(-1, dim)
+    ranks = [(queries * (job.head + first), queries * (job.head + first + job.group)) for job in jobs]
+    return [JobOutputs(out=torch.from_numpy(values[low:high])) for low, high in ranks]
 
 
 def _survivors(placed: PlacedLayer, answer: dict[str, int], memory: HostMemory, name: str) -> Survivors:
     """What a layer's selection left in its tables."""
-    tokens, heads = read_tokens(placed.state, memory), read_heads(placed.heads, answer["heads"], memory)
+    tokens = torch.from_numpy(read_token_rows(placed.state, memory).astype(np.int64))
+    heads = read_heads(placed.heads, answer["heads"], memory)
     if len(tokens) != answer["tokens"]:
         raise EngineError(f"{name}: {answer['tokens']} tokens survive, but the table has {len(tokens)}")
-
-    def column(values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64)
-
     return Survivors(
-        ids=column([id for id, _ in tokens]),
-        importance=column([importance for _, importance in tokens]),
+        ids=tokens[:, 0].contiguous(),
+        importance=tokens[:, 1].contiguous(),
         head_ids=[row["head"] for row in heads],
-        head_importance=column([row["importance"] for row in heads]),
+        head_importance=torch.tensor([row["importance"] for row in heads], dtype=torch.int64),
     )

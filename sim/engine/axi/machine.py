@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hdl.spec.config import Config
+from sim.common.stopwatch import Stopwatch
 from sim.engine.engine import EngineError
 from sim.engine.timing import MemoryTiming, stall_threshold
 from sim.transport.host_memory import HostMemory
@@ -51,8 +52,9 @@ class AxiMachine:
     """A model that was built (:func:`sim.engine.axi.build.build`); a :class:`sim.transport.device.Transport`.
 
     watchdog: cycles without a transfer on any bus after which the hardware counts as stuck. max_cycles: most cycles
-    from :meth:`begin`. on_wait: called with the cycles since then when time has passed. EngineError for hardware that
-    is stuck, breaks the protocol of a bus, or refuses an access to a register.
+    from :meth:`begin`. simulating: counts the time in the model. on_wait: called with the cycles since :meth:`begin`
+    when time has passed. EngineError for hardware that is stuck, breaks the protocol of a bus, or refuses an access to
+    a register.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class AxiMachine:
         max_cycles: int,
         trace: Path | None = None,
         record_addresses: bool = False,
+        simulating: Stopwatch | None = None,
     ):
         self.config, self.timing = config, timing
         self.watchdog, self.max_cycles, self.record_addresses = watchdog, max_cycles, record_addresses
         self.memory = HostMemory(0)
+        self._simulating = simulating or Stopwatch()
         self.on_wait: Callable[[int], None] = lambda cycles: None
         self._start = 0
         library = ctypes.CDLL(str(folder / "libspatten.so"))
@@ -84,7 +88,8 @@ class AxiMachine:
     def _do(self, name: str, *arguments: Any) -> Any:
         if not self._handle:
             raise EngineError("engine is closed")
-        return self._call[name](self._handle, *arguments)
+        with self._simulating:
+            return self._call[name](self._handle, *arguments)
 
     def close(self) -> None:
         if self._handle:

@@ -6,13 +6,17 @@ import random
 import pytest
 import torch
 
+from golden.layers.cascade_state import CascadeState
 from golden.layers.job import JobOutputs, run_job
+from golden.layers.layer_job import LayerJob
 from hdl.spec.config import PRESETS
+from hdl.spec.formats import Opcode
 from sim.engine.axi.engine import AxiEngine
 from sim.engine.engine import EngineError
 from sim.engine.timing import MemoryTiming
 from sim.engine.verilator import available
 from sim.transport.device import Device
+from sim.transport.memory import ImageError
 from sim.transport.queue import Queue
 from tests.bench.jobs import random_job, random_jobs, random_layers
 
@@ -154,16 +158,138 @@ def test_outputs_that_nobody_wrote(engine, monkeypatch):
     from sim.engine.axi import engine as module
 
     job = random_job(TINY, random.Random(6))
-    read = module.read_outputs
+    read = module.read_output_words
 
     def spoiled(placed, memory):
         bits = read(placed, memory)
         bits[0, 0, 3] = 0xEEEEEEEE
         return bits
 
-    monkeypatch.setattr(module, "read_outputs", spoiled)
+    monkeypatch.setattr(module, "read_output_words", spoiled)
     with pytest.raises(EngineError, match=r"^job 0: 1 outputs were not written$"):
         engine.run([job])
+
+
+# Planes that stay in memory ------------------------------------------------------------------------------------
+
+
+def steps_of(rng, *, kv_heads, group, split, count):
+    """Layers of generation, a row of K and V more in each, with lists of all rows."""
+    fixed = {"dim": 16, "kind": "generation" if group == 1 else "summarization", "queries": 1, "listed": False}
+    fixed |= {"split": split, "value_bits": 8, "query_bits": 8}
+    rows, layers = 5 + count, []
+    whole = [random_job(TINY, rng, keys=rows, **fixed) for _ in kv_heads]
+    for tokens in range(6, 6 + count):
+        jobs = []
+        for place, job in enumerate(whole):
+            query = torch.randint(-8, 8, (group, 16), generator=torch.Generator().manual_seed(tokens))
+            part = {"key": job.key[:tokens], "value": job.value[:tokens], "query": query, "keys": None}
+            same = {name: getattr(whole[0], name) for name in ("value_bits", "query_bits", "flat_limit")}
+            part |= same | {"ids": torch.arange(tokens), "group": group, "head": place * group, "pair": 0, "skew": 0}
+            part |= {"value": part["value"].clamp(-8, 7), "value_keep": tokens, "generation": group == 1}
+            jobs.append(dataclasses.replace(job, **part))
+        heads = group * len(kv_heads)
+        places = {"jobs": jobs, "kv_heads": list(kv_heads), "head_ids": list(range(heads)), "num_tokens": tokens}
+        importance = {"head_importance": [0] * heads, "importance": torch.zeros(tokens, dtype=torch.int64)}
+        rest = {"head_weight": [1] * heads, "ids": torch.arange(tokens), "select": False, "name": "layer 0"}
+        layers.append(LayerJob(**places, **importance, **rest))
+    return layers
+
+
+@pytest.fixture
+def opcodes(monkeypatch):
+    """Of all commands that are submitted, by run."""
+    seen, run = [], Queue.run
+
+    def noted(self, groups):
+        groups = list(groups)
+        seen.append([command[0] for group in groups for command in group])
+        return run(self, groups)
+
+    monkeypatch.setattr(Queue, "run", noted)
+    return seen
+
+
+LAYER, APPEND = int(Opcode.LAYER), int(Opcode.APPEND)
+
+
+@pytest.mark.parametrize("split", [(8, 0), (6, 4)])
+@pytest.mark.parametrize(("kv_heads", "group"), [((0, 1), 1), ((0, 2), 2)])
+def test_new_rows_are_appended(opcodes, kv_heads, group, split):
+    """By the accelerator, in front of their layer; the first layer's planes are the host's work."""
+    layers = steps_of(random.Random(2), kv_heads=kv_heads, group=group, split=split, count=3)
+    with AxiEngine(TINY, timing=STALLS) as engine:
+        for layer in layers:
+            results, selection = CascadeState().run(layer, TINY)
+            run = engine.run_layers([layer])
+            assert_layers_equal(run, [results], [selection])
+            assert run.finished == [run.cycles]
+    runs = 1 if kv_heads == (0, 1) else 2  # of neighbours
+    assert opcodes == [[LAYER], *[[APPEND, APPEND] * runs + [LAYER]] * 2]
+
+
+def test_all_new_rows_of_a_run(opcodes):
+    """Layers of a run wait for what is appended between them."""
+    first, *others = steps_of(random.Random(3), kv_heads=(0, 1), group=1, split=(8, 0), count=4)
+    with AxiEngine(TINY) as engine:
+        engine.run_layers([first])
+        run = engine.run_layers([others[0]])
+        assert_layers_equal(run, *zip(*[CascadeState().run(others[0], TINY)], strict=True))
+        run = engine.run_layers(others[1:])  # the second finds no slot that is free
+        assert_layers_equal(run, *zip(*(CascadeState().run(layer, TINY) for layer in others[1:]), strict=True))
+    assert opcodes[1:] == [[APPEND, APPEND, LAYER], [APPEND, APPEND, LAYER, LAYER]]
+
+
+def test_after_an_error_nothing_is_taken_for_known(opcodes, monkeypatch):
+    first, second, third = steps_of(random.Random(4), kv_heads=(0, 1), group=1, split=(8, 0), count=3)
+    with AxiEngine(TINY) as engine:
+        engine.run_layers([first])
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "max_cycles", 10)
+            engine._machine.max_cycles = 10
+            with pytest.raises(EngineError, match="run is longer than 10 cycles"):
+                engine.run_layers([second])
+        run = engine.run_layers([third])
+        assert_layers_equal(run, *zip(*[CascadeState().run(third, TINY)], strict=True))
+    assert opcodes[-1] == [LAYER]
+
+
+def test_rows_that_were_not_appended(monkeypatch):
+    """A saturated element is one that the host got wrong."""
+    first, second, _ = steps_of(random.Random(5), kv_heads=(0, 1), group=1, split=(8, 0), count=3)
+    poll = Queue.poll
+    with AxiEngine(TINY) as engine:
+        engine.run_layers([first])
+
+        def saturated(self):
+            return [entry | {"tokens": 2 * (entry["opcode"] == APPEND)} for entry in poll(self)]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Queue, "poll", saturated)
+            with pytest.raises(
+                EngineError, match=r"^layer 0: rows were not appended \(code 0, 2 elements saturated\)$"
+            ):
+                engine.run_layers([second])
+        run = engine.run_layers([second])
+        assert_layers_equal(run, *zip(*[CascadeState().run(second, TINY)], strict=True))
+
+
+def test_memory_that_is_too_small(monkeypatch):
+    """It begins anew with twice the room, and at the end of the addresses it is full."""
+    from sim.engine.axi import residence
+
+    layers = steps_of(random.Random(6), kv_heads=(0, 1), group=1, split=(8, 0), count=2)
+    monkeypatch.setattr(residence, "_PLANES", 2 * 8 * 16)
+    with AxiEngine(TINY) as engine:
+        for layer in layers:
+            run = engine.run_layers([layer])
+            assert_layers_equal(run, *zip(*[CascadeState().run(layer, TINY)], strict=True))
+        assert engine._residence._words > 16
+        monkeypatch.setattr(engine._residence, "_most", 32)
+        monkeypatch.setattr(engine._residence, "_words", 32)
+        engine._residence.forget()
+        with pytest.raises(ImageError, match="memory of 32 words a channel is full"):
+            engine.run_layers(layers[:1])
 
 
 def test_closing_twice():
