@@ -59,7 +59,7 @@ class CommandRing(wiring.Component):
     o : Out(stream.Signature(slot))
     """
 
-    AHEAD = 3
+    AHEAD = 8
 
     def __init__(self, *, word_width: int):
         self.word_width = check_word_width(word_width)
@@ -83,7 +83,9 @@ class CommandRing(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fetcher = fetcher = RecordFetcher(8 * COMMAND_BYTES, word_width=self.word_width)
+        shape, sizes = 8 * COMMAND_BYTES, {"word_width": self.word_width, "ahead": self.AHEAD}
+        m.submodules.fetcher = fetcher = RecordFetcher(shape, **sizes)
+        m.submodules.more = StreamQueue(1, depth=self.AHEAD)  # of the commands on their way
         entry = data.StructLayout({name: slot()[name].shape for name in ("command", "more", "error")})
         m.submodules.waiting = waiting = StreamQueue(entry, depth=self.AHEAD)
         connect(m, fetcher.port, flipped(self.port))
@@ -107,14 +109,18 @@ class CommandRing(wiring.Component):
     def _ask(self, m, number, leave):
         """Requests for the commands up to ``tail``, while there is room for them; how many have not left."""
         fetcher, waiting, request = m.submodules.fetcher, m.submodules.waiting, m.submodules.fetcher.request
+        more = m.submodules.more
         asked, inside = Signal(COUNT_WIDTH), Signal(range(self.AHEAD + 1))
-        go, more, next_ = Signal(), Signal(reset_less=True), Signal(COUNT_WIDTH)
+        go, next_ = Signal(), Signal(COUNT_WIDTH)
         mask = (1 << self.log_size) - 1
         m.d.comb += [
             waiting.i.valid.eq(fetcher.o.valid),
             fetcher.o.ready.eq(waiting.i.ready),
             waiting.i.payload.command.eq(fetcher.o.payload.record),
-            waiting.i.payload.more.eq(more),
+            waiting.i.payload.more.eq(more.o.payload),
+            more.i.valid.eq(go),
+            more.i.payload.eq((next_ != self.tail) & (self.log_completions != 0)),
+            more.o.ready.eq(fetcher.o.valid & waiting.i.ready),
             waiting.i.payload.error.eq(fetcher.o.payload.error),
             request.valid.eq(self.enable & self.run & (asked != self.tail) & (inside < self.AHEAD)),
             request.payload.address.eq(self.base + ((asked & mask) << 6)),
@@ -128,7 +134,7 @@ class CommandRing(wiring.Component):
         with m.If(leave):
             m.d.sync += number.eq(number + 1)
         with m.If(go):
-            m.d.sync += [asked.eq(next_), more.eq((next_ != self.tail) & (self.log_completions != 0))]
+            m.d.sync += asked.eq(next_)
         with m.Elif(~self.enable & self.idle):
             m.d.sync += [asked.eq(0), number.eq(0)]
         with m.If(go != leave):

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.command_check import window
+from hdl.command.command_chooser import CommandChooser
 from hdl.command.command_fetch import CommandFetch
 from hdl.command.command_issuer import CommandIssuer, command_tables
 from hdl.command.command_ring import COUNT_WIDTH, CommandRing
@@ -47,8 +48,9 @@ RING_SETTINGS = ("enable", "run", "flush", "base", "log_size", "tail", "log_comp
 class CommandUnit(wiring.Component):
     """The rings of all queues, their commands' plans and tables, and what the core gets of them.
 
-    One command after the other, queues in turn; the next one and its plan are read meanwhile. Nothing outside the
-    window of a queue is asked for by its commands; its ring itself may lie anywhere.
+    One command after the other, queues in turn; those that follow, their plans and heads are read meanwhile, each when
+    there is a place for it, so that no word waits at the port for another one. Nothing outside the window of a queue is
+    asked for by its commands; its ring itself may lie anywhere.
 
     Members
     -------
@@ -60,6 +62,7 @@ class CommandUnit(wiring.Component):
     pair_open : Out(1)                                the first job of a pair waits for the second
     port : Out(ReadPort)
     append_port : In(ReadPort)                        another reader, who takes its words without waiting for others
+    table : Out(64), conflict : In(1)                 as of :class:`CommandFetch`
     entry : In(stream.Signature(ENTRY_WIDTH))         this and the next ten as of :class:`CommandIssuer`
     tables : Out(command_tables)
     busy : In(1)
@@ -88,6 +91,8 @@ class CommandUnit(wiring.Component):
                 "pair_open": Out(1),
                 "port": Out(ReadPort(word_width)),
                 "append_port": In(ReadPort(word_width)),
+                "table": Out(64),
+                "conflict": In(1),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
                 "tables": Out(command_tables(queues)),
                 "busy": In(1),
@@ -107,24 +112,20 @@ class CommandUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = self.word_width
+        m.submodules.chooser = chooser = CommandChooser(queues=self.queues)
         m.submodules.fetch = fetch = CommandFetch(self.config, queues=self.queues, word_width=width)
         m.submodules.issuer = issuer = CommandIssuer(self.config, queues=self.queues)
-        m.submodules.head_reader = heads = HeadReader(word_width=width)
+        m.submodules.head_reader = heads = HeadReader(self.config, word_width=width)
         m.submodules.token_reader = tokens = TokenReader(self.config, word_width=width)
-        rings = self._rings(m, fetch)
+        rings = self._rings(m, chooser)
         clients = [heads.port, tokens.port, flipped(self.append_port), fetch.port, *(ring.port for ring in rings)]
         m.submodules.mux = mux = ReadMux(clients=len(clients), word_width=width)
         for client, port in zip(mux.client, clients, strict=True):
             connect(m, port, client)
         connect(m, mux.port, flipped(self.port))
+        connect(m, chooser.o, fetch.i)
         connect(m, fetch.o, issuer.i)
-        # The core takes a layer's heads after its tokens, and words come in the order in which they are asked for:
-        # words of heads in front of those of tokens would wait for ever.
-        m.d.comb += [
-            heads.request.valid.eq(issuer.head_request.valid & ~tokens.asks),
-            heads.request.payload.eq(issuer.head_request.payload),
-            issuer.head_request.ready.eq(heads.request.ready & ~tokens.asks),
-        ]
+        connect(m, fetch.head_request, heads.request)
         connect(m, heads.o, issuer.head)
         connect(m, issuer.token_request, tokens.request)
         connect(m, tokens.ids, flipped(self.ids))
@@ -134,6 +135,10 @@ class CommandUnit(wiring.Component):
             connect(m, getattr(issuer, name), flipped(getattr(self, name)))
         m.d.comb += [
             self.tables.eq(issuer.tables),
+            self.table.eq(fetch.table),
+            fetch.conflict.eq(self.conflict),
+            fetch.opened.eq(issuer.opened.valid & issuer.opened.ready),
+            *(mine.eq(settings.readable) for mine, settings in zip(fetch.readable, self.queue, strict=True)),
             self.pair_open.eq(issuer.pair_open),
             issuer.busy.eq(self.busy),
             issuer.append_code.eq(self.append_code),
@@ -141,16 +146,16 @@ class CommandUnit(wiring.Component):
         ]
         return m
 
-    def _rings(self, m, fetch):
+    def _rings(self, m, chooser):
         """A ring for each queue."""
         rings = []
         for index, settings in enumerate(self.queue):
             m.submodules[f"ring_{index}"] = ring = CommandRing(word_width=self.word_width)
-            connect(m, ring.o, fetch.slot[index])
+            connect(m, ring.o, chooser.slot[index])
             m.d.comb += [
                 *(getattr(ring, name).eq(settings[name]) for name in RING_SETTINGS),
-                *(getattr(fetch, name)[index].eq(settings[name]) for name in ("readable", "pause", "cancel")),
-                fetch.spare[index].eq(ring.spare),
+                *(getattr(chooser, name)[index].eq(settings[name]) for name in ("readable", "pause", "cancel")),
+                chooser.spare[index].eq(ring.spare),
                 self.head[index].eq(ring.head),
                 self.number[index].eq(ring.number),
                 self.idle[index].eq(ring.idle),

@@ -26,7 +26,7 @@ class ReadMux(wiring.Component):
     port : Out(ReadPort)
     """
 
-    OPEN = 4
+    OPEN = 16
 
     def __init__(self, *, clients: int, word_width: int):
         check_word_width(word_width)

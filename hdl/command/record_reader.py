@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.read_port import WORDS_WIDTH, ReadPort, check_word_width, read_request
+from hdl.stream.stream_queue import StreamQueue
 
 __all__ = ["RecordFetcher", "RecordReader", "read_record", "record_request"]
 
@@ -116,25 +117,25 @@ def record_request() -> data.StructLayout:
 
 
 class RecordFetcher(wiring.Component):
-    """Asks for words, and makes records of them; one request after the other.
+    """Asks for words, and makes records of them, in the order of the requests.
 
-    A request is taken when the last record of the one before it has left. Latency 1 from ``request`` to the port, and
-    that of a :class:`RecordReader` from the words to the records.
+    A request is taken though records of ``ahead`` requests before it have not left, or fewer. Latency 1 from
+    ``request`` to the port, a request every other cycle; that of a :class:`RecordReader` from the words to the records.
 
     Members
     -------
     request : In(stream.Signature(record_request))
-    asks : Out(1)       the request taken last waits for the port
     port : Out(ReadPort)
     o : Out(stream.Signature(read_record(shape)))
     """
 
-    def __init__(self, shape: ShapeLike, *, word_width: int):
-        self.shape, self.word_width = shape, check_word_width(word_width)
+    def __init__(self, shape: ShapeLike, *, word_width: int, ahead: int = 3):
+        if not isinstance(ahead, int) or ahead < 3:
+            raise ValueError(f"ahead must be an integer of at least 3, not {ahead!r}")
+        self.shape, self.word_width, self.ahead = shape, check_word_width(word_width), ahead
         super().__init__(
             {
                 "request": In(stream.Signature(record_request())),
-                "asks": Out(1),
                 "port": Out(ReadPort(word_width)),
                 "o": Out(stream.Signature(read_record(shape))),
             }
@@ -142,14 +143,16 @@ class RecordFetcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.starts = starts = StreamQueue(WORDS_WIDTH, depth=self.ahead)
         m.submodules.reader = reader = RecordReader(self.shape, word_width=self.word_width)
+        connect(m, starts.o, reader.start)
         connect(m, flipped(self.port.word), reader.word)
         connect(m, reader.o, flipped(self.o))
-        ask, request, wanted = self.asks, self.port.request, self.request.payload
+        ask, request, wanted = Signal(), self.port.request, self.request.payload
         m.d.comb += [
-            self.request.ready.eq(~ask & reader.start.ready),
-            reader.start.valid.eq(self.request.valid & ~ask),
-            reader.start.payload.eq(wanted.records),
+            self.request.ready.eq(~ask & starts.i.ready),
+            starts.i.valid.eq(self.request.valid & ~ask),
+            starts.i.payload.eq(wanted.records),
             request.valid.eq(ask),
         ]
         with m.If(self.request.valid & self.request.ready):

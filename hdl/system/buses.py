@@ -23,7 +23,7 @@ __all__ = ["BURSTS", "Buses", "bus_settings", "control_port"]
 
 BURSTS = 16
 """Most bursts in flight of a manager."""
-TABLE_WORDS = 32
+TABLE_WORDS = 64
 """Most words of commands and tables in flight."""
 
 

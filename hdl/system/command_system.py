@@ -178,6 +178,8 @@ class CommandSystem(wiring.Component):
             open_.failed[1].valid.eq(head.valid & head.payload.error),
             open_.failed[1].payload.eq(head.payload.entry),
             open_.tables.eq(commands.tables),
+            open_.prefetch.eq(commands.table),
+            commands.conflict.eq(open_.prefetch_busy),
             windows.wanted.eq(commands.tables.queue),
             windows.working.eq(open_.working),
             commands.busy.eq(open_.busy | ~windows.ready | m.submodules.zeros.busy),

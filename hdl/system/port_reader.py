@@ -28,7 +28,7 @@ class PortReader(wiring.Component):
     failed : In(1)                                the manager has a fault
     """
 
-    def __init__(self, *, word_width: int, words: int = 32):
+    def __init__(self, *, word_width: int, words: int = 64):
         """``words``: most that are asked for and not taken."""
         self.word_width, self.words = word_width, words
         self.log_bytes = (word_width // 8).bit_length() - 1

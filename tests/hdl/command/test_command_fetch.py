@@ -1,13 +1,20 @@
-"""CommandFetch: commands of several queues with their plans and codes, in the order of each queue, pairs together."""
+"""CommandChooser and CommandFetch: commands of several queues with plans and codes, in order, pairs together."""
 
 import itertools
 import random
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
-from hdl.command.command_fetch import PAIR_FIRST, PAIR_NONE, PAIR_SECOND, CommandFetch
+from hdl.command.command_check import window
+from hdl.command.command_chooser import PAIR_FIRST, PAIR_NONE, PAIR_SECOND, CommandChooser
+from hdl.command.command_fetch import CommandFetch, fetched_command
+from hdl.command.command_ring import slot
+from hdl.command.read_port import ReadPort
 from hdl.spec.config import PRESETS
-from hdl.spec.formats import PLAN_BYTES, Code, Opcode
+from hdl.spec.formats import PLAN_BYTES, Code, Opcode, layer_command
 from sim.common.packing import unpack
 from tests.bench.commands import FAULTS, WINDOW, command_word, fault, plan_word, random_case
 from tests.bench.harness import check_reset, give, made, simulate
@@ -16,6 +23,40 @@ from tests.bench.table_memory import TableMemory
 
 TINY = PRESETS["tiny"]
 PLANNED = (Opcode.LAYER, Opcode.JOB, Opcode.PAIR, Opcode.SELECT)
+
+
+class Commands(wiring.Component):
+    """Both, and nobody who writes tables."""
+
+    def __init__(self, config, *, queues, word_width):
+        self.config, self.queues, self.word_width = config, queues, word_width
+        super().__init__(
+            {
+                "slot": In(stream.Signature(slot())).array(queues),
+                **dict.fromkeys(("spare", "pause"), In(1).array(queues)),
+                "cancel": In(8).array(queues),
+                "readable": In(window()).array(queues),
+                "port": Out(ReadPort(word_width)),
+                "o": Out(stream.Signature(fetched_command(queues))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.chooser = chooser = CommandChooser(queues=self.queues)
+        m.submodules.fetch = fetch = CommandFetch(self.config, queues=self.queues, word_width=self.word_width)
+        for index, source in enumerate(self.slot):
+            wiring.connect(m, wiring.flipped(source), chooser.slot[index])
+            m.d.comb += [
+                *(getattr(chooser, name)[index].eq(getattr(self, name)[index]) for name in ("spare", "pause")),
+                chooser.cancel[index].eq(self.cancel[index]),
+                *(part.readable[index].eq(self.readable[index]) for part in (chooser, fetch)),
+            ]
+        wiring.connect(m, chooser.o, fetch.i)
+        wiring.connect(m, fetch.port, wiring.flipped(self.port))
+        wiring.connect(m, fetch.o, wiring.flipped(self.o))
+        m.d.comb += [fetch.head_request.ready.eq(1), fetch.opened.eq(self.o.valid & self.o.ready)]
+        return m
 
 
 class Scene:
@@ -118,7 +159,7 @@ class Scene:
 @pytest.mark.parametrize("stall", [0, 0.4])
 @pytest.mark.parametrize("word_width", [64, 512])
 def test_commands(queues, stall, word_width):
-    dut = made(CommandFetch, TINY, queues=queues, word_width=word_width)
+    dut = made(Commands, TINY, queues=queues, word_width=word_width)
     scene = Scene(dut, stall=stall, seed=queues)
     simulate(dut, scene.bench, *scene.processes(), cycles=20_000)
     assert scene.by_queue() == scene.want
@@ -130,7 +171,7 @@ def test_commands(queues, stall, word_width):
 
 
 def test_queues_take_turns():
-    dut = made(CommandFetch, TINY, queues=3, word_width=512)
+    dut = made(Commands, TINY, queues=3, word_width=512)
     scene = Scene(dut, stall=0, seed=3)
     for queue in range(3):
         nop = command_word({"opcode": int(Opcode.NOP)})
@@ -146,7 +187,7 @@ def command_of(opcode, more=1):
 
 
 def test_a_pair_waits_for_the_second_to_be_asked_for_and_others_go_on():
-    dut = made(CommandFetch, TINY, queues=2, word_width=64)
+    dut = made(Commands, TINY, queues=2, word_width=64)
     memory, taken = TableMemory(dut.port, 64), [0, 0]
     memory.write(0x4000, 0, PLAN_BYTES)
 
@@ -169,7 +210,7 @@ def test_a_pair_waits_for_the_second_to_be_asked_for_and_others_go_on():
         ctx.set(dut.spare[0], 1)
         ctx.set(dut.pause[1], 1)
         await ctx.tick().repeat(800)
-        assert taken[0] > 5 and taken[1] - before <= 1
+        assert taken[0] > 5 and taken[1] - before <= 1  # those behind the one that was chosen wait
         ctx.set(dut.pause[0], 1)  # the second one of a pair is taken all the same
         await ctx.tick().repeat(200)
         before = list(taken)
@@ -182,7 +223,7 @@ def test_a_pair_waits_for_the_second_to_be_asked_for_and_others_go_on():
 
 @pytest.mark.parametrize("opcode", [Opcode.PAIR, Opcode.LAYER, Opcode.FENCE, 99])
 def test_cancelled_nothing_is_read_for_a_command_and_it_is_no_first_one(opcode):
-    dut = made(CommandFetch, TINY, queues=2, word_width=64)
+    dut = made(Commands, TINY, queues=2, word_width=64)
     memory = TableMemory(dut.port, 64)
 
     async def bench(ctx):
@@ -202,9 +243,86 @@ def test_cancelled_nothing_is_read_for_a_command_and_it_is_no_first_one(opcode):
     simulate(dut, bench, memory.process, cycles=500)
 
 
+@pytest.mark.parametrize("first", ["writes", "reads"])
+def test_heads_are_asked_for_when_nobody_may_write_them(first):
+    """Three layers with a table of heads each; the second table is that of an open command until ``conflict`` ends."""
+    dut = made(CommandFetch, TINY, queues=1, word_width=64)
+    memory, asked = TableMemory(dut.port, 64, stall=0), []
+    state = {"known": first == "reads", "answered": False}
+    plans = {0x4000 + 0x100 * at: 0x5000 + 0x100 * at for at in range(3)}
+    for at, heads in plans.items():
+        memory.write(at, plan_word({"heads": heads}), PLAN_BYTES)
+
+    async def gives(ctx):
+        for at in plans:
+            flags = {"select": 1, "write_state": int(first == "writes" and at == 0x4000)}
+            command = {"opcode": int(Opcode.LAYER), "plan": at, "num_heads": 2, "flags": flags}
+            bits = unpack(layer_command(), command_word(command))
+            await give(ctx, dut.i, {"queue": 0, "number": 0, "code": 0, "pair": 0, "planned": 1, "command": bits})
+
+    async def looks(ctx):
+        while True:
+            ctx.set(dut.head_request.ready, 1)
+            busy = state["known"] and not state["answered"]
+            ctx.set(dut.conflict, int(ctx.get(dut.table) == 0x5100 and busy))
+            request = dut.head_request
+            _, _, valid, address = await ctx.tick().sample(request.valid, request.payload.address)
+            if valid:
+                asked.append(address)
+
+    async def bench(ctx):
+        ctx.set(dut.readable[0], WINDOW)
+        await ctx.tick().repeat(250)
+        assert asked == [0x5000] and ctx.get(dut.o.valid)
+        ctx.set(dut.opened, 1)
+        state["known"] = True
+        await ctx.tick()
+        ctx.set(dut.opened, 0)
+        await ctx.tick().repeat(20)
+        assert asked == [0x5000]
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        ctx.set(dut.o.ready, 0)
+        await ctx.tick().repeat(20)
+        assert asked == [0x5000] and not ctx.get(dut.o.valid)
+        state["answered"] = True
+        await ctx.tick().repeat(20)
+        assert asked == [0x5000, 0x5100, 0x5200] and ctx.get(dut.o.valid)
+
+    simulate(dut, bench, gives, looks, memory.process, cycles=500)
+
+
+def test_plans_come_while_others_are_on_their_way():
+    """A command in few cycles, however long memory takes."""
+    dut = made(CommandFetch, TINY, queues=1, word_width=512)
+    memory, count = TableMemory(dut.port, 512, stall=0), 64
+    memory.write(0x4000, plan_word({"heads": 0x5000}), PLAN_BYTES)
+
+    def late(address, words, waiting, cycle):
+        waiting.extend((cycle + 100, address // 64 + at) for at in range(words))
+
+    memory.accept = late
+    command = unpack(layer_command(), command_word({"opcode": int(Opcode.JOB), "plan": 0x4000, "num_heads": 1}))
+
+    async def gives(ctx):
+        for _ in range(count):
+            await give(ctx, dut.i, {"queue": 0, "number": 0, "code": 0, "pair": 0, "planned": 1, "command": command})
+
+    async def bench(ctx):
+        ctx.set(dut.readable[0], WINDOW)
+        ctx.set(dut.head_request.ready, 1)
+        ctx.set(dut.o.ready, 1)
+        left = 0
+        while left < count:
+            _, _, valid = await ctx.tick().sample(dut.o.valid)
+            left += valid
+
+    simulate(dut, bench, gives, memory.process, cycles=count * 10 + 150)
+
+
 def test_reset():
     def prepare(dut):
         scene = Scene(dut, count=3, seed=7)
         return scene.bench, scene.processes(), scene.got
 
-    check_reset(lambda: CommandFetch(TINY, queues=2, word_width=64), prepare, cycles=3000)
+    check_reset(lambda: Commands(TINY, queues=2, word_width=64), prepare, cycles=3000)

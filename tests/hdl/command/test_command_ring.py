@@ -154,28 +154,49 @@ def test_a_second_command_is_announced_when_it_was_asked_for_and_both_have_room(
 
 
 def test_stopped_none_is_read_and_flushed_none_waits_for_room():
-    host = Host(CommandRing(word_width=64), log_size=4, count=8, stall=0)
+    host = Host(CommandRing(word_width=64), log_size=4, count=16, stall=0)
     dut = host.dut
 
     async def bench(ctx):
-        for number in range(8):
+        for number in range(16):
             host.write(number)
         for port, value in (
             (dut.base, BASE), (dut.log_size, 4), (dut.log_completions, 1), (dut.enable, 1), (dut.o.ready, 1),
-            (dut.tail, 8),
+            (dut.tail, 16),
         ):  # fmt: skip
             ctx.set(port, value)
         await ctx.tick().repeat(60)
         assert not host.memory.reads and ctx.get(dut.number) == 0
         ctx.set(dut.run, 1)
-        await ctx.tick().repeat(200)
+        await ctx.tick().repeat(300)
         assert len(host.memory.reads) == 2 + CommandRing.AHEAD and ctx.get(dut.number) == 2
         assert not ctx.get(dut.reading) and not ctx.get(dut.idle)
         ctx.set(dut.flush, 1)
         await ctx.tick().repeat(400)
-        assert ctx.get(dut.number) == 8 and ctx.get(dut.idle)
+        assert ctx.get(dut.number) == 16 and ctx.get(dut.idle)
 
     simulate(dut, bench, host.memory.process, cycles=2000)
+
+
+def test_the_next_ones_come_while_one_is_on_its_way():
+    """A command in few cycles, however long memory takes."""
+    host = Host(CommandRing(word_width=512), log_size=5, count=32, stall=0)
+    dut, cycles = host.dut, []
+    host.memory.accept = lambda address, words, waiting, cycle: waiting.append((cycle + 40, address // 64))
+
+    async def bench(ctx):
+        for number in range(32):
+            host.write(number)
+        for port, value in (
+            (dut.base, BASE), (dut.log_size, 5), (dut.log_completions, 5), (dut.enable, 1), (dut.o.ready, 1),
+            (dut.run, 1), (dut.tail, 32),
+        ):  # fmt: skip
+            ctx.set(port, value)
+        while len(cycles) < 32:
+            _, _, valid = await ctx.tick().sample(dut.o.valid)
+            cycles.extend([0] * valid)
+
+    simulate(dut, bench, host.memory.process, cycles=32 * 50 // CommandRing.AHEAD + 60)
 
 
 def test_reset():

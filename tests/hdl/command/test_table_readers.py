@@ -9,11 +9,12 @@ from hdl.command.token_reader import TokenReader
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import TABLE_HEADER_BYTES, head_row, token_row
 from sim.common.packing import pack, unpack
-from tests.bench.harness import check_stream_reset, made, run_streams
+from tests.bench.harness import check_stream_reset, made, run_streams, simulate
 from tests.bench.table_memory import TableMemory
 from tests.hdl.command.test_token_beats import scene
 
 ROW = head_row()
+PAPER = PRESETS["paper"]
 
 
 class HeadTables:
@@ -28,6 +29,7 @@ class HeadTables:
             self.tables.append((address, rows))
             first = rng.choice([0, rng.randrange(size)])
             want = rng.choice([1, size - first, rng.randint(1, size - first)])
+            want = min(want, PAPER.max_heads)
             self.requests.append({"address": address, "first": first, "count": want})
             for at in range(first, first + want):
                 self.want.append({"row": unpack(ROW, rows[at]), "last": int(at == first + want - 1), "error": 0})
@@ -43,7 +45,7 @@ class HeadTables:
 @pytest.mark.parametrize("word_width", [64, 128, 256, 512])
 @pytest.mark.parametrize("stall", [0, 0.4])
 def test_heads(word_width, stall):
-    dut, tables = made(HeadReader, word_width=word_width), HeadTables(seed=word_width)
+    dut, tables = made(HeadReader, PAPER, word_width=word_width), HeadTables(seed=word_width)
     memory = tables.memory(dut, stall=stall)
     inputs, outputs = {"request": tables.requests}, {"o": len(tables.want)}
     got = run_streams(dut, inputs, outputs, stall=stall, processes=[memory.process])[0]["o"]
@@ -57,7 +59,7 @@ def test_heads(word_width, stall):
 
 
 def test_heads_that_could_not_be_read():
-    dut, tables = made(HeadReader, word_width=64), HeadTables(count=3, seed=5)
+    dut, tables = made(HeadReader, PAPER, word_width=64), HeadTables(count=3, seed=5)
     memory = tables.memory(dut)
     first = tables.requests[1]["address"] + 16 * tables.requests[1]["first"]
     memory.bad.add(first // 8 + 1)
@@ -66,10 +68,49 @@ def test_heads_that_could_not_be_read():
     assert [item["error"] for item in got] == [int(at == tables.requests[0]["count"]) for at in range(len(tables.want))]
 
 
+def test_no_word_of_heads_waits_for_those_who_take_them():
+    """What is asked for has its place here: nobody takes a head, and all words asked for come."""
+    dut, tables = made(HeadReader, PAPER, word_width=256), HeadTables(seed=9, count=40)
+    memory = tables.memory(dut, stall=0)
+
+    async def bench(ctx):
+        for request in tables.requests:
+            ctx.set(dut.request.payload, request)
+            ctx.set(dut.request.valid, 1)
+            for _ in range(60):
+                _, _, ready = await ctx.tick().sample(dut.request.ready)
+                if ready:
+                    break
+            else:
+                break
+        await ctx.tick().repeat(60)
+        assert not ctx.get(dut.port.word.valid)
+        asked = sum(request["count"] for request in tables.requests[: len(memory.reads)])
+        assert PAPER.max_heads - 32 < asked <= PAPER.max_heads
+
+    simulate(dut, bench, memory.process, cycles=2000)
+
+
+def test_no_word_of_tokens_waits_for_the_core():
+    config = PRESETS["paper"]
+    dut = made(TokenReader, config, word_width=256)
+    tables, requests, _ = token_tables(config, [1000])
+    memory = token_memory(dut, tables, stall=0)
+
+    async def bench(ctx):
+        ctx.set(dut.request.payload, requests[0])
+        ctx.set(dut.request.valid, 1)
+        await ctx.tick().repeat(300)
+        assert not ctx.get(dut.port.word.valid)
+        assert sum(words for _, words in memory.reads) in range(TokenReader.WORDS - 15, TokenReader.WORDS + 2)
+
+    simulate(dut, bench, memory.process, cycles=400)
+
+
 def test_reset_of_heads():
     tables = HeadTables(count=3, seed=6)
     check_stream_reset(
-        lambda: HeadReader(word_width=256),
+        lambda: HeadReader(PAPER, word_width=256),
         {"request": tables.requests},
         {"o": len(tables.want)},
         processes=lambda dut: [tables.memory(dut).process],
@@ -107,7 +148,14 @@ def test_tokens(preset, word_width, stall):
     memory = token_memory(dut, tables, stall=stall)
     got = run_streams(dut, {"request": requests}, {"ids": len(want)}, stall=stall, processes=[memory.process])[0]
     assert got["ids"] == want
-    assert len(memory.reads) == len(requests)
+    asked = [(request["address"] + TABLE_HEADER_BYTES, request["count"]) for request in requests]
+    words = [-(-(-(-count // config.lanes) * config.lanes * 8) // memory.bytes) for _, count in asked]
+    pieces = [
+        (address + at * memory.bytes, min(TokenReader.PIECE, number - at))
+        for (address, _), number in zip(asked, words, strict=True)
+        for at in range(0, number, TokenReader.PIECE)
+    ]
+    assert memory.reads == pieces
 
 
 def test_tokens_come_at_full_speed():
