@@ -116,10 +116,10 @@ class Scene:
         source, rng = self.dut.slot[queue], random.Random(queue)
 
         async def run(ctx):
-            for slot in self.slots[queue]:
+            for item in self.slots[queue]:
                 while rng.random() < self.stall:
                     await ctx.tick()
-                await give(ctx, source, slot)
+                await give(ctx, source, item)
 
         return run
 
