@@ -66,7 +66,7 @@ def test_words(word_width, stall):
     simulate(use.dut, use.bench, cycles=20_000)
     assert use.asked == use.numbers
     assert use.got == [(use.word(number), 0) for number in use.numbers]
-    assert use.most <= 32 and (stall or use.cycle <= len(use.numbers) + 20)
+    assert use.most <= use.dut.words and (stall or use.cycle <= len(use.numbers) + 20)
 
 
 def test_no_more_than_there_is_room_for():
