@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.command.open_commands import ENTRY_WIDTH
-from hdl.command.out_formatter import formatted_elements
+from hdl.result.out_formatter import formatted_elements
 from hdl.result.written_word import ADDRESS_WIDTH, row_piece
 from hdl.spec.config import Config
 from hdl.spec.widths import DIM_WIDTH, bits_for_count

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hdl.command.open_commands import ENTRY_WIDTH, open_head, opened_command
-from hdl.command.out_formatter import OutFormatter, formatted_elements
+from hdl.result.out_formatter import OutFormatter, formatted_elements
 from hdl.result.output_pieces import OutputPieces, placed_group
 from hdl.result.output_rows import OutputRows, output_row
 from hdl.result.word_joiner import WordJoiner

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from golden.datapath.out_format import formatted
-from hdl.command.out_formatter import OutFormatter
+from hdl.result.out_formatter import OutFormatter
 from hdl.spec.config import PRESETS
 from hdl.spec.formats import OutFormat
 from tests.bench.harness import check_stream_reset, made, run_streams
