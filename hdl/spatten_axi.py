@@ -128,7 +128,7 @@ class SpAttenAXI(wiring.Component):
             told, pulse = registers.doorbell[index], registers.pulse.queue[index].ctrl
             pause, busy = system.queue[index].pause, working[index] | ~system.idle[index]
             m.d.comb += [
-                working[index].eq(system.reading[index] | (system.number[index] != system.tail[index])),
+                working[index].eq(system.reading[index] | (system.begun[index] != system.tail[index])),
                 waiting[index].eq(~system.idle[index] & ~pause),
                 control.enable.eq(stored.ctrl.enable),
                 control.serve.eq(serve & ~registers.stored.ctrl.halt),

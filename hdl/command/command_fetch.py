@@ -64,6 +64,7 @@ class CommandFetch(wiring.Component):
     table : Out(64), conflict : In(1)       of the request on offer; whether an open command writes it, combinational
     opened : In(1)                          pulse: the command on offer is open, and ``conflict`` knows it from the
                                             next cycle on; it comes once for each command
+    reading : Out(1)                        a plan has been asked for, and is not here or not checked
     o : Out(stream.Signature(fetched_command))
     """
 
@@ -80,6 +81,7 @@ class CommandFetch(wiring.Component):
                 "table": Out(64),
                 "conflict": In(1),
                 "opened": In(1),
+                "reading": Out(1),
                 "o": Out(stream.Signature(fetched_command(queues))),
             }
         )
@@ -111,6 +113,7 @@ class CommandFetch(wiring.Component):
             go.eq(self.i.valid & self.i.ready),
             waiting.i.valid.eq(go),
             waiting.i.payload.eq(chosen),
+            self.reading.eq(waiting.level != 0),
         ]
         with m.If(go != leave):
             m.d.sync += inside.eq(inside + Mux(go, 1, -1))

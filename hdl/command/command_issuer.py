@@ -51,6 +51,7 @@ class CommandIssuer(wiring.Component):
     i : In(stream.Signature(fetched_command))         taken when all of it is done
     entry : In(stream.Signature(ENTRY_WIDTH))         numbers of which no command is open
     cancel : In(8).array(queues)                      0, or the code of the commands that have not begun: none does
+    pause : In(1).array(queues)                       none begins, but for the second one of a pair
     tables : Out(command_tables), busy : In(1)        those of the command on hand; while busy it does not begin
     opened : Out(stream.Signature(opened_command))
     closed : Out(stream.Signature(closed_command))
@@ -70,6 +71,7 @@ class CommandIssuer(wiring.Component):
                 "i": In(stream.Signature(fetched_command(queues))),
                 "entry": In(stream.Signature(ENTRY_WIDTH)),
                 "cancel": In(8).array(queues),
+                "pause": In(1).array(queues),
                 "pair_open": Out(1),
                 "tables": Out(command_tables(queues)),
                 "busy": In(1),
@@ -112,6 +114,7 @@ class CommandIssuer(wiring.Component):
         """A command gets a number and is opened."""
         command = fetched.command
         cancel = Array(self.cancel)[fetched.queue]
+        held = Array(self.pause)[fetched.queue] & ~first.waits
         plain = is_plain(command) | (fetched.code != 0) | _is_alone(fetched, first)
         m.d.comb += self.pair_open.eq(first.waits)
         with m.State("TAKE"):
@@ -121,7 +124,7 @@ class CommandIssuer(wiring.Component):
             with m.Elif(self.i.valid):
                 m.next = "ENTRY"
         with m.State("ENTRY"):
-            m.d.comb += self.entry.ready.eq(plain | (cancel != 0) | ~self.busy)
+            m.d.comb += self.entry.ready.eq((plain & ~held) | (cancel != 0) | ~(self.busy | held))
             m.d.sync += entry.eq(self.entry.payload)
             with m.If(cancel != 0):
                 m.d.sync += code.eq(cancel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -56,9 +56,10 @@ class CommandUnit(wiring.Component):
     -------
     queue : In(queue_settings).array(queues)
     head : Out(COUNT_WIDTH).array(queues)             commands whose slots may be written again
-    number : Out(COUNT_WIDTH).array(queues)           commands that have left their ring; each is answered
-    idle : Out(1).array(queues)                       no command of the ring is on its way to here
-    reading : Out(1).array(queues)                    one is being read
+    begun : Out(COUNT_WIDTH).array(queues)            commands that have been opened; each is answered
+    idle : Out(1).array(queues)                       none has been read that has not begun, and none is being read
+    reading : Out(1).array(queues)                    one is being read, or its plan or heads, or it is on its way to
+                                                      begin; 0 when ``pause`` has come into force
     pair_open : Out(1)                                the first job of a pair waits for the second
     port : Out(ReadPort)
     append_port : In(ReadPort)                        another reader, who takes its words without waiting for others
@@ -86,7 +87,7 @@ class CommandUnit(wiring.Component):
             {
                 "queue": In(queue_settings()).array(queues),
                 "head": Out(COUNT_WIDTH).array(queues),
-                "number": Out(COUNT_WIDTH).array(queues),
+                "begun": Out(COUNT_WIDTH).array(queues),
                 **dict.fromkeys(("idle", "reading"), Out(1).array(queues)),
                 "pair_open": Out(1),
                 "port": Out(ReadPort(word_width)),
@@ -123,6 +124,7 @@ class CommandUnit(wiring.Component):
         for client, port in zip(mux.client, clients, strict=True):
             connect(m, port, client)
         connect(m, mux.port, flipped(self.port))
+        self._progress(m, rings, fetch, heads, self.opened.valid & self.opened.ready)
         connect(m, chooser.o, fetch.i)
         connect(m, fetch.o, issuer.i)
         connect(m, fetch.head_request, heads.request)
@@ -143,6 +145,7 @@ class CommandUnit(wiring.Component):
             issuer.busy.eq(self.busy),
             issuer.append_code.eq(self.append_code),
             *(issuer.cancel[index].eq(settings.cancel) for index, settings in enumerate(self.queue)),
+            *(issuer.pause[index].eq(settings.pause) for index, settings in enumerate(self.queue)),
         ]
         return m
 
@@ -157,9 +160,21 @@ class CommandUnit(wiring.Component):
                 *(getattr(chooser, name)[index].eq(settings[name]) for name in ("readable", "pause", "cancel")),
                 chooser.spare[index].eq(ring.spare),
                 self.head[index].eq(ring.head),
-                self.number[index].eq(ring.number),
-                self.idle[index].eq(ring.idle),
-                self.reading[index].eq(ring.reading),
             ]
             rings.append(ring)
         return rings
+
+    def _progress(self, m, rings, fetch, heads, opened):
+        """How far the commands of each queue are."""
+        reads = fetch.reading | heads.reading
+        for index, (ring, begun) in enumerate(zip(rings, self.begun, strict=True)):
+            between = Signal(name=f"between_{index}")  # commands have left the ring, and have not begun
+            m.d.comb += [
+                between.eq(ring.number != begun),
+                self.idle[index].eq(ring.idle & ~between),
+                self.reading[index].eq(ring.reading | (between & (reads | ~self.queue[index].pause))),
+            ]
+            with m.If(opened & (self.opened.payload.fetched.queue == index)):
+                m.d.sync += begun.eq(begun + 1)
+            with m.Elif(~self.queue[index].enable & ring.idle & ~between):
+                m.d.sync += begun.eq(0)

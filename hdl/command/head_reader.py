@@ -37,6 +37,7 @@ class HeadReader(wiring.Component):
     request : In(stream.Signature(head_request))
     port : Out(ReadPort)
     o : Out(stream.Signature(table_head))
+    reading : Out(1)                              entries have been asked for that are not here
     """
 
     AHEAD = 8
@@ -50,6 +51,7 @@ class HeadReader(wiring.Component):
                 "request": In(stream.Signature(head_request())),
                 "port": Out(ReadPort(word_width)),
                 "o": Out(stream.Signature(table_head())),
+                "reading": Out(1),
             }
         )
 
@@ -75,6 +77,7 @@ class HeadReader(wiring.Component):
             request.payload.records.eq(total),
             skips.i.valid.eq(go),
             skips.i.payload.eq(skip),
+            self.reading.eq(skips.level != 0),
         ]
         self._give(m, fetcher.o, skips)
         return m

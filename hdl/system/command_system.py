@@ -39,7 +39,7 @@ class CommandSystem(wiring.Component):
     window : In(queue_window).array(queues)
     abandon : In(8).array(queues)           code of all commands that are answered now; 0: their own
     base : In(64).array(channels)           byte address of word 0 of each channel
-    head, number, tail : Out(16).array(queues)    commands copied, commands begun, completions published
+    head, begun, tail : Out(16).array(queues)     commands copied, commands begun, completions published
     idle, reading : Out(1).array(queues)          no command is on its way here; one is being read
     published : Out(1).array(queues), urgent : Out(1)    pulse: a completion; its command asks for an interrupt
     pair_open : Out(1)                      the first job of a pair waits for the second
@@ -68,7 +68,7 @@ class CommandSystem(wiring.Component):
                 "window": In(queue_window()).array(queues),
                 "abandon": In(8).array(queues),
                 "base": In(ADDRESS_WIDTH).array(config.num_channels),
-                **dict.fromkeys(("head", "number", "tail"), counts),
+                **dict.fromkeys(("head", "begun", "tail"), counts),
                 **dict.fromkeys(("idle", "reading", "published"), flags),
                 **dict.fromkeys(("urgent", "pair_open"), Out(1)),
                 "current": Out(bits_for_count(queues - 1)),
@@ -143,7 +143,7 @@ class CommandSystem(wiring.Component):
                 completer.ring[index].eq(self.ring[index]),
                 completer.abandon[index].eq(self.abandon[index]),
                 self.head[index].eq(commands.head[index]),
-                self.number[index].eq(commands.number[index]),
+                self.begun[index].eq(commands.begun[index]),
                 self.idle[index].eq(commands.idle[index]),
                 self.reading[index].eq(commands.reading[index]),
                 self.tail[index].eq(completer.tail[index]),
