@@ -22,12 +22,8 @@ PARENTS = {
     "axi/counter_window": ("axi/test_registers",),
     "axi/read_answers": ("axi/test_read_manager", "axi/test_write_manager"),
     "axi/write_beats": ("axi/test_write_manager",),
-<<<<<<< HEAD
-    "command/command_issuer": ("command/test_command_unit", "answer/test_open_table"),
-=======
     "command/command_chooser": ("command/test_command_fetch",),
-    "command/command_issuer": ("command/test_command_unit",),
->>>>>>> 953aaff (Mutants of the new modules are noticed by the tests of those that consist of them)
+    "command/command_issuer": ("command/test_command_unit", "answer/test_open_table"),
     "command/head_gate": ("command/test_command_unit",),
     "command/head_reader": ("command/test_table_readers",),
     "command/token_reader": ("command/test_table_readers",),
