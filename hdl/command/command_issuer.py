@@ -93,10 +93,9 @@ class CommandIssuer(wiring.Component):
         m.submodules.gate = gate = HeadGate(self.config)
         connect(m, gate.heads, flipped(self.heads))
         connect(m, gate.open_head, flipped(self.open_head))
-        fetched = Signal(self.i.payload.shape())  # as it came, but for its code
-        code = Signal(8, reset_less=True)
+        fetched, first = Signal(self.i.payload.shape()), Signal(_half(self.config))  # as it came, but for its code
+        entry, code = Signal(ENTRY_WIDTH, reset_less=True), Signal(8, reset_less=True)
         m.d.comb += [fetched.eq(self.i.payload), fetched.code.eq(code)]
-        entry, first = Signal(ENTRY_WIDTH, reset_less=True), Signal(_half(self.config))
         _payloads(self, m, fetched, entry, first)
         with m.FSM(name="issue"):
             self._begin(m, fetched, code, entry, first)
