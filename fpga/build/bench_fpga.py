@@ -27,8 +27,8 @@ BOARD = "ulx3s-85f"
 BOARD_PRESETS = ("ulx3s", "ulx3s-d32")
 SEEDS = (1, 2, 3)
 GOAL_MHZ = 90
-PATIENCE = 3600.0
-"""Seconds of a place and route; what takes longer does not route."""
+PATIENCE = 3600
+"""Seconds of processor time of a place and route; what takes longer does not route."""
 SDRAM_BITS = 16
 """A cycle, of the board's SDRAM (docs/sdram.md); stood for by random stalls of a faster memory."""
 GENERATED, SMOLLM2_DIM = 16, 64

