@@ -38,9 +38,12 @@ _ARRAYS = {
 
 _ENGINES = {
     # half of the chip: memories of quick-selects as (engine, part, block of the word)
-    "left": r"pruner\.finder\.engine(\d+)\.(greater|middle|less)\.memory\.\d+\.(\d+)",
-    "right": r"select\.(engine)\.(greater|middle|less)\.memory\.\d+\.(\d+)",
+    # A module that is called as a port beside it has a number, which moves with any change of the RTL.
+    "left": r"pruner\.finder\.engine(\d+)\.(greater|middle|less)(?:\$\d+)?\.memory\.\d+\.(\d+)",
+    "right": r"select\.(engine)\.(greater|middle|less)(?:\$\d+)?\.memory\.\d+\.(\d+)",
 }
+_ENGINE = {"left": r"pruner\.finder\.engine\d+\.(?!queue\.)", "right": r"select\.engine\.(?!queue\.)"}
+"""Whatever block RAMs a quick-select has, but for its queue."""
 _ENGINE_ROW = 82
 
 _FEW_MEMORIES = 6
@@ -51,7 +54,7 @@ Site = tuple[int, int, str]
 
 
 class FloorplanError(ValueError):
-    """A netlist without the arrays."""
+    """A netlist without the arrays, or of names that are unknown here."""
 
 
 def _bel(site: Site) -> str:
@@ -147,6 +150,13 @@ def _places(module: dict[str, Any], half: str, config: Config) -> dict[str, Site
 def _engine_places(module: dict[str, Any], half: str, taken: Iterable[Site]) -> dict[str, Site]:
     """Sites for the block RAMs of quick-selects in the last row, if there is room for all."""
     found = _block_rams(module, _ENGINES[half])
+    others = [
+        name
+        for name, cell in module["cells"].items()
+        if cell["type"] == "DP16KD" and re.search(rf"(?:^|\.){_ENGINE[half]}", name) and name not in found
+    ]
+    if others:
+        raise FloorplanError(f"block RAMs of a quick-select must be called {_ENGINES[half]}, and {others[0]} is not")
     names = sorted(found, key=lambda name: (found[name][0], int(found[name][2]), found[name][1]))
     free = [site for site in _sites(half, _MEMORIES, _ENGINE_ROW) if site not in taken]
     return dict(zip(names, free, strict=False)) if len(names) <= len(free) else {}
@@ -170,7 +180,7 @@ def place_few_memories(module: dict[str, Any]) -> int:
 def floorplan(module: dict[str, Any], config: Config) -> int:
     """Give cells of a flat module (Yosys' JSON) their places, as above; the number of cells.
 
-    FloorplanError if there is an array without a multiplier.
+    FloorplanError if there is an array without a multiplier, or a block RAM of a quick-select has an unknown name.
     """
     places = {name: site for half in _ARRAYS for name, site in _places(module, half, config).items()}
     for half in _ENGINES:

@@ -36,7 +36,8 @@ def bench_host_time() -> Record:
     """
     config, model = PRESETS[PRESET], load_model(MODEL)
     assert isinstance(model, CausalModel)
-    with AxiEngine(config) as engine:
+    engine = AxiEngine(config)
+    with engine:
         session = _TimedSession(engine, config)
         prompt = TOKENS - STEPS - 1
         ids = (model.encode(TEXT) * prompt)[:prompt]

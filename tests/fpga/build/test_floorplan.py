@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Fragment
+from amaranth.back import rtlil
 
 from fpga.build import floorplan as plan
 from fpga.build.floorplan import FloorplanError, floorplan
@@ -125,18 +125,37 @@ def engines(parts):
     }
 
 
-def test_memories_of_quick_selects_lie_side_by_side(config):
+@pytest.mark.parametrize("numbers", [False, True])
+def test_memories_of_quick_selects_lie_side_by_side(config, numbers):
     module = netlist(32)
     memories = engines([("pruner.finder.engine0", 3), ("pruner.finder.engine1", 3), ("select.engine", 4)])
+    if numbers:  # of modules that are called as a port
+        numbered = {part: f"{part}${160 + at}" for at, part in enumerate(("greater", "middle", "less"))}
+        memories = {
+            re.sub("greater|middle|less", lambda m: numbered[m[0]], name): cell for name, cell in memories.items()
+        }
     module["cells"] |= memories
     assert floorplan(module, config) == 2 * (64 + 12) + 30
     columns = {name: place(module, name)[0] for name in memories}
     assert {place(module, name)[1] for name in memories} == {82}
     for engine, blocks, left in (("pruner.finder.engine1", 3, True), ("select.engine", 4, False)):
         for block in range(blocks):
-            same = [columns[f"system.core.{engine}.{part}.memory.0.{block}"] for part in ("greater", "less", "middle")]
+            same = [
+                column
+                for name, column in columns.items()
+                if name.startswith(f"system.core.{engine}.") and name.endswith(f".memory.0.{block}")
+            ]
+            assert len(same) == 3
             assert max(same) - min(same) <= 5
             assert all((column < 66) == left for column in same)
+
+
+def test_memories_of_quick_selects_with_unknown_names_are_refused(config):
+    module = netlist(32)
+    module["cells"] |= engines([("pruner.finder.engine0", 3)])
+    module["cells"]["core.select.engine.part_3.memory.0.0"] = {"type": "DP16KD", "attributes": {}, "connections": {}}
+    with pytest.raises(FloorplanError, match=r"and core\.select\.engine\.part_3\.memory\.0\.0 is not"):
+        floorplan(module, config)
 
 
 def test_memories_of_quick_selects_are_left_to_the_placer_if_the_row_is_too_short(config):
@@ -156,20 +175,29 @@ def test_few_other_memories_get_places(config, count, placed):
     assert sum("BEL" in cell["attributes"] for cell in others.values()) == placed
 
 
-def names(fragment, path=()):
-    """Names of signals that are driven, and of memories, with their places in the hierarchy."""
-    for statements in fragment.statements.values():
-        for statement in statements:
-            yield from (".".join((*path, signal.name)) for signal in statement._lhs_signals())
-    for inner, name, _ in fragment.subfragments:
-        yield ".".join((*path, name or ""))
-        yield from names(inner, (*path, name or ""))
+def names(text):
+    """Names of wires and memories in RTLIL, with their places in the hierarchy, which begins with ``top``."""
+    inside, cells = {}, {}
+    for line in map(str.strip, text.splitlines()):
+        if found := re.match(r"module \\(\S+)", line):
+            module = found[1]
+            inside[module], cells[module] = [], []
+        elif found := re.match(r"cell \\(\S+) \\(\S+)", line):
+            cells[module].append((found[1], found[2]))
+        elif found := re.match(r"(?:wire|memory) .*\\(\S+)$", line):
+            inside[module].append(found[1])
+
+    def walk(module, path):
+        yield from (f"{path}{name}" for name in inside[module])
+        for kind, instance in cells[module]:
+            if kind in inside:
+                yield from walk(kind, f"{path}{instance}.")
+
+    return set(walk("top", ""))
 
 
 def test_the_names_are_those_of_the_rtl():
-    found = set(
-        names(Fragment.get(SpAtten(Config.load(str(Path(__file__).parents[2] / "bench" / "small.json"))), None))
-    )
+    found = names(rtlil.convert(SpAtten(Config.load(str(Path(__file__).parents[2] / "bench" / "small.json")))))
     of_yosys = r"\.\d+\.(\d+)"  # which block RAM of a memory
     products, memories = zip(*plan._ARRAYS.values(), strict=True)
     for pattern in (*products, *memories, *plan._ENGINES.values()):
