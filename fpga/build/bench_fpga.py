@@ -80,7 +80,7 @@ def bench_fpga() -> Iterator[Record]:
             goal=None,
             preset=config.name,
             memory="none",
-            command=f"spatten baselines {name}",
+            command="spatten baselines",
         )
 
 
