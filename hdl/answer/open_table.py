@@ -47,7 +47,8 @@ class OpenTable(wiring.Component):
     """Numbers for commands, what becomes of each, and when it may be answered.
 
     A command is open from ``opened`` until ``release``, which follows its answer when all that it wrote can be read.
-    It is done by the core's status, or by ``closed``; a table that could not be read counts more than the core's code.
+    It is done by the core's status, and if it selects by ``selected``, for survivors may come after the status; or by
+    ``closed``. A table that could not be read counts more than the core's code.
     Answers come in the order of these events, those of the core after others, but a FENCE's when all commands of its
     queue that were open before it are released.
     Latency 3 from an event to the answer, 2 of a FENCE; an answer a cycle. A number is on offer 3 cycles after its
@@ -60,6 +61,7 @@ class OpenTable(wiring.Component):
     closed : In(stream.Signature(closed_command, always_ready=True))          after ``opened`` of the command
     failed : In(stream.Signature(ENTRY_WIDTH, always_ready=True)).array(2)    of tokens, of heads
     status : In(stream.Signature(job_status, always_ready=True))              of the core
+    selected : In(stream.Signature(ENTRY_WIDTH, always_ready=True))           its last survivor was taken
     tables : In(command_tables), busy : Out(1)                an open command makes it wait: one that writes its tables,
                                                               an APPEND, or, if it is one itself, any that works;
                                                               or ``WRITERS`` open commands write tables
@@ -84,6 +86,7 @@ class OpenTable(wiring.Component):
                 "closed": event(closed_command()),
                 "failed": event(ENTRY_WIDTH).array(2),
                 "status": event(payloads.job_status(config)),
+                "selected": event(ENTRY_WIDTH),
                 "tables": In(command_tables(queues)),
                 "prefetch": In(64),
                 **dict.fromkeys(("busy", "prefetch_busy", "working"), Out(1)),
@@ -104,7 +107,7 @@ class OpenTable(wiring.Component):
                 block.release.payload.eq(self.release.payload),
             ]
         self._numbers(m, fences)
-        works, alone, failed = Signal(self.entries), Signal(), Signal(self.entries)
+        works, alone, failed, selects = Signal(self.entries), Signal(), Signal(self.entries), Signal(self.entries)
         self._open(m, fences, writers, works, alone)
         m.d.comb += [
             self.open.eq(fences.open),
@@ -116,7 +119,8 @@ class OpenTable(wiring.Component):
         ]
         self._events(m, fences)
         self._failures(m, failed)
-        self._answers(m, fences, failed)
+        self._selections(m, selects)
+        self._answers(m, fences, failed, selects)
         return m
 
     def _numbers(self, m, fences):
@@ -192,23 +196,34 @@ class OpenTable(wiring.Component):
             with m.If(source.valid):
                 m.d.sync += failed.bit_select(source.payload[: self.width], 1).eq(1)
 
-    def _answers(self, m, fences, failed):
+    def _selections(self, m, selects):
+        """Commands whose survivors are to come, if the core does not refuse them."""
+        with m.If(self.opened.valid):
+            mine = selects.bit_select(self.opened.payload.entry[: self.width], 1)
+            m.d.sync += mine.eq(self.opened.payload.fetched.command.flags.select)
+        with m.If(self.selected.valid):
+            m.d.sync += selects.bit_select(self.selected.payload[: self.width], 1).eq(0)
+
+    def _answers(self, m, fences, failed, selects):
         """The next command that is done, in a register: a FENCE, one that was closed, or one of the core."""
         closings, statuses = m.submodules.closings.o, m.submodules.statuses.o
         answer, full, event = Signal(self.answer.payload.shape(), reset_less=True), Signal(), Signal(closed_command())
         read, free = m.submodules.facts.read_port(domain="comb"), ~full | self.answer.ready
+        done = Signal()  # the oldest status is one of a command that has nothing to come
+        waits = selects.bit_select(statuses.payload.entry[: self.width], 1) & (statuses.payload.code == 0)
+        m.d.comb += done.eq(statuses.valid & ~waits)
         m.d.comb += [
             self.answer.valid.eq(full),
             self.answer.payload.eq(answer),
             fences.told.eq(fences.due & free),
             closings.ready.eq(free & ~fences.due),
-            statuses.ready.eq(free & ~fences.due & ~closings.valid),
+            statuses.ready.eq(free & ~fences.due & ~closings.valid & done),
             event.eq(Mux(fences.due, fences.answer, Mux(closings.valid, closings.payload, statuses.payload))),
             read.addr.eq(event.entry),
         ]
         with m.If(free):
             m.d.sync += [
-                full.eq(fences.due | closings.valid | statuses.valid),
+                full.eq(fences.due | closings.valid | done),
                 answer.entry.eq(event.entry),
                 *(answer[name].eq(read.data[name]) for name in _facts(self.queues).members),
                 answer.code.eq(Mux(failed.bit_select(event.entry[: self.width], 1), Code.READ_ERROR, event.code)),

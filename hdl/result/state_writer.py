@@ -65,6 +65,7 @@ class StateWriter(wiring.Component):
     survivor : In(stream.Signature(survivor))        of the core
     o : Out(stream.Signature(written_word))          ``last`` is with the last word of a command's tables
     written : Out(1)                                 pulse: the last survivor of a command that writes them is taken
+    selected : Out(stream.Signature(ENTRY_WIDTH, always_ready=True))    the last survivor of a command is
     entry : In(ENTRY_WIDTH), counts : Out(survivor_counts)    of an open command; from the cycle after its last survivor
     """
 
@@ -77,6 +78,7 @@ class StateWriter(wiring.Component):
                 "survivor": In(stream.Signature(payloads.survivor(config))),
                 "o": Out(stream.Signature(written_word(word_width))),
                 "written": Out(1),
+                "selected": Out(stream.Signature(ENTRY_WIDTH, always_ready=True)),
                 "entry": In(ENTRY_WIDTH),
                 "counts": Out(survivor_counts()),
             }
@@ -215,6 +217,8 @@ class StateWriter(wiring.Component):
         told, survivor = Signal(entries), self.survivor.payload
         ends = self.survivor.valid & self.survivor.ready & survivor.last
         m.d.comb += [
+            self.selected.valid.eq(ends),
+            self.selected.payload.eq(survivor.job_id),
             write.en.eq(ends),
             write.addr.eq(survivor.job_id),
             write.data.tokens.eq(kept.tokens + survivor.keep),

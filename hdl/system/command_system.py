@@ -192,6 +192,8 @@ class CommandSystem(wiring.Component):
             self.status.ready.eq(1),
             open_.status.valid.eq(self.status.valid),
             open_.status.payload.eq(self.status.payload),
+            open_.selected.valid.eq(state.selected.valid),
+            open_.selected.payload.eq(state.selected.payload),
             open_.release.valid.eq(completer.release.valid),
             open_.release.payload.eq(completer.release.payload),
             completer.outside.valid.eq(gate.outside.valid),

@@ -58,7 +58,8 @@ SUMS = [item + i for i, item in enumerate(ITEMS)]
 def test_every_simulation_has_a_watchdog():
     """Tests simulate with ``Simulation``, ``simulate`` or ``run_streams``, not with Amaranth's simulator itself.
 
-    But for the engine on which all simulate, and its test, whose bench counts cycles.
+    But for the engine on which all simulate, its test, whose bench counts cycles, and the test of mutants, which are
+    chosen by initial values and run for a fixed number of cycles.
     """
     root = Path(__file__).parents[1]
     bare = [
@@ -67,7 +68,7 @@ def test_every_simulation_has_a_watchdog():
     allowed = {
         f"bench/{name}.py"
         for name in ("simulation", "quick_code", "quick_context", "quick_engine", "test_quick_engine")
-    }
+    } | {"mutation/test_mutants.py"}
     assert {str(path.relative_to(root)) for path in bare} == allowed
 
 

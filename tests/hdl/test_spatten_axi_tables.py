@@ -15,10 +15,10 @@ from sim.common.packing import pack, unpack
 from sim.transport.commands import Wanted, place_layer, read_heads, read_outputs, read_tokens
 from sim.transport.host_memory import HostMemory
 from sim.transport.memory import MemoryImage
-from tests.bench.axi_layers import check_layer, expected, patched, place
+from tests.bench.axi_layers import Placed, check_layer, expected, patched, place
 from tests.bench.axi_scene import TINY, Scene
 from tests.bench.axi_system import AxiSystem, Queue
-from tests.bench.jobs import random_job
+from tests.bench.jobs import random_job, table_layer
 
 
 @dataclasses.dataclass
@@ -125,6 +125,35 @@ def test_each_command_reads_the_tables_that_the_last_one_wrote(seed):
     assert {row["head"]: row["importance"] for row in rows} == chain.heads
     for row in rows:
         assert row["weight"] == chain.weight[row["head"]] and row["exponent"] == chain.exponent[row["head"]] & 0xFF
+
+
+def many_tokens(seed):
+    """A layer of one query over as many tokens as the buffers hold, which all survive, in memory with its planes."""
+    rng, memory, image = random.Random(f"{seed} many"), HostMemory(1 << 18, fill=0xEE), MemoryImage(TINY)
+    layer = table_layer(TINY, rng, 60, dim=16)
+    while not layer.select:
+        layer = table_layer(TINY, rng, 60, dim=16)
+    layer = dataclasses.replace(layer, token_keep=60, name="many tokens")
+    results, selection = CascadeState().run(layer, TINY)
+    exponents = [0] * len(layer.head_ids)
+    command = place_layer(layer, TINY, image, memory, Wanted(write_state=True))
+    return memory, memory.place(image), Placed(layer, command, results, selection, exponents, True)
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))])
+def test_tables_are_in_memory_with_the_completion(seed):
+    """The core's status may come long before its last survivor, most of all where writes are slow."""
+    memory, bases, layer = many_tokens(seed)
+    system = AxiSystem(TINY, memory, stall=0.8, seed=seed)
+    queue = Queue(system, 0)
+
+    async def bench(ctx):
+        await system.start(ctx, bases)
+        await queue.open(ctx, readable=(memory.base, memory.limit), writable=(memory.base, memory.limit))
+        await queue.submit(ctx, layer.command)
+        layer.check(memory, await queue.completion(ctx))
+
+    system.run(bench, cycles=40_000)
 
 
 class Tenants:

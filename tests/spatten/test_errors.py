@@ -31,6 +31,8 @@ BAD_PRESETS = {
 }
 
 OTHERS = {
+    "energy none.json": "RUN 'none.json' cannot be read: No such file",
+    "rivals": "--model or --workload must be given, not none",
     "texts build/texts --size 0": "--size must be at least 1, not 0",
     "texts text": "FOLDER must be a writable file, not 'text/first/prose.txt': Not a directory",
     "verilog -o folder": "--output must be a file, not the folder 'folder'",

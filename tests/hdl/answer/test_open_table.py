@@ -212,10 +212,10 @@ def test_an_answer_and_a_number_a_cycle():
     simulate(dut, bench, cycles=2 * count)
 
 
-async def opened(ctx, dut, queue, opcode):
+async def opened(ctx, dut, queue, opcode, **flags):
     """A command with the number that is on offer is opened; its number."""
     entry = ctx.get(dut.entry.payload)
-    fetched = {"queue": queue, "number": 0, "command": {"opcode": int(opcode)}}
+    fetched = {"queue": queue, "number": 0, "command": {"opcode": int(opcode), "flags": flags}}
     ctx.set(dut.opened.payload, {"entry": entry, "fetched": fetched})
     for port, name in ((dut.opened, "valid"), (dut.entry, "ready")):
         ctx.set(getattr(port, name), 1)
@@ -231,6 +231,29 @@ async def event(ctx, port, payload):
     ctx.set(port.valid, 1)
     await ctx.tick()
     ctx.set(port.valid, 0)
+
+
+@pytest.mark.parametrize(("code", "first"), [(0, "status"), (0, "survivors"), (3, "status")])
+def test_a_selection_is_answered_when_its_last_survivor_was_taken(code, first):
+    """Or at once, if the core refused it: then no survivor comes."""
+    dut = made(OpenTable, CONFIG, queues=2)
+
+    async def bench(ctx):
+        await ctx.tick().repeat(2)
+        layer = await opened(ctx, dut, 0, Opcode.LAYER, select=1)
+        if first == "survivors":
+            await event(ctx, dut.selected, layer)
+            await ctx.tick().repeat(6)
+            assert not ctx.get(dut.answer.valid)
+        await event(ctx, dut.status, {"job_id": layer, "code": code})
+        await ctx.tick().repeat(6)
+        assert ctx.get(dut.answer.valid) == (code != 0 or first == "survivors")
+        if code == 0 and first == "status":
+            await event(ctx, dut.selected, layer)
+            await ctx.tick().repeat(6)
+        assert ctx.get(dut.answer.valid) and ctx.get(dut.answer.payload.code) == code
+
+    simulate(dut, bench, cycles=100)
 
 
 def test_fences_of_a_queue_wait_for_each_other_and_no_number_is_given_for_one_more():
