@@ -23,6 +23,7 @@ _MODEL = """read_rtlil top.il
 hierarchy -top top
 prep -flatten -top top
 memory_nordff
+memory_map -rom-only
 async2sync
 chformal -assume -early
 opt_clean

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Mux, ResetSignal, Signal, Value, ValueLike
@@ -39,9 +40,9 @@ class Harness(Elaboratable):
         self.m.submodules[name] = block
         return block
 
-    def open(self, block: wiring.Component, name: str = "dut") -> Inside:
-        """Put a block into the proof whose inner signals will be named."""
-        inside = Inside(block)
+    def open(self, block: wiring.Component, name: str = "dut", also: Sequence[ModuleType] = ()) -> Inside:
+        """Put a block into the proof whose inner signals will be named; ``also`` as in :class:`Inside`."""
+        inside = Inside(block, also)
         self.m.submodules[name] = block
         return inside
 
@@ -96,7 +97,7 @@ class Harness(Elaboratable):
         return stream.valid & stream.ready
 
     def _held(self, stream, name: str, say: Callable[[str, ValueLike], None], mask: ValueLike | None = None) -> None:
-        m, width, bits = self.m, max(1, width_of(stream.payload)), Value.cast(stream.payload)
+        m, width, bits = self.m, max(1, width_of(stream.payload)), Value.cast(stream.payload).as_unsigned()
         sizes = (("waited", 1), ("was", width))
         waited, was = (Signal(size, name=f"{name}_{what}".replace(" ", "_")) for what, size in sizes)
         m.d.sync += [waited.eq(stream.valid & ~stream.ready), was.eq(bits if mask is None else bits & mask)]

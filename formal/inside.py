@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from types import FrameType
+from collections.abc import Sequence
+from types import FrameType, ModuleType
 from typing import Any
 
 from amaranth.hdl import Module
@@ -15,17 +16,18 @@ __all__ = ["Inside"]
 class Inside:
     """Elaborates ``block`` now, and keeps the local variables of its own methods.
 
+    Local variables of the functions of ``also``, modules that it takes helpers from, are kept, too.
     Whoever elaborates the block later gets the same module, so a proof may name what it reads here. Parts (submodules)
     whose insides are wanted, too, are opened with :meth:`part`.
     """
 
-    def __init__(self, block: wiring.Component):
+    def __init__(self, block: wiring.Component, also: Sequence[ModuleType] = ()):
         self.block = block
         self._calls: dict[str, list[dict[str, Any]]] = {}
-        source = type(block).elaborate.__code__.co_filename
+        sources = {type(block).elaborate.__code__.co_filename, *(module.__file__ for module in also)}
 
         def returned(frame: FrameType, event: str, _argument: object) -> None:
-            if event == "return" and frame.f_code.co_filename == source:
+            if event == "return" and frame.f_code.co_filename in sources:
                 self._calls.setdefault(frame.f_code.co_name, []).append(dict(frame.f_locals))
 
         sys.setprofile(returned)
@@ -38,6 +40,10 @@ class Inside:
     def __call__(self, name: str, method: str = "elaborate", call: int = 0) -> Any:
         """Local variable ``name`` of the ``call``-th call of ``method``."""
         return self._calls[method][call][name]
+
+    def named(self, method: str, key: str, name: str) -> dict[Any, Any]:
+        """Local variable ``name`` of every call of ``method``, by the value of its local variable ``key``."""
+        return {call[key]: call[name] for call in self._calls[method]}
 
     def part(self, name: str) -> Inside:
         """The submodule ``name``, elaborated now."""
