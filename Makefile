@@ -14,12 +14,12 @@ SEED ?=
 
 BIN := .venv/bin
 STAMP := .venv/.installed
-SOURCES := hdl golden sim fpga spatten formal mutation tests examples
+SOURCES := hdl golden sim fpga spatten formal mutation attack tests examples
 
 # By the environment, so that any sentence survives the shell.
 export TEXT
 
-.PHONY: help sim test test-long test-cocotb prove mutate example-icarus example-c fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
+.PHONY: help sim test test-long test-cocotb prove mutate attack example-icarus example-c fusesoc litex-sim lint lint-verilog docs verilog registers models doctor bench synth bitstream clean
 
 help: ## This list
 	@echo "make TARGET [PRESET=$(PRESET)] [ENGINE=$(ENGINE)] [TEXT='a sentence'] [ARGS='more options']"
@@ -54,6 +54,9 @@ prove: $(STAMP) ## Prove what docs/verification.md claims of the blocks (ARGS="-
 
 mutate: $(STAMP) ## Wrong hardware that the tests of each block must notice (ARGS="-k NAME --each N --seconds S")
 	$(BIN)/python -m mutation $(ARGS)
+
+attack: $(STAMP) ## Hostile campaigns, five minutes of them (ARGS="--seconds 3600", ARGS="faults --config random-61")
+	$(BIN)/python -m attack $(ARGS)
 
 example-icarus: $(STAMP) ## One head through spatten_axi in Icarus Verilog, with a test bench in Verilog only
 	$(MAKE) --no-print-directory -C examples/icarus PYTHON=../../$(BIN)/python

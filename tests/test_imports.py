@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hdl", "golden", "sim", "fpga", "spatten")
 """A package imports those to its left only."""
 
-ALL = (*PACKAGES, "formal", "mutation")
-"""With the proofs and the mutants, which no wheel holds."""
+ALL = (*PACKAGES, "formal", "mutation", "attack")
+"""With proofs, mutants and campaigns, which no wheel holds."""
 
 ROOMS = {
     "hdl": (
@@ -56,6 +56,16 @@ ROOMS = {
         ("equivalent",),
         ("record",),
         ("trial", "table"),
+        ("__main__",),
+    ),
+    "attack": (
+        ("memory", "refusals", "columns"),
+        ("commands",),
+        ("shapes", "wrong", "oracle"),
+        ("draw_layers",),
+        ("draw",),
+        ("machine", "models", "judge"),
+        ("campaigns", "checker", "tally"),
         ("__main__",),
     ),
 }

@@ -287,8 +287,8 @@ def _copied(address: int | None, count: int, dtype: str) -> np.ndarray:
 class VerilatorEngine(StreamEngine):
     """:class:`sim.engine.engine.Engine` on a Verilator model; options as there.
 
-    factory: makes the top from the configuration (tests give stand-ins). source: see :func:`build`. cache: folder of
-    built models. The seed of the timing is also that of what begins with random bits, in a netlist.
+    factory: makes the top (tests give stand-ins). source, cache: see :func:`build`. folder: of a model, in their place.
+    The seed of the timing is also that of what begins with random bits, as in a netlist.
     """
 
     name = "verilator"
@@ -300,10 +300,11 @@ class VerilatorEngine(StreamEngine):
         factory: Callable[[Config], Any] = verilog.top_of,
         source: Callable[[str], str] | None = None,
         cache: Path = CACHE,
+        folder: Path | None = None,
         **options: Any,
     ):
         super().__init__(config, **options)
-        folder = build(config, factory=factory, source=source, trace=self.trace is not None, cache=cache)
+        folder = folder or build(config, factory=factory, source=source, trace=self.trace is not None, cache=cache)
         self._library = _Library(folder / "libspatten.so")
         self._counters = json.loads((folder / "counters.json").read_text())
         trace = str(self.trace).encode() if self.trace is not None else None
@@ -373,7 +374,6 @@ class VerilatorEngine(StreamEngine):
 
     def _results(self) -> RawRun:
         library, handle, config = self._library, self._handle, self.config
-        answered = library.answered(handle)
         words = np.zeros(word_count(max(sum(field) for field in self._counters.values())), dtype="<u4")
         library.counters(handle, words.ctypes.data)
         bits = int.from_bytes(words.tobytes(), "little")
@@ -382,7 +382,7 @@ class VerilatorEngine(StreamEngine):
             prob=self._items(1, job_probs(config).size),
             status=self._items(2, job_status(config).size),
             survivor=self._survivors(),
-            status_cycles=_copied(library.status_cycles(handle), answered, "<u8").tolist(),
+            status_cycles=_copied(library.status_cycles(handle), library.answered(handle), "<u8").tolist(),
             counters={name: bits >> offset & ((1 << width) - 1) for name, (offset, width) in self._counters.items()},
             words_read=[library.words_read(handle, channel) for channel in range(config.num_channels)],
             addresses=self._addresses() if self.record_addresses else None,

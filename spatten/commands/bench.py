@@ -63,6 +63,12 @@ def _bench_silicon() -> Iterator[Record]:
     yield from bench_silicon()
 
 
+def _bench_verification() -> Iterator[Record]:
+    from sim.bench.verification import bench_verification
+
+    yield from bench_verification()
+
+
 BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
     "core": _bench_core,
     "workloads": _bench_workloads,
@@ -71,6 +77,7 @@ BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
     "ip": _bench_ip,
     "rivals": _bench_rivals,
     "silicon": _bench_silicon,
+    "verification": _bench_verification,
 }
 NEED_DATA = ("workloads", "accuracy", "rivals", "silicon")
 """Benches that read the folder SPATTEN_DATA."""

@@ -48,6 +48,10 @@ TITLES = {
         "SpAtten's goals are the best figures of the systems whose quality is at least its own.",
     ),
     "silicon": ("Energy", "Estimated from the counters of runs on the RTL ([energy.md](energy.md)), DRAM included."),
+    "verification": (
+        "Verification",
+        "Hostile campaigns against the whole core, over all releases ([verification.md](verification.md#attacks)).",
+    ),
 }
 """File in FOLDER -> heading and introduction of its tables."""
 
@@ -64,6 +68,7 @@ class Row(NamedTuple):
 
 
 FULL_SIZE, SHORT_RUNS = "performance.md#the-full-size-machine", "performance.md#short-runs-of-generation"
+ATTACKS = "verification.md#attacks"
 ROWS = (
     Row(r"qk_utilization\.n(\d+)", r"useful share of the Q×K lanes, BERT-like, \1 keys, D = 64"),
     Row(r"qk_utilization\.n(\d+)_keep(\d+)", r"useful share of the Q×K lanes, BERT-like, \1 keys, \2 % of V kept"),
@@ -175,6 +180,11 @@ ROWS = (
     Row(r"rivals\.(\w+)\.(\w+)\.gop_per_j", r"\1, `\2`: GOP/J, estimated", "rivals.md#measured"),
     Row(r"energy\.per8\.gop_per_j", "the authors' GPT-2 workload: GOP/J, estimated (paper: 382)", "energy.md"),
     Row(r"energy\.bert\.gop_per_j", "BERT, 128 tokens, unpruned, 12 bits: GOP/J, estimated"),
+    Row(r"attack\.rows", "rows of random jobs and layers, compared with golden", ATTACKS),
+    Row(r"attack\.values", "values of these, compared", ATTACKS),
+    Row(r"attack\.faults", "commands that had to be refused, each with its code, and resets in mid-run"),
+    Row(r"attack\.mismatches", "values, codes and results that were not as they had to be"),
+    Row(r"attack\.hangs", "runs in which nothing moved any more"),
     Row(r"verilog\.(\w+)_mb", r"Verilog of preset `\1`, 1 MB = 10⁶ bytes"),
 )
 """The last row whose pattern is the whole name of a record describes it."""

@@ -59,8 +59,7 @@ def test_records_that_cannot_be_written_are_told_before_the_bench(monkeypatch, t
 
 
 def test_unknown_name():
-    names = "core, workloads, accuracy, fpga, ip, rivals, silicon"
-    with pytest.raises(ValueError, match=f"NAME must be one of {names}, not 'speed'"):
+    with pytest.raises(ValueError, match=r"NAME must be one of core, .*, verification, not 'speed'"):
         bench_command(["speed"])
 
 
