@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import shutil
 from collections.abc import Sequence
 
@@ -12,17 +14,25 @@ from sim.engine.hbm2 import HBM2Channel, drive
 from sim.engine.hbm2_native import NativeChannel, build_library
 from sim.engine.timing import MemoryTiming
 
-__all__ = ["deliverable_cycles"]
+__all__ = ["WIDE_WINDOW", "deliverable_cycles", "peak_cycles"]
+
+WIDE_WINDOW = 256
+"""Requests in flight a channel of a window that hides the opening of most rows."""
 
 
-def deliverable_cycles(addresses: Sequence[np.ndarray], timing: MemoryTiming, config: Config) -> int:
+def deliverable_cycles(
+    addresses: Sequence[np.ndarray], timing: MemoryTiming, config: Config, *, window: int = 0
+) -> int:
     """Cycles in which the memory alone gives these words: requests always offered, responses always taken.
 
-    addresses: word addresses by channel, in order (``RunResult.addresses``). The slowest channel counts.
+    The order within a channel is that of the run, so its row conflicts are in the figure too. addresses: word
+    addresses by channel, in order (``RunResult.addresses``). window: least requests in flight of an HBM2 channel;
+    0: as many as in the run. The slowest channel counts.
     """
     if timing.stall:
         raise ValueError(f"stall must be 0 for deliverable cycles, not {timing.stall!r}")
-    word_bytes, model = config.channel_width // 8, timing.hbm2
+    word_bytes, model = config.channel_width // 8, timing.hbm2_of(config)
+    model = dataclasses.replace(model, queue=max(model.queue, window))
     library = build_library() if timing.mode == "hbm2" and shutil.which("g++") else None
 
     def cycles(index: int, words: np.ndarray) -> int:
@@ -34,6 +44,25 @@ def deliverable_cycles(addresses: Sequence[np.ndarray], timing: MemoryTiming, co
         return given[-1] + 1 if given else 0
 
     return max((cycles(index, words) for index, words in enumerate(addresses)), default=0)
+
+
+def peak_cycles(addresses: Sequence[np.ndarray], timing: MemoryTiming, config: Config) -> int:
+    """Cycles of the fullest channel's words at the peak rate, for HBM2 less the refresh: no order can be faster.
+
+    Rows are open whenever they are needed and the window is endless. Neighbours of one burst are one access.
+    """
+    if timing.mode == "ideal":
+        return max((len(words) for words in addresses), default=0)
+    word_bytes, model = config.channel_width // 8, timing.hbm2_of(config)
+    accesses = max((_bursts(words, word_bytes, model.burst_bytes) for words in addresses), default=0)
+    refreshed = 1 - (model.tRP + model.tRFC) / model.tREFI
+    return math.ceil(accesses * model.tBL / (model.pseudo_channels * refreshed))
+
+
+def _bursts(words: np.ndarray, word_bytes: int, burst_bytes: int) -> int:
+    """Accesses of a channel for these words, in order."""
+    bursts = np.asarray(words, dtype=np.int64) * word_bytes // burst_bytes
+    return int(np.count_nonzero(np.diff(bursts, prepend=-1)))
 
 
 def _ideal_cycles(count: int, latency: int, depth: int) -> int:

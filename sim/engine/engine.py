@@ -100,7 +100,7 @@ class Engine(abc.ABC):
         self.config = config
         self.timing = timing or MemoryTiming()
         if self.timing.mode == "hbm2":
-            self.timing.hbm2.check_word(config.channel_width)
+            self.timing.hbm2_of(config).check_word(config.channel_width)
         self.record_addresses = record_addresses
         self.watchdog = max(watchdog, self.timing.longest_wait)
         self.max_cycles = max_cycles

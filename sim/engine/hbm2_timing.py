@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["HBM2", "HBM2Timing"]
+__all__ = ["HBM2Timing"]
 
 _RAMULATOR = "Ramulator 2.1, python/ramulator/dram/hbm2.py, HBM2_2000Mbps"
 _ORGANIZATION = "Ramulator 2.1, HBM2_2Gb: JESD235, 4 Gb a channel"
-_JEDEC = "JESD235D table 68, through Ramulator 2.1"
+_DRAMSIM = "DRAMsim3, configs/HBM2_8Gb_x128.ini"
 _GEM5 = "gem5, src/mem/MemCtrl.py"
 _OURS = "choice of this project"
 
@@ -50,11 +50,13 @@ class HBM2Timing:
     tFAW: int = _parameter(15, "ACT to the fourth ACT after it", _RAMULATOR)
     tWTRS: int = _parameter(6, "end of written data to RD, other bank group", _RAMULATOR)
     tWTRL: int = _parameter(8, "end of written data to RD, same bank group", _RAMULATOR)
-    tRTW: int = _parameter(15, "RD to WR", f"{_JEDEC}: notes on tRTW at 2 Gb/s")
-    tRFC: int = _parameter(260, "REFab to ACT, 4 Gb a channel", _JEDEC)
-    tREFI: int = _parameter(3900, "REFab to REFab", _JEDEC)
+    tRTW: int = _parameter(15, "RD to WR", f"{_OURS}: tCL + tBL - tCWL + 4 cycles for the turn of the data bus")
+    tRFC: int = _parameter(260, "REFab to ACT", _DRAMSIM)
+    tREFI: int = _parameter(3900, "REFab to REFab", _DRAMSIM)
     act_cycles: int = _parameter(2, "row command bus, an ACT; it counts from its last cycle", _RAMULATOR)
-    queue: int = _parameter(64, "requests taken and not yet answered", f"{_OURS}: the fetcher's words in flight")
+    queue: int = _parameter(
+        64, "requests taken and not yet answered", f"{_OURS}; an engine takes the machine's `outstanding`"
+    )
     frontend: int = _parameter(10, "controller, request to first command", f"{_GEM5}: static_frontend_latency")
     backend: int = _parameter(10, "controller, end of data to response", f"{_GEM5}: static_backend_latency")
     refresh_stagger: int = _parameter(0, "refresh of a channel to that of the channel below", f"{_OURS}: all at once")
@@ -100,7 +102,3 @@ class HBM2Timing:
         rest //= self.page_bytes // (self.burst_bytes * self.group_interleave)
         row, bank = divmod(rest, self.banks)
         return (pseudo * self.bank_groups + group) * self.banks + bank, row
-
-
-HBM2 = HBM2Timing()
-"""The default device and controller."""

@@ -150,7 +150,7 @@ class _Run:
     def _channel(self, index: int) -> _IdealChannel | HBM2Channel:
         timing = self.engine.timing
         if timing.mode == "hbm2":
-            return HBM2Channel(timing.hbm2, index, self.engine.config.channel_width // 8)
+            return HBM2Channel(timing.hbm2_of(self.engine.config), index, self.engine.config.channel_width // 8)
         return _IdealChannel(timing, index)
 
     def _memory_words(self, words: np.ndarray) -> list[int]:

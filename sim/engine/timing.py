@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from sim.engine.hbm2_timing import HBM2, HBM2Timing
+from hdl.spec.config import Config
+from sim.engine.hbm2_timing import HBM2Timing
 
 __all__ = ["MEMORY_MODES", "MemoryTiming", "mix", "stall_threshold", "willing"]
 
@@ -47,7 +48,8 @@ class MemoryTiming:
 
     mode: str = "ideal"
     """ideal: ``latency`` … ``queue`` hold, and a word comes each cycle. hbm2: ``hbm2`` holds, and they do not."""
-    hbm2: HBM2Timing = HBM2
+    hbm2: HBM2Timing | None = None
+    """None: the table's values, and a queue for as many words as the machine has in flight (:meth:`hbm2_of`)."""
     latency: int = 20
     """Cycles from the request to the first chance of its response, at least 1."""
     stall: float = 0.0
@@ -77,6 +79,10 @@ class MemoryTiming:
         for name in idle:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ValueError(f"{name} must be left as it is with mode {self.mode}, not {getattr(self, name)!r}")
+
+    def hbm2_of(self, config: Config) -> HBM2Timing:
+        """The channels of a machine in mode hbm2: a default queue must not be what throttles it."""
+        return self.hbm2 or HBM2Timing(queue=config.outstanding)
 
     @property
     def depth(self) -> int:

@@ -323,7 +323,7 @@ class VerilatorEngine(StreamEngine):
         library, timing = self._library, self.timing
         library.set_host(self._handle, stall_threshold(timing.host_stall), timing.seed, self.watchdog)
         library.record_addresses(self._handle, self.record_addresses)
-        threshold, values = stall_threshold(timing.stall), timing.hbm2.values()
+        threshold, values = stall_threshold(timing.stall), timing.hbm2_of(self.config).values()
         for channel, words in enumerate(image.channels()):
             library.set_memory(self._handle, channel, words.ctypes.data, len(words))
             if timing.mode == "ideal":

@@ -151,7 +151,7 @@ def _timing(request: MachineRequest, config: Config) -> MemoryTiming:
         )
     if timing.mode == "hbm2":
         with naming([], f"--preset {request.preset}"):
-            timing.hbm2.check_word(config.channel_width)
+            timing.hbm2_of(config).check_word(config.channel_width)
     return timing
 
 

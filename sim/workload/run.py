@@ -13,7 +13,7 @@ from hdl.spec.planes import PLANES
 from sim.common.limits import limits, plane_bits
 from sim.common.mismatch import compare
 from sim.common.threads import one_thread
-from sim.engine.deliverable import deliverable_cycles
+from sim.engine.deliverable import WIDE_WINDOW, deliverable_cycles, peak_cycles
 from sim.engine.engine import Engine, RunResult
 from sim.workload.workload import Workload
 
@@ -41,7 +41,12 @@ class WorkloadResult:
     qk_limit_cycles: float
     memory_limit_cycles: float
     deliverable_cycles: int | None
-    """In which the memory alone gives the same words; None: addresses were not recorded."""
+    """In which the memory alone gives the same words, in the same order, with as many requests in flight: "same
+    window"; None: addresses were not recorded."""
+    wide_window_cycles: int | None
+    """The same with at least WIDE_WINDOW requests in flight."""
+    peak_cycles: int | None
+    """Of the fullest channel's words at the peak rate, for HBM2 less the refresh: independent of order and window."""
     gflops: float
     """Products needed, times two, over the time at 1 GHz: first passes over surviving keys, and kept values."""
     gflops_dense_equivalent: float
@@ -78,15 +83,37 @@ class WorkloadResult:
 
     @property
     def fraction_of_deliverable(self) -> float | None:
-        return None if self.deliverable_cycles is None else self.deliverable_cycles / self.cycles
+        return _share(self.deliverable_cycles, self.cycles)
+
+    @property
+    def fraction_of_wide_window(self) -> float | None:
+        return _share(self.wide_window_cycles, self.cycles)
+
+    @property
+    def fraction_of_peak(self) -> float | None:
+        return _share(self.peak_cycles, self.cycles)
 
     @property
     def cycles_per_second(self) -> float:
         return self.cycles / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        derived = ("mismatches", "fraction_of_limit", "fraction_of_deliverable", "cycles_per_second")
-        return dataclasses.asdict(self) | {name: getattr(self, name) for name in derived}
+        return dataclasses.asdict(self) | {name: getattr(self, name) for name in _DERIVED}
+
+
+_DERIVED = (
+    "mismatches",
+    "fraction_of_limit",
+    "fraction_of_deliverable",
+    "fraction_of_wide_window",
+    "fraction_of_peak",
+    "cycles_per_second",
+)
+"""Figures of the JSON that follow from the others."""
+
+
+def _share(least: int | None, cycles: int) -> float | None:
+    return None if least is None else least / cycles
 
 
 @one_thread()
@@ -101,7 +128,7 @@ def run_workload(
     """Run a workload and compare every ``check``-th job, at least LEAST_CHECKED of them, and all flat rows with golden.
 
     An engine that shows outputs only is compared in all jobs, for golden tells which rows are flat. One made with
-    ``record_addresses`` gives ``deliverable_cycles``. on_run: called with what the engine gave.
+    ``record_addresses`` gives what its memory alone would take. on_run: called with what the engine gave.
     """
     started = time.perf_counter()
     run = engine.run(workload.jobs, progress=progress)
@@ -146,12 +173,21 @@ def _completed(
 def _limits(workload: Workload, results: Sequence[JobResult], run: RunResult, engine: Engine) -> dict[str, Any]:
     """Cycles that no schedule can beat, and those in which the memory alone gives the same words."""
     limit = limits(workload.jobs, results, engine.config)
-    alone = None if run.addresses is None else deliverable_cycles(run.addresses, engine.timing, engine.config)
+    alone: tuple[int | None, int | None, int | None] = (None, None, None)
+    if run.addresses is not None:
+        machine = (run.addresses, engine.timing, engine.config)
+        alone = (
+            deliverable_cycles(*machine),
+            deliverable_cycles(*machine, window=WIDE_WINDOW),
+            peak_cycles(*machine),
+        )
     return {
         "limit_cycles": limit.cycles,
         "qk_limit_cycles": limit.qk_cycles,
         "memory_limit_cycles": limit.memory_cycles,
-        "deliverable_cycles": alone,
+        "deliverable_cycles": alone[0],
+        "wide_window_cycles": alone[1],
+        "peak_cycles": alone[2],
     }
 
 

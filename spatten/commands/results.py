@@ -89,9 +89,21 @@ ROWS = (
     ),
     Row(r"(per8|dense)\.fraction_of_limit", r"GPT-2, \1: share of the physical limit", FULL_SIZE),
     Row(
-        r"(per8|dense)\.hbm2\.fraction_of_deliverable", r"GPT-2, \1: share of what the channels can deliver", FULL_SIZE
+        r"(per8|dense)\.hbm2\.fraction_of_deliverable",
+        r"GPT-2, \1: share of what the channels can deliver, same order and window",
+        FULL_SIZE,
     ),
-    Row(r"(per8|dense)\.hbm2\.cycles", r"GPT-2, \1: cycles with HBM2"),
+    Row(
+        r"(per8|dense)\.hbm2\.fraction_of_wide_window",
+        r"GPT-2, \1: share of what the channels can deliver, same order, at least 256 words in flight",
+        FULL_SIZE,
+    ),
+    Row(
+        r"(per8|dense)\.hbm2\.fraction_of_peak",
+        r"GPT-2, \1: share of the fullest channel's peak, less refresh",
+        FULL_SIZE,
+    ),
+    Row(r"(per8|dense)\.hbm2\.cycles", r"GPT-2, \1: cycles with HBM2", FULL_SIZE),
     Row(r"bert\.mixed\.utilization", "BERT, 12 heads, D = 64, 20 to 60 tokens mixed: share of 2.048 TFLOPS"),
     Row(r"bert\.L(\d+)\.utilization", r"BERT, \1 tokens: share of 2.048 TFLOPS (paper: 0.79)"),
     Row(

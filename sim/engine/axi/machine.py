@@ -106,7 +106,7 @@ class AxiMachine:
     def reset(self) -> None:
         """A reset pulse, with buses on which nothing is in flight."""
         timing, channels = self.timing, self.config.num_channels
-        threshold, values = stall_threshold(timing.stall), timing.hbm2.values()
+        threshold, values = stall_threshold(timing.stall), timing.hbm2_of(self.config).values()
         for channel in range(channels):
             if timing.mode == "ideal":
                 self._set_ideal(channel, timing.channel_latency(channel), timing.depth, threshold)

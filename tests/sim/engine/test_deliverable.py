@@ -1,3 +1,4 @@
+import dataclasses
 import random
 import shutil
 
@@ -6,7 +7,7 @@ import pytest
 
 from hdl.spec.config import PRESETS
 from sim.engine import deliverable
-from sim.engine.deliverable import deliverable_cycles
+from sim.engine.deliverable import deliverable_cycles, peak_cycles
 from sim.engine.hbm2 import HBM2Channel, drive
 from sim.engine.hbm2_timing import HBM2Timing
 from sim.engine.timing import MemoryTiming
@@ -20,13 +21,37 @@ def test_deliverable(library, monkeypatch):
     streams = [np.array(random_stream(source, count)[0], dtype="<u4") for count in (500, 0, 900)]
     timing = MemoryTiming(mode="hbm2")
     native = deliverable_cycles(streams, timing, PAPER)
-    ends = [drive(HBM2Channel(timing.hbm2, index, 32), words.tolist())[1] for index, words in enumerate(streams)]
+    ends = [
+        drive(HBM2Channel(timing.hbm2_of(PAPER), index, 32), words.tolist())[1] for index, words in enumerate(streams)
+    ]
     assert native == max(ends[0][-1], ends[2][-1]) + 1
     monkeypatch.setattr(deliverable.shutil, "which", lambda name: None)
     assert deliverable_cycles(streams, timing, PAPER) == native
     assert deliverable_cycles([np.zeros(0, "<u4")], timing, PAPER) == deliverable_cycles([], timing, PAPER) == 0
     with pytest.raises(ValueError, match=r"stall must be 0 for deliverable cycles, not 0\.5"):
         deliverable_cycles(streams, MemoryTiming(stall=0.5), PAPER)
+
+
+def test_window_and_peak(library):
+    """A wider window never holds fewer bursts to choose from, and no window beats the peak rate less the refresh."""
+    source = random.Random(6)
+    streams = [np.array(random_stream(source, 30_000)[0], dtype="<u4")]
+    timing = MemoryTiming(mode="hbm2")
+    same, wide = (deliverable_cycles(streams, timing, PAPER, window=window) for window in (0, 256))
+    assert same == deliverable_cycles(streams, timing, PAPER, window=PAPER.outstanding)
+    narrow = dataclasses.replace(timing, hbm2=HBM2Timing(queue=4))
+    assert peak_cycles(streams, timing, PAPER) < wide < same < deliverable_cycles(streams, narrow, PAPER)
+
+
+def test_peak():
+    timing = MemoryTiming(mode="hbm2", hbm2=HBM2Timing(tRP=40, tRFC=60, tREFI=1000))
+    # 900 bursts a channel, a burst a cycle, of 1,000 cycles 900 without refresh.
+    assert peak_cycles([np.arange(900), np.arange(5)], timing, PAPER) == 1000
+    # The same word again is in the burst that is there; words of 64 bits come four to a burst.
+    assert peak_cycles([np.repeat(np.arange(9), 3)], timing, PAPER) == 10
+    assert peak_cycles([np.arange(36)], timing, PRESETS["tiny"]) == 10
+    assert peak_cycles([np.arange(7), np.arange(9)], MemoryTiming(), PAPER) == 9
+    assert peak_cycles([], timing, PAPER) == 0
 
 
 @pytest.mark.parametrize(("latency", "queue"), [(20, 0), (5, 6), (5, 5), (7, 3), (3, 1)])

@@ -26,6 +26,12 @@ def test_errors():
         make_engine("pysim", dataclasses.replace(PAPER, channel_width=512), timing=MemoryTiming(mode="hbm2"))
 
 
+def test_queue_is_that_of_the_machine():
+    timing = MemoryTiming(mode="hbm2")
+    assert [timing.hbm2_of(PRESETS[name]).queue for name in ("paper", "tiny")] == [128, PRESETS["tiny"].outstanding]
+    assert MemoryTiming(mode="hbm2", hbm2=HBM2Timing(queue=64)).hbm2_of(PAPER).queue == 64
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -119,6 +119,8 @@ def test_deliverable_cycles(file):
     engine = GoldenEngine(TINY, record_addresses=True, timing=MemoryTiming(latency=20))
     result = run_workload(csv_workload(file, TINY), engine)
     assert result.deliverable_cycles == 40 and result.fraction_of_deliverable == 40 / 5000
+    assert result.wide_window_cycles == 40 and result.fraction_of_wide_window == 40 / 5000
+    assert result.fraction_of_peak == result.peak_cycles / 5000 and 0 < result.peak_cycles < 40
 
 
 def test_on_the_rtl(tmp_path):
