@@ -6,6 +6,7 @@ import re
 
 from amaranth.back.verilog import _convert_rtlil_text  # what amaranth.back.verilog.convert does after RTLIL
 
+from hdl.emit.blocks import merge_registers, wake_constants
 from hdl.emit.merge import merge_equal
 from hdl.emit.names import name_modules, name_signals
 from hdl.emit.rtlil import Module, parse, render
@@ -48,7 +49,8 @@ def verilog_of(modules: list[Module]) -> dict[str, str]:
         unused = "_start"
         while re.search(rf"\b{unused}\b", found[name]):
             unused = f"_{unused}"
-        parts[name] = f"{_comment(module)}\n{_START.sub(unused, found[name])}"
+        verilog = wake_constants(_START.sub(unused, found[name]), unused)
+        parts[name] = f"{_comment(module)}\n{merge_registers(verilog)}"
     return parts
 
 

@@ -52,8 +52,8 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 HARNESS_SOURCES = (HARNESS, *map(Path(__file__).with_name, ("channels.hpp", "hbm2.hpp")), Path(__file__))
 """What a model depends on beside the hardware."""
 CACHE = cache_folder() / "verilator"
-OPTIMIZE = "-O2"
-"""Of the C++ compiler. -O3 compiled longer and ran no faster (docs/simulation.md)."""
+OPTIMIZE = "-O1"
+"""Of the C++ compiler. -O2 and -Os compiled longer and ran no faster (docs/simulation.md)."""
 
 _RUNNING, _DONE, _STUCK, _FAULT = range(4)
 _CHUNK = 200_000

@@ -76,6 +76,9 @@ def test_tiny_is_small():
     assert names[0] == "spatten" and len(names) == len(set(names))
     bodies = re.findall(r"^module \S+? ?(\(.*?^endmodule)", text, re.MULTILINE | re.DOTALL)
     assert len(bodies) == len(names) == len(set(bodies))
+    registers = re.findall(r"^  always @\(posedge clk\) begin$", text, re.MULTILINE)
+    in_two_blocks = re.findall(r"^  always @\(posedge clk\)\n    \S+ +<= \S+_next\S*;$", text, re.MULTILINE)
+    assert len(registers) > 1400 and len(registers) > 8 * len(in_two_blocks)
 
 
 @pytest.mark.parametrize("top", [lambda: Fetcher(SINGLE), lambda: PageAllocator(1)], ids=["fetcher", "allocator"])
