@@ -92,14 +92,18 @@ def _of_board(config: Config) -> Iterator[Record]:
     try:
         report = build_bitstream(board, settings, seeds=SEEDS, folder=folder, patience=PATIENCE)
         mhz, usage = min(_medians(report).values()), report.usage
+        seeds = {seed: min(clocks.values()) for seed, clocks in report.timing["achieved_mhz_by_seed"].items()}
     except BuildError as error:
         if error.usage is None:
             raise
-        mhz, usage = 0.0, error.usage
+        mhz, usage, seeds = 0.0, error.usage, {}
     command = f"spatten bitstream --board {BOARD} --preset {config.name} --freq {GOAL_MHZ} --seeds {len(SEEDS)}"
     common: dict[str, Any] = {"preset": config.name, "memory": settings.memory, "command": command}
     goal = GOAL_MHZ if config.name == "ulx3s" else None
     yield Record(name=f"{config.name}.fmax_mhz", value=mhz, unit="MHz", better="higher", goal=goal, **common)
+    for seed, clock in seeds.items():
+        name = f"{config.name}.seed{seed}.fmax_mhz"
+        yield Record(name=name, value=clock, unit="MHz", better="higher", goal=None, **common)
     for resource, used in usage.items():
         name = f"{config.name}.{resource.lower()}"
         yield Record(name=name, value=used, unit="", better="lower", goal=LIMITS[resource], **common)
@@ -122,26 +126,37 @@ def _rates(config: Config, mhz: float, multipliers: int) -> Iterator[Record]:
     for job, got in zip(jobs, run.results, strict=True):
         if got is None or not torch.equal(got.out, run_job(job, config).out):
             raise RuntimeError(f"outputs of {job.name} differ from golden")
-    gops = operations(jobs) / run.counters["cycles"] * mhz / 1e3
+    a_cycle = operations(jobs) / run.counters["cycles"]
+    gops = a_cycle * mhz / 1e3
     common: dict[str, Any] = {"better": "higher", "goal": None, "preset": config.name}
     core: dict[str, Any] = common | {"memory": "ideal", "command": "spatten bench fpga"}
     yield Record(name=f"{config.name}.gops", value=gops, unit="GOP/s", **core)
     yield Record(name=f"{config.name}.gops_per_dsp", value=gops / multipliers, unit="GOP/s", **core)
+    yield Record(name=f"{config.name}.operations_per_cycle", value=a_cycle, unit="", **core)
     stall = 1 - SDRAM_BITS / config.channel_width
     for memory, options in (("ideal", []), (f"stall {stall}", ["--memory-stall", str(stall)])):
-        rest = ["--preset", config.name, "--engine", "verilator", *options]
-        end = "" if memory == "ideal" else ".sdram"
-        figures, command = json_of(["run", "minilm", *rest])
-        rate = figures["tokens"] / figures["cycles"] * mhz * 1e6
-        told: dict[str, Any] = common | {"unit": "tokens/s", "memory": memory, "command": command}
-        yield Record(name=f"{config.name}.minilm.tokens_per_s{end}", value=rate, **told)
-        if config.max_dim < SMOLLM2_DIM:
-            continue
-        figures, command = json_of(["run", "smollm2", "--generate", str(GENERATED), *rest])
-        told |= {"command": command}
-        prompt = sum(layer["cycles"] for layer in figures["layers"])
-        steps = sum(layer["cycles"] for layer in figures["generation_layers"])
-        yield Record(
-            name=f"{config.name}.smollm2.prompt_tokens_per_s{end}", value=figures["tokens"] / prompt * mhz * 1e6, **told
-        )
-        yield Record(name=f"{config.name}.smollm2.tokens_per_s{end}", value=(GENERATED - 1) / steps * mhz * 1e6, **told)
+        yield from _of_models(config, mhz, memory, options)
+
+
+def _of_models(config: Config, mhz: float, memory: str, options: list[str]) -> Iterator[Record]:
+    """Cycles of whole models, equal to golden, and their tokens a second at the clock."""
+    rest = ["--preset", config.name, "--engine", "verilator", *options]
+    end = "" if memory == "ideal" else ".sdram"
+
+    def pair(what: str, cycles: str, tokens: int, count: int, command: str) -> Iterator[Record]:
+        told: dict[str, Any] = {"goal": None, "preset": config.name, "memory": memory, "command": command}
+        name = f"{config.name}.{what}"
+        yield Record(name=f"{name}{cycles}{end}", value=count, unit="cycles", better="lower", **told)
+        rate = cycles.replace("generation_", "").replace("cycles", "tokens_per_s")
+        value = tokens / count * mhz * 1e6
+        yield Record(name=f"{name}{rate}{end}", value=value, unit="tokens/s", better="higher", **told)
+
+    figures, command = json_of(["run", "minilm", *rest])
+    yield from pair("minilm.", "cycles", figures["tokens"], figures["cycles"], command)
+    if config.max_dim < SMOLLM2_DIM:
+        return
+    figures, command = json_of(["run", "smollm2", "--generate", str(GENERATED), *rest])
+    prompt = sum(layer["cycles"] for layer in figures["layers"])
+    steps = sum(layer["cycles"] for layer in figures["generation_layers"])
+    yield from pair("smollm2.", "prompt_cycles", figures["tokens"], prompt, command)
+    yield from pair("smollm2.", "generation_cycles", GENERATED - 1, steps, command)

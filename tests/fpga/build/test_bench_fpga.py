@@ -78,6 +78,10 @@ def test_records(fakes):
     assert values["tiny.minilm.tokens_per_s"] == pytest.approx(10 / 4000 * 95e6)
     assert values["tiny.smollm2.prompt_tokens_per_s"] == pytest.approx(40 / 8000 * 95e6)
     assert values["tiny.smollm2.tokens_per_s.sdram"] == pytest.approx(15 / 3000 * 95e6)
+    assert [values[f"tiny.seed{seed}.fmax_mhz"] for seed in (1, 2, 3)] == [80, 100, 95]
+    assert values["tiny.operations_per_cycle"] == operations / 2000
+    assert (values["tiny.minilm.cycles"], values["tiny.smollm2.prompt_cycles.sdram"]) == (4000, 8000)
+    assert values["tiny.smollm2.generation_cycles"] == 3000
     assert values["block.topk.fmax_mhz"] == 123.0 and sum(name.startswith("block.") for name in values) == 27
 
 
