@@ -38,22 +38,25 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _imported(path: Path, text: str) -> list[Path]:
-    """Sources of this project that one source names in its imports."""
-    bases = {_ROOT.joinpath(*name.split(".")) for name in _names(text)}
-    bases |= {parent for base in bases for parent in base.parents if _ROOT in parent.parents}  # run on import too
-    found = [file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py")]
-    return [file for file in found if file.is_file() and file != path]
+def _files(name: str) -> list[Path]:
+    """Sources of this project that run on the import of a name: its module, or what it stands in, and all packages
+    above."""
+    base = _ROOT.joinpath(*name.split("."))
+    bases = (base, *(parent for parent in base.parents if _ROOT in parent.parents))
+    found = (file for each in bases for file in (each.with_suffix(".py"), each / "__init__.py"))
+    return [file for file in found if file.is_file()]
 
 
 def _with_imports(path: Path) -> set[Path]:
     """The source and all that it imports from this project, over any number of steps."""
+    files: dict[str, list[Path]] = {}  # a name is looked for once, not by every source that imports it
     found, left = {path}, [path]
     while left:
-        source = left.pop()
-        new = set(_imported(source, source.read_text(encoding="utf-8"))) - found
-        found |= new
-        left += new
+        for name in _names(left.pop().read_text(encoding="utf-8")):
+            if name not in files:
+                files[name] = _files(name)
+                left += set(files[name]) - found
+                found.update(files[name])
     return found
 
 
