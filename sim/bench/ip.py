@@ -17,6 +17,7 @@ from golden.layers.layer_job import LayerJob
 from golden.layers.synthetic import make_tensor
 from hdl.spec.config import PRESETS, Config
 from hdl.verilog import to_verilog
+from sim.bench.campaign import bench_campaign
 from sim.bench.host_time import bench_host_time
 from sim.bench.record import Record, json_of
 from sim.bench.workloads import PER8, data_folder
@@ -56,6 +57,7 @@ def bench_ip() -> Iterator[Record]:
     yield bench_host_time()
     if LITEX.is_file() and importlib.util.find_spec("litex") is not None:  # the extra ``litex``
         yield _bench_litex()
+    yield from bench_campaign()  # the extra ``cocotb``
     yield from _bench_per8()
 
 

@@ -19,6 +19,7 @@ def others(monkeypatch):
     monkeypatch.setattr(ip, "_bench_layer_gap", lambda config: None)
     monkeypatch.setattr(ip, "_bench_lut", lambda config: None)
     monkeypatch.setattr(ip, "bench_host_time", lambda: None)
+    monkeypatch.setattr(ip, "bench_campaign", lambda: [])
 
 
 def test_size_of_the_verilog(monkeypatch, others):
