@@ -141,22 +141,19 @@ def _rates(config: Config, mhz: float, multipliers: int) -> Iterator[Record]:
 def _of_models(config: Config, mhz: float, memory: str, options: list[str]) -> Iterator[Record]:
     """Cycles of whole models, equal to golden, and their tokens a second at the clock."""
     rest = ["--preset", config.name, "--engine", "verilator", *options]
-    end = "" if memory == "ideal" else ".sdram"
-
-    def pair(what: str, cycles: str, tokens: int, count: int, command: str) -> Iterator[Record]:
-        told: dict[str, Any] = {"goal": None, "preset": config.name, "memory": memory, "command": command}
-        name = f"{config.name}.{what}"
-        yield Record(name=f"{name}{cycles}{end}", value=count, unit="cycles", better="lower", **told)
-        rate = cycles.replace("generation_", "").replace("cycles", "tokens_per_s")
-        value = tokens / count * mhz * 1e6
-        yield Record(name=f"{name}{rate}{end}", value=value, unit="tokens/s", better="higher", **told)
-
     figures, command = json_of(["run", "minilm", *rest])
-    yield from pair("minilm.", "cycles", figures["tokens"], figures["cycles"], command)
-    if config.max_dim < SMOLLM2_DIM:
-        return
-    figures, command = json_of(["run", "smollm2", "--generate", str(GENERATED), *rest])
-    prompt = sum(layer["cycles"] for layer in figures["layers"])
-    steps = sum(layer["cycles"] for layer in figures["generation_layers"])
-    yield from pair("smollm2.", "prompt_cycles", figures["tokens"], prompt, command)
-    yield from pair("smollm2.", "generation_cycles", GENERATED - 1, steps, command)
+    runs = [("minilm.cycles", "minilm.tokens_per_s", figures["tokens"], figures["cycles"], command)]
+    if config.max_dim >= SMOLLM2_DIM:
+        figures, command = json_of(["run", "smollm2", "--generate", str(GENERATED), *rest])
+        prompt = sum(layer["cycles"] for layer in figures["layers"])
+        steps = sum(layer["cycles"] for layer in figures["generation_layers"])
+        runs += [
+            ("smollm2.prompt_cycles", "smollm2.prompt_tokens_per_s", figures["tokens"], prompt, command),
+            ("smollm2.generation_cycles", "smollm2.tokens_per_s", GENERATED - 1, steps, command),
+        ]
+    end = "" if memory == "ideal" else ".sdram"
+    for count, rate, tokens, cycles, command in runs:
+        told: dict[str, Any] = {"goal": None, "preset": config.name, "memory": memory, "command": command}
+        yield Record(name=f"{config.name}.{count}{end}", value=cycles, unit="cycles", better="lower", **told)
+        value = tokens / cycles * mhz * 1e6
+        yield Record(name=f"{config.name}.{rate}{end}", value=value, unit="tokens/s", better="higher", **told)

@@ -54,15 +54,9 @@ def peak_cycles(addresses: Sequence[np.ndarray], timing: MemoryTiming, config: C
     if timing.mode == "ideal":
         return max((len(words) for words in addresses), default=0)
     word_bytes, model = config.channel_width // 8, timing.hbm2_of(config)
-    accesses = max((_bursts(words, word_bytes, model.burst_bytes) for words in addresses), default=0)
+    accesses = max((len(model.bursts(words, word_bytes)) for words in addresses), default=0)
     refreshed = 1 - (model.tRP + model.tRFC) / model.tREFI
     return math.ceil(accesses * model.tBL / (model.pseudo_channels * refreshed))
-
-
-def _bursts(words: np.ndarray, word_bytes: int, burst_bytes: int) -> int:
-    """Accesses of a channel for these words, in order."""
-    bursts = np.asarray(words, dtype=np.int64) * word_bytes // burst_bytes
-    return int(np.count_nonzero(np.diff(bursts, prepend=-1)))
 
 
 def _ideal_cycles(count: int, latency: int, depth: int) -> int:

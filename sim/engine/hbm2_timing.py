@@ -86,6 +86,11 @@ class HBM2Timing:
         if width > 8 * self.burst_bytes:
             raise ValueError(f"channel_width must be at most {8 * self.burst_bytes} (a burst) for hbm2, not {width}")
 
+    def bursts(self, words: np.ndarray, word_bytes: int) -> np.ndarray:
+        """Numbers of the bursts that words read, in order, int64; neighbouring words of a burst read it once."""
+        numbers = np.asarray(words, dtype=np.int64) * word_bytes // self.burst_bytes
+        return numbers[np.diff(numbers, prepend=-1) != 0]
+
     def first_refresh(self, channel: int) -> int:
         """Cycle in which the channel's first refresh is due, 1…tREFI."""
         return self.tREFI - channel * self.refresh_stagger % self.tREFI

@@ -22,16 +22,14 @@ def export_ramulator(addresses: Sequence[np.ndarray], path: Path, config: Config
     words of a burst are one line. The channels take turns, each in its own order.
     """
     device = HBM2Timing()
-    burst_bytes, word_bytes = device.burst_bytes, config.channel_width // 8
     device.check_word(config.channel_width)
     path.parent.mkdir(parents=True, exist_ok=True)
     turns, channels, lines = [], [], []
     for channel, words in enumerate(addresses):
-        bursts = np.asarray(words, dtype=np.int64) * word_bytes // burst_bytes
-        bursts = bursts[np.diff(bursts, prepend=-1) != 0]
+        bursts = device.bursts(words, config.channel_width // 8)
         turns.append(np.arange(len(bursts)))
         channels.append(np.full(len(bursts), channel))
-        lines.append((_rearranged(bursts, device) * config.num_channels + channel) * burst_bytes)
+        lines.append((_rearranged(bursts, device) * config.num_channels + channel) * device.burst_bytes)
     if not lines:
         path.write_text("")
         return

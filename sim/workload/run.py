@@ -173,21 +173,23 @@ def _completed(
 def _limits(workload: Workload, results: Sequence[JobResult], run: RunResult, engine: Engine) -> dict[str, Any]:
     """Cycles that no schedule can beat, and those in which the memory alone gives the same words."""
     limit = limits(workload.jobs, results, engine.config)
-    alone: tuple[int | None, int | None, int | None] = (None, None, None)
-    if run.addresses is not None:
-        machine = (run.addresses, engine.timing, engine.config)
-        alone = (
-            deliverable_cycles(*machine),
-            deliverable_cycles(*machine, window=WIDE_WINDOW),
-            peak_cycles(*machine),
-        )
     return {
         "limit_cycles": limit.cycles,
         "qk_limit_cycles": limit.qk_cycles,
         "memory_limit_cycles": limit.memory_cycles,
-        "deliverable_cycles": alone[0],
-        "wide_window_cycles": alone[1],
-        "peak_cycles": alone[2],
+        **_of_the_memory_alone(run, engine),
+    }
+
+
+def _of_the_memory_alone(run: RunResult, engine: Engine) -> dict[str, int | None]:
+    """Cycles of its words by what is granted to the memory; None: addresses were not recorded."""
+    if run.addresses is None:
+        return dict.fromkeys(("deliverable_cycles", "wide_window_cycles", "peak_cycles"))
+    machine = (run.addresses, engine.timing, engine.config)
+    return {
+        "deliverable_cycles": deliverable_cycles(*machine),
+        "wide_window_cycles": deliverable_cycles(*machine, window=WIDE_WINDOW),
+        "peak_cycles": peak_cycles(*machine),
     }
 
 
