@@ -17,6 +17,7 @@ from spatten.commands.bench import bench
 from spatten.commands.bitstream import bitstream, fpga_app
 from spatten.commands.board import board
 from spatten.commands.chat import chat
+from spatten.commands.comparison.asic import asic
 from spatten.commands.comparison.energy import energy
 from spatten.commands.comparison.rivals import rivals
 from spatten.commands.doctor import doctor
@@ -63,7 +64,7 @@ app.add_typer(eval_app, name="eval")
 for command in (run, chat, workload, synth, baselines, netlist, reproduce, bench, results, bitstream, board):
     app.command()(command)
 app.add_typer(fpga_app, name="fpga")
-for command in (verilog, registers, doctor, models, texts, energy, rivals):
+for command in (verilog, registers, doctor, models, texts, asic, energy, rivals):
     app.command()(command)
 app.command("lint-verilog")(lint_verilog)
 

@@ -33,7 +33,7 @@ ROOMS = {
     "golden": (("datapath",), ("layers",), ("host",), ("models",)),
     "sim": (
         ("common",),
-        ("transport", "evaluate", "energy"),
+        ("transport", "evaluate", "energy", "asic"),
         ("engine",),
         ("run", "model"),
         ("chat", "workload"),
