@@ -99,7 +99,7 @@ enum spatten_code {
     SPATTEN_CODE_BAD_SCALE = 8, /* scale or shift is zero */
     SPATTEN_CODE_BAD_HEADS = 9, /* heads or group are out of range, or not as many as announced */
     SPATTEN_CODE_BAD_SELECT = 10, /* number of tokens or heads to keep is zero */
-    SPATTEN_CODE_BAD_PAIR = 11, /* job is not the partner of the pair, or cannot be one */
+    SPATTEN_CODE_BAD_PAIR = 11, /* job is not the next of the pair or chain, or cannot be part of one */
     SPATTEN_CODE_READ_ERROR = 12, /* the bus answered a read with an error or with a wrong number of beats */
     SPATTEN_CODE_WRITE_ERROR = 13, /* the bus answered a write with an error */
     /* the command, its plan or a table has a value that is not allowed; nothing was touched */
@@ -148,7 +148,7 @@ static inline const char *spatten_code_text(unsigned value)
     case 8: return "scale or shift is zero";
     case 9: return "heads or group are out of range, or not as many as announced";
     case 10: return "number of tokens or heads to keep is zero";
-    case 11: return "job is not the partner of the pair, or cannot be one";
+    case 11: return "job is not the next of the pair or chain, or cannot be part of one";
     case 12: return "the bus answered a read with an error or with a wrong number of beats";
     case 13: return "the bus answered a write with an error";
     case 14: return "the command, its plan or a table has a value that is not allowed; nothing was touched";

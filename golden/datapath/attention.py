@@ -12,10 +12,11 @@ import math
 import torch
 from torch import Tensor
 
-from golden.datapath import integer
+from golden.datapath import chain, integer
+from golden.datapath.chain import ChainSums
 from hdl.spec import numerics as N
 
-__all__ = ["Rows", "attend"]
+__all__ = ["Rows", "attend", "attend_part"]
 
 _EXP2_NEG = integer.exp2_neg(torch.arange(2**N.X_WIDTH)).double()
 
@@ -92,6 +93,46 @@ def attend(
     )
 
 
+def attend_part(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    hidden: Tensor | None,
+    before: ChainSums | None,
+    *,
+    value_bits: int,
+    scale: Tensor,
+    shift: Tensor,
+    value_keep: int,
+    operand_width: int,
+) -> tuple[Rows, ChainSums]:
+    """Rows of a job of a chain, as :func:`attend` of a static K; and the sums of the chain with it.
+
+    ``Rows.out`` are the outputs of all keys so far; ``exp`` and ``exp_sum`` are relative to the row's octave.
+    """
+    exps = _Exponentials(scale, shift, query.shape[-1], operand_width)
+    score = query.double() @ key.double().transpose(-1, -2)
+    maximum = (score if hidden is None else score + hidden).amax(-1).long()
+    origin, below, offset = chain.octave_of(maximum, scale[:, None], shift[:, None], before)
+    exp = exps(score, hidden, slice(None), offset)
+    keep = _largest(score, hidden, value_keep) if value_keep < key.shape[-2] else None
+    used = exp if keep is None else exp * keep
+    acc = (used @ value.double()).mul_(2.0 ** (operand_width - value_bits)).long()
+    sums = chain.fold(origin, below, exp.sum(-1).long(), acc, before)
+    recip, pe = integer.reciprocal(sums.exp_sum, frac=N.EXP_FRAC + N.FOLD_GUARD - 1)
+    rows = Rows(
+        out=chain.finish(sums, operand_width),
+        flat=torch.zeros(score.shape[:-1], dtype=torch.bool),
+        score=score,
+        exp=exp,
+        exp_sum=exp.sum(-1).long(),
+        recip=recip,
+        pe=pe,
+        keep=keep,
+    )
+    return rows, sums
+
+
 def _scores(
     query: Tensor, key: Tensor, hidden: Tensor | None, exps: _Exponentials, key_lsb_bits: int, flat_limit: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,8 +159,11 @@ class _Exponentials:
         # Half an octave step added to the product must not be rounded: its bits, and two more, have to fit float64.
         self.exact = 2 * operand_width - 1 + math.log2(dim) + N.SCALE_WIDTH <= 51
 
-    def __call__(self, score: Tensor, hidden: Tensor | None, head: int | slice) -> Tensor:
-        """Of all heads' scores (h, q, n), or of one head's (q, n). Hidden keys are infinitely far below the maximum."""
+    def __call__(self, score: Tensor, hidden: Tensor | None, head: int | slice, offset: Tensor | None = None) -> Tensor:
+        """Of all heads' scores (h, q, n), or of one head's (q, n). Hidden keys are infinitely far below the maximum.
+
+        offset (h, q): added to all exponents of a row, in steps of 2**-12.
+        """
         shown = score if hidden is None else score + hidden
         below = shown.amax(-1, keepdim=True) - shown
         if self.exact:
@@ -128,6 +172,8 @@ class _Exponentials:
             below = below.clamp_(max=2.0**40).long()  # only hidden keys are so far
             x = integer.round_shift(below * self.scale[head], self.shift[head]).clamp(max=2**N.X_WIDTH - 1)
             x = x if hidden is None else torch.where(hidden == 0, x, 2**N.X_WIDTH - 1)
+        if offset is not None:
+            x = (x + offset[..., None]).clamp_(max=2**N.X_WIDTH - 1)
         return _EXP2_NEG.index_select(0, x.flatten()).view_as(score)
 
 

@@ -80,13 +80,13 @@ def is_flat(exp_sum: Tensor, flat_limit: int) -> Tensor:
     return exp_sum > flat_limit
 
 
-def reciprocal(exp_sum: Tensor) -> tuple[Tensor, Tensor]:
-    """(R, pe) with 1/sum = R * 2**-16 * 2**-pe; sum is UQ.16 and at least 1.0; R is UQ1.16."""
+def reciprocal(exp_sum: Tensor, *, frac: int = N.EXP_FRAC) -> tuple[Tensor, Tensor]:
+    """(R, pe) with 1/sum = R * 2**-16 * 2**-pe; sum has ``frac`` fraction bits and is at least 1.0; R is UQ1.16."""
     # frexp gives floor(log2) exactly: sums are far below 2**53.
-    pe = torch.frexp(exp_sum.double()).exponent.long() - 1 - N.EXP_FRAC
+    pe = torch.frexp(exp_sum.double()).exponent.long() - 1 - frac
     bits = N.RECIP_INDEX + N.RECIP_LOW
-    # Fraction of the sum normalized to [1, 2), cut to RECIP_INDEX + RECIP_LOW = 18 bits (EXP_FRAC is 16).
-    fraction = ((exp_sum << (bits - N.EXP_FRAC)) >> pe) & (2**bits - 1)
+    # Fraction of the sum normalized to [1, 2), cut to RECIP_INDEX + RECIP_LOW = 18 bits.
+    fraction = ((exp_sum << bits) >> (frac + pe)) & (2**bits - 1)
     index = fraction >> N.RECIP_LOW
     low = fraction & (2**N.RECIP_LOW - 1)
     return _RECIP_BASE[index] - round_shift(_RECIP_SLOPE[index] * low, N.RECIP_LOW), pe

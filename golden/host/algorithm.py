@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from golden.layers.quantize import AttentionSettings, check_number, keep_count
+from hdl.spec.config import Config
+from hdl.spec.numerics import CHAIN_KEYS
 
 __all__ = ["ALGORITHMS", "SCOPES", "Algorithm", "Schedule"]
 
@@ -112,6 +114,22 @@ class Algorithm:
     def prunes_heads(self) -> bool:
         """Whether any layer drops heads."""
         return _prunes(self.head_keep)
+
+    @property
+    def any_length(self) -> bool:
+        """Whether a head may be computed as a chain of jobs: nothing is chosen among all tokens, and K is static."""
+        settings = [each for each in (self.attention, self.prompt) if each is not None]
+        return not (self.prunes_tokens or self.prunes_heads or any(each.key_lsb_bits for each in settings))
+
+    def token_limit(self, config: Config, dim: int) -> int:
+        """Most tokens of a sequence with rows of ``dim`` elements."""
+        return CHAIN_KEYS if config.chained and self.any_length else config.region_keys(dim)
+
+    def check_length(self, config: Config, tokens: int) -> None:
+        """ValueError if a sequence is longer than any of this algorithm may be."""
+        limit = CHAIN_KEYS if config.chained and self.any_length else config.max_tokens
+        if tokens > limit:
+            raise ValueError(f"sequence must have at most {limit} tokens, not {tokens}")
 
     def check_encoder(self) -> None:
         """ValueError if an encoder cannot run it: one whose tokens or heads are pruned must have one table.

@@ -15,6 +15,7 @@ from golden.host.tables import Table
 from golden.host.traces import LayerTrace
 from golden.layers.job import flat_limit_of
 from golden.layers.layer import Layer, Outcome
+from golden.layers.long_layer import check_long
 from golden.layers.quantize import AttentionSettings, keep_count
 from golden.layers.traffic import multiply_accumulates, traffic
 from hdl.spec.config import Config
@@ -100,9 +101,6 @@ class LayerStep:
         causal: as of :class:`golden.layers.layer.Layer`; None: in a prompt. dense: what is counted as dense attention
         beside it; None: that of the step. ValueError if the tokens do not fit the buffers of K and V.
         """
-        capacity = self.config.buffer_slots // self.config.slices(operands.key.shape[-1])
-        if table.size > capacity:
-            raise ValueError(f"tokens that a layer attends must be at most {capacity}, not {table.size}")
         settings = step_settings(self.algorithm, self.state)
         queries, rows = operands.query.shape[3], self.algorithm.importance_rows
         layer = Layer(
@@ -120,6 +118,8 @@ class LayerStep:
             pin_last=self.pin_last,
             decay=decay,
         )
+        if layer.is_long(self.config):
+            check_long(layer, self.config)
         outcome = self.execute(layer, self.config)
         state = self.state
         self._count(layer, outcome, dense or Dense(state.queries, state.tokens, state.dense_scores))

@@ -167,8 +167,7 @@ class Session:
         """A new step: the first one of new sequences, or their next token."""
         batch, heads, queries, _ = query.shape
         tokens = key.shape[2] + self.num_tokens
-        if tokens > self.config.max_tokens:
-            raise ValueError(f"sequence must have at most {self.config.max_tokens} tokens, not {tokens}")
+        self.algorithm.check_length(self.config, tokens)
         if self.state is None:
             if not causal:
                 self.algorithm.check_encoder()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from golden.datapath.attention import attend
+from golden.datapath.attention import attend, attend_part
+from golden.datapath.chain import ChainSums
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
 
-__all__ = ["Job", "JobOutputs", "JobResult", "flat_limit_of", "run_job", "scale_of"]
+__all__ = ["Job", "JobOutputs", "JobResult", "flat_limit_of", "run_job", "run_jobs", "scale_of"]
 
 
 def scale_of(scale: float) -> tuple[int, int]:
@@ -88,6 +90,10 @@ class Job:
     pair: int = 0
     """1, 2: first and second of two consecutive generation jobs whose K rows lie together, side by side, and are read
     at once (the LSB planes lie apart); both attend the same rows of equal shape, width and skew. 0: alone"""
+    joins: bool = False
+    """goes on with the sums that the rows of the job before it left (docs/chains.md)"""
+    more: bool = False
+    """leaves the sums of its rows to the next job, and has no outputs"""
     name: str = ""
     """For reports, such as ``layer 3 head 7``."""
 
@@ -105,6 +111,11 @@ class Job:
     def num_queries(self) -> int:
         """Queries of each query head."""
         return self.rows // self.group
+
+    @property
+    def chained(self) -> bool:
+        """Whether it is one of several jobs that attend a context together."""
+        return self.joins or self.more
 
     @property
     def num_rows(self) -> int:
@@ -131,7 +142,7 @@ class JobOutputs:
     """What every engine gives of a job of q rows, and some give no more."""
 
     out: Tensor
-    """(q, D) Q(operand_width).8"""
+    """(q, D) Q(operand_width).8; (0, D) if its rows go on in the next job"""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -139,11 +150,11 @@ class JobResult(JobOutputs):
     """Results of a job; n keys, q rows. Trace fields (None from engines that do not show them) follow ``probs``."""
 
     abs_sum: Tensor
-    """(q,)"""
+    """(q,); (0,) if its rows go on in the next job"""
     flat: Tensor
     """(q,) bool: recomputed with LSBs"""
     probs: Tensor
-    """(q, n) UQ1.16, 0 where masked (causal)"""
+    """(q, n) UQ1.16, 0 where masked (causal); (0, n) of a job of a chain"""
     score: Tensor | None = None
     """(q, n) of the final pass, signed integers of the configuration's ``score_width``"""
     exp: Tensor | None = None
@@ -154,8 +165,55 @@ class JobResult(JobOutputs):
     """(q, n) bool: V rows used"""
 
 
+def run_jobs(jobs: Sequence[Job], config: Config) -> list[JobResult]:
+    """The bit-exact integer model of jobs, in order: those of a chain go on with each other's sums."""
+    results, sums = [], None
+    for job in jobs:
+        if job.joins != (sums is not None):
+            raise ValueError(f"{job.name or 'job'}: joins must be {sums is not None}, as more of the job before it")
+        if job.chained:
+            result, sums = _run_part(job, config, sums)
+        else:
+            result = run_job(job, config)
+        results.append(result)
+        sums = sums if job.more else None
+    return results
+
+
+def _run_part(job: Job, config: Config, before: ChainSums | None) -> tuple[JobResult, ChainSums]:
+    """A job of a chain."""
+    chosen = job.ids if job.ids is not None else slice(job.num_keys)
+    mask = job.mask()
+    rows, sums = attend_part(
+        job.query[None],
+        job.key[chosen][None],
+        job.value[chosen][None],
+        torch.where(mask, 0.0, -math.inf).double() if job.causal else None,
+        before,
+        value_bits=job.value_bits,
+        scale=torch.tensor([job.scale]),
+        shift=torch.tensor([job.shift]),
+        value_keep=job.value_keep,
+        operand_width=config.operand_width,
+    )
+    told = slice(0) if job.more else slice(None)
+    result = JobResult(
+        out=rows.out[0][told],
+        abs_sum=rows.abs_sum[0][told],
+        flat=rows.flat[0],
+        probs=torch.zeros(0, job.num_keys, dtype=torch.int64),
+        score=rows.score[0].long(),
+        exp=rows.exp[0].long(),
+        exp_sum=rows.exp_sum[0],
+        keep=mask if rows.keep is None else rows.keep[0],
+    )
+    return result, sums
+
+
 def run_job(job: Job, config: Config) -> JobResult:
     """The bit-exact integer model of one job, with its trace (scores and exps are those of the final pass)."""
+    if job.chained:
+        raise ValueError(f"{job.name or 'job'}: joins and more must be False, but in run_jobs, which knows its chain")
     chosen = job.ids if job.ids is not None else slice(job.num_keys)
     mask = job.mask()
     rows = attend(

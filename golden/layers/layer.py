@@ -100,9 +100,29 @@ class Layer:
         places = [[place for place, lives in enumerate(row) if lives] for row in alive]
         return [(kv, mine) for kv, mine in enumerate(places) if mine]
 
+    def is_long(self, config: Config) -> bool:
+        """Whether more tokens are attended than a job takes."""
+        return self.num_keys > config.region_keys(self.dim)
+
+    def in_chains(self, config: Config) -> bool:
+        """Whether a head is a chain of jobs."""
+        return config.chained and self.is_long(config)
+
+    def parts(self, chunk: Chunk, config: Config) -> list[tuple[int, int]]:
+        """(first, end) of the tokens of each job of a chunk; every row attends one of the last job's at least."""
+        if not self.in_chains(config):
+            return [(0, chunk.keys)]
+        least = chunk.keys - (chunk.stop - chunk.start - 1 if self.causal else 0)  # tokens of the first row
+        firsts = list(range(0, least, config.part_keys(self.dim)))
+        return list(itertools.pairwise([*firsts, chunk.keys]))
+
+    def values_kept(self, chunk: Chunk, config: Config) -> int:
+        """V rows that a query of a chunk keeps: a share of those of each job."""
+        return sum(self.settings.keep_count(end - first) for first, end in self.parts(chunk, config))
+
     def chunks(self, config: Config) -> list[Chunk]:
         """Queries in parts whose rows, of a whole group, the machine takes in one job."""
-        most = max(1, config.max_tokens // self.group)
+        most = max(1, (config.chain_rows if self.in_chains(config) else config.max_tokens) // self.group)
         edges = {0, self.num_queries, min(self.accumulate_from, self.num_queries)}
         bounds = sorted(edges)
         parts = []

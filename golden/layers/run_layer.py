@@ -11,6 +11,7 @@ from torch import Tensor
 from golden.datapath import cascade
 from golden.datapath.attention import attend
 from golden.layers.layer import Layer, Outcome
+from golden.layers.long_layer import attended, run_long
 from hdl.spec.config import Config
 
 __all__ = ["run_layer"]
@@ -22,8 +23,11 @@ _SCORES = 2**18
 def run_layer(layer: Layer, config: Config) -> Outcome:
     """Attention of a layer with importance and cascade selection (paper sections III-A to III-D), all heads at once.
 
-    Equals what :class:`golden.layers.cascade_state.CascadeState` makes of the sequences' descriptors one by one.
+    Equals what :class:`golden.layers.cascade_state.CascadeState` makes of the sequences' descriptors one by one, and of
+    a layer that is long what :func:`golden.layers.long_layer.run_long` does.
     """
+    if layer.in_chains(config):
+        return run_long(layer, config)
     out, flat, probs = _attention(layer, config)
     # Head importance counts the rows that token importance counts.
     total = out[..., min(layer.accumulate_from, layer.num_queries) :, :].abs().sum((-1, -2)).flatten(1)
@@ -49,7 +53,7 @@ def run_layer(layer: Layer, config: Config) -> Outcome:
 def _attention(layer: Layer, config: Config) -> tuple[Tensor, Tensor, Tensor]:
     """Output (B, K, G, q, D), flat rows (B, K, G, q), and each token's probabilities summed (B, n), UQ16.16."""
     batch, kv_heads, group, _, _ = layer.query.shape
-    key, value = _attended(layer.key, layer.ids), _attended(layer.value, layer.ids)
+    key, value = attended(layer.key, layer.ids), attended(layer.value, layer.ids)
     query, scale, shift = (tensor.flatten(0, 1) for tensor in (layer.query, layer.scale, layer.shift))
     alive = layer.heads.view(-1, group)
     out = torch.zeros_like(query)
@@ -77,14 +81,6 @@ def _attention(layer: Layer, config: Config) -> tuple[Tensor, Tensor, Tensor]:
             if counts:
                 probs[:, :keys].index_add_(0, heads // kv_heads, (live[:, None].double() @ done.probs)[:, 0])
     return out.view_as(layer.query), flat.view(layer.query.shape[:-1]), probs.long()
-
-
-def _attended(plane: Tensor, ids: Tensor) -> Tensor:
-    """(B · K, n, D) the rows of a plane (B, K, tokens, D) that are attended."""
-    if ids.shape[1] < plane.shape[2]:
-        pairs = zip(plane, ids, strict=True)
-        plane = torch.stack([rows.index_select(1, chosen) for rows, chosen in pairs])
-    return plane.flatten(0, 1)
 
 
 def _head_parts(layer: Layer) -> Iterator[Tensor]:

@@ -94,7 +94,7 @@ def traffic(
     result.query = rows * dim * settings.query_bits / 8
     for chunk in layer.chunks(config):
         flat_jobs = outcome.flat[..., chunk.start : chunk.stop].flatten(2).any(-1) & kv_alive
-        values = settings.keep_count(chunk.keys) if layer.gathers else chunk.keys
+        values = layer.values_kept(chunk, config) if layer.gathers else chunk.keys
         result.key += float(kv_alive.sum()) * chunk.keys * dim * settings.key_bits / 8
         result.key_lsb += float(flat_jobs.sum()) * chunk.keys * dim * settings.key_lsb_bits / 8
         result.value += float(kv_alive.sum()) * values * dim * settings.value_bits / 8
@@ -124,7 +124,7 @@ def multiply_accumulates(layer: Layer, outcome: Outcome, config: Config) -> int:
         keys = torch.full((chunk.stop - chunk.start,), chunk.keys)
         if layer.causal:
             keys = torch.arange(chunk.start, chunk.stop) + layer.num_keys - layer.num_queries + 1
-        values = keys.clamp(max=layer.settings.keep_count(chunk.keys))
+        values = keys.clamp(max=layer.values_kept(chunk, config))
         again = outcome.flat[..., chunk.start : chunk.stop] * keys
         total += (heads * int((keys + values).sum()) + int(again.sum())) * layer.dim
     return total

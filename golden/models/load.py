@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from golden.host.algorithm import ALGORITHMS, Algorithm
 from golden.host.cache import cache_folder
 from golden.host.operand_checks import check_heads, row_width
 from golden.host.session import Session
@@ -199,11 +200,14 @@ class _Model:
         config = self.model.config
         return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
-    def token_limit(self, config: Config) -> int:
-        """Most tokens of a sequence: what the hardware and the model's own position embeddings allow."""
-        capacity = config.buffer_slots // config.slices(row_width(config, self.dim))
-        positions = getattr(self.model.config, "max_position_embeddings", config.max_tokens)
-        limits = config.max_tokens, capacity, positions, getattr(self.tokenizer, "model_max_length", positions)
+    def token_limit(self, config: Config, algorithm: Algorithm | None = None) -> int:
+        """Most tokens of a sequence: what hardware, algorithm and the model's own position embeddings allow.
+
+        algorithm: None for one that takes as many as any.
+        """
+        capacity = (algorithm or ALGORITHMS["dense"]).token_limit(config, row_width(config, self.dim))
+        positions = getattr(self.model.config, "max_position_embeddings", capacity)
+        limits = capacity, positions, getattr(self.tokenizer, "model_max_length", positions)
         return min(*limits, *_position_rows(self.model))
 
     def check(self, config: Config) -> None:
@@ -237,7 +241,7 @@ class _Model:
                 yield
                 return
             self.check(session.config)
-            limit = self.token_limit(session.config)
+            limit = self.token_limit(session.config, session.algorithm)
             if tokens > limit:
                 raise ModelError(f"tokens must be at most {limit} ({session.config.name}), not {tokens}")
             session.clear()

@@ -24,6 +24,8 @@ class _JobRows(wiring.Component):
     next_rows : In(count_width)          rows of the job that may take the context in the next cycle,
     rows : In(count_width)               of the job in the context
     generation : In(1)                   of which stage it is
+    more : In(1)                         its rows have no outputs, they go on in the next job; only where jobs can
+                                         be chained
     decided, flat : In(1)                the exp sum of one of its rows is known; the row is flat
     row_read : In(1)                     generation: its row has been read with all its bits
     value_done, output, probs : In(1)    V lines of one of its rows are accumulated, its outputs, its probabilities out
@@ -41,6 +43,7 @@ class _JobRows(wiring.Component):
                 "next_rows": In(config.count_width),
                 "rows": In(config.count_width),
                 "generation": In(1),
+                **({"more": In(1)} if config.chained else {}),
                 **dict.fromkeys(events, In(1)),
                 "keys_final": Out(1),
                 "values_done": Out(1),
@@ -69,7 +72,8 @@ class _JobRows(wiring.Component):
             self.keys_final.eq(self.keys_final & self.valid),
             self.values_done.eq(self.values_done & self.valid),
         ]
-        m.d.comb += self.complete.eq(all_outputs & all_probs)
+        out = all_outputs | (self.more & self.values_done) if self.config.chained else all_outputs
+        m.d.comb += self.complete.eq(out & all_probs)
         with m.If(self.row_read):
             m.d.sync += self.keys_final.eq(1)
         with m.If(self.valid):
@@ -146,6 +150,7 @@ class Completion(wiring.Component):
                 rows.next_rows.eq(self.next_rows),
                 rows.rows.eq(record.rows),
                 rows.generation.eq(record.generation),
+                *([rows.more.eq(record.more)] if self.config.chained else []),
                 self.keys_final[index].eq(rows.keys_final),
                 self.values_done[index].eq(rows.values_done),
                 settled[index].eq(rows.settled),

@@ -192,6 +192,7 @@ class Controller(wiring.Component):
             softmax.shift.eq(record.shift),
             softmax.flat_limit.eq(record.flat_limit),
             softmax.check.eq(record.progressive & ~tag.second),
+            *(softmax[name].eq(record[name]) for name in payloads.chain_place(config)),
             prune.prune.eq(record.value_keep < fork.o[1].payload.length),
             prune.k.eq(record.value_keep),
             prune.gather.eq(record.generation),

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hdl.control.checker.chain_check import ChainCheck
 from hdl.control.checker.current_list import CurrentList
 from hdl.control.checker.field_check import FieldCheck
 from hdl.control.checker.id_intake import IdIntake
@@ -88,12 +89,7 @@ class JobChecker(wiring.Component):
         m.submodules.reply = reply = JobAnswer(self.config)
         for block in (fields, pair, lists, recorder, reply):
             m.d.comb += block.request.eq(request)
-        m.d.comb += [
-            fields.compare.eq(step["FIELDS"]),
-            fields.measure.eq(step["CAPACITY"]),
-            pair.compare.eq(step["FIELDS"]),
-            pair.taken.eq(reply.taken),
-        ]
+        alone = self._check_place(m, request, fields, pair, reply, step)
         fits = self._check_planes(m, request.job, fields, step)
         new = request.job.list == payloads.LIST_NEW
         m.d.comb += [
@@ -109,8 +105,29 @@ class JobChecker(wiring.Component):
         self._connect_lists(m, lists, intake, reply.taken & new)
         self._connect_answer(m, recorder, reply, fields)
         self._walk(m, request, step, intake, reply.answered)
-        self._judge(m, request, step, code, outside, fits, (fields, pair, lists, intake))
+        self._judge(m, request, step, code, outside, fits, (fields, alone, lists, intake))
         return m
+
+    def _check_place(
+        self, m: Module, request: Signal, fields: FieldCheck, pair: PairCheck, reply: JobAnswer, step: dict[str, Signal]
+    ) -> Value:
+        """Whether the job breaks a pair or a chain; the fields are compared in the same step."""
+        m.d.comb += [
+            fields.compare.eq(step["FIELDS"]),
+            fields.measure.eq(step["CAPACITY"]),
+            pair.compare.eq(step["FIELDS"]),
+            pair.taken.eq(reply.taken),
+        ]
+        if not self.config.chained:
+            return pair.bad
+        m.submodules.chain = chain = ChainCheck(self.config)
+        m.d.comb += [
+            chain.request.eq(request),
+            chain.compare.eq(step["FIELDS"]),
+            chain.rows.eq(fields.rows),
+            chain.taken.eq(reply.taken),
+        ]
+        return pair.bad | chain.bad
 
     def _check_planes(self, m: Module, job: Value, fields: FieldCheck, step: dict[str, Signal]) -> Value:
         """Two units, a plane a cycle each; returns whether the planes compared in FIRST and SECOND lie in the window.
@@ -185,10 +202,10 @@ class JobChecker(wiring.Component):
     @staticmethod
     def _judge(m: Module, request: Signal, step: dict[str, Signal], code: Signal, outside: Signal, fits: Value, blocks):
         """The code of a request: the first refusal stands, but that a plane outside comes before what its ids say."""
-        fields, pair, lists, intake = blocks
+        fields, alone, lists, intake = blocks
         job, head = request.job, ~request.list_only
         finds = (  # step, whether something is wrong, code
-            ("CAPACITY", pair.bad, payloads.BAD_PAIR),
+            ("CAPACITY", alone, payloads.BAD_PAIR),
             ("CAPACITY", 1, fields.code),
             ("WORDS", fields.too_many, payloads.BAD_COUNT),
             ("WORDS", fields.too_long, payloads.BAD_CAPACITY),

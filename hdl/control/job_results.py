@@ -94,3 +94,11 @@ class JobResults(wiring.Component):
             self.probs_left.valid.eq(line.valid & line.ready & line.payload.a_last & ~line.payload.a_drop),
             self.probs_left.payload.eq(tag.context),
         ]
+        if self.config.chained:
+            # What the keys of later jobs take from these is not known: they are told as not final.
+            more = Array(record.joins | record.more for record in self.record)
+            b_tag = line.payload.b_tag
+            m.d.comb += [
+                prob.a_drop.eq(line.payload.a_drop | more[tag.context]),
+                prob.b_drop.eq(line.payload.b_drop | more[b_tag.context]),
+            ]

@@ -19,7 +19,7 @@ def kept_row(config: Config) -> data.StructLayout:
         {
             "tag": payloads.row_tag(config),
             "recip": numerics.RECIP_WIDTH,
-            "pe": numerics.RECIP_EXP_WIDTH,
+            "pe": config.recip_exp_width,
             "flat": 1,
             "gather": 1,
             "log_slices": 3,

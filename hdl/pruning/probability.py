@@ -76,7 +76,7 @@ class Probability(wiring.Component):
 
         width = numerics.EXP_WIDTH
         factors = register("exp", width), register("recip", numerics.RECIP_WIDTH)
-        shifts = register("pe_first", numerics.RECIP_EXP_WIDTH), register("pe_second", numerics.RECIP_EXP_WIDTH)
+        shifts = register("pe_first", len(pe)), register("pe_second", len(pe))
         product = register("product", width + numerics.RECIP_WIDTH)
         # One fraction bit is left for the rounding.
         shifted = register("shifted", width + 1)

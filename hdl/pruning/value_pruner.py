@@ -165,7 +165,7 @@ class ValuePruner(wiring.Component):
         wiring.connect(m, value_rows.o, wiring.flipped(self.value_row))
         wiring.connect(m, gather_rows.o, wiring.flipped(self.gather_row))
         entry = value_rows.i.payload
-        m.d.comb += [entry[name].eq(row_sum[name]) for name in ("tag", "recip", "pe")]
+        m.d.comb += [entry[name].eq(row_sum[name]) for name in ("tag", "recip", "pe", *payloads.fold(self.config))]
         m.d.comb += [entry[name].eq(fact[name]) for name in ("log_slices", "dim")]
         m.d.comb += [
             entry.drop.eq(row_sum.flat),

@@ -7,9 +7,17 @@ from amaranth.lib import data
 
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
-from hdl.spec.payloads import placed_row, row_tag, value_line
+from hdl.spec.payloads import fold, placed_row, row_tag, value_line
 
-__all__ = ["finished_row", "joined_line", "product_shape", "rows_share_lines", "slice_elements", "value_beat"]
+__all__ = [
+    "announced_row",
+    "finished_row",
+    "joined_line",
+    "product_shape",
+    "rows_share_lines",
+    "slice_elements",
+    "value_beat",
+]
 
 
 def joined_line(config: Config) -> data.StructLayout:
@@ -44,11 +52,19 @@ def finished_row(config: Config) -> data.StructLayout:
         {
             "tag": row_tag(config),
             "recip": N.RECIP_WIDTH,  # R of 1/sum = R * 2**-16 * 2**-pe, UQ1.16
-            "pe": N.RECIP_EXP_WIDTH,
+            "pe": config.recip_exp_width,
             "log_slices": 3,
             "dim": 8,  # D, a multiple of 16
+            **fold(config),
         }
     )
+
+
+def announced_row(config: Config) -> data.StructLayout | int:
+    """What the Normalizer must know of a row before it comes: D, and where jobs can be chained, what becomes of it."""
+    if not config.chained:
+        return 8
+    return data.StructLayout({"dim": 8, "chained": 1, "more": 1})
 
 
 def slice_elements(config: Config) -> int:

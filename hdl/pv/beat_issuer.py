@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.pv.beat import joined_line
+from hdl.pv.beat import announced_row, joined_line
 from hdl.spec.config import Config
 
 __all__ = ["BeatIssuer"]
@@ -22,7 +22,7 @@ class BeatIssuer(wiring.Component):
     -------
     offered, joined, present : In      as LineJoiner
     taken : Out(1)            the line goes with this beat; only if ``offered``
-    announce : Out(stream.Signature(8))    as Normalizer
+    announce : Out(stream.Signature(announced_row))    as Normalizer
     en : Out(1)               a beat is read in this cycle
     first : Out(slot_width)   its window
     group : Out(n)            number of the beat in its line
@@ -38,7 +38,7 @@ class BeatIssuer(wiring.Component):
                 "joined": In(joined_line(config)),
                 "present": In(1),
                 "taken": Out(1),
-                "announce": Out(stream.Signature(8)),
+                "announce": Out(stream.Signature(announced_row(config))),
                 "en": Out(1),
                 "first": Out(config.slot_width),
                 "group": Out(range(max(2, config.max_beats))),
@@ -60,7 +60,7 @@ class BeatIssuer(wiring.Component):
             allowed.eq(self.present & (announce.ready | ~ends)),
             ends.eq(joined.finish & (self.group == last_group)),
             announce.valid.eq(self.offered & self.present & ends),
-            announce.payload.eq(joined.row.dim),
+            *self._announce(joined.row),
             self.en.eq(self.offered & allowed),
             self.taken.eq(allowed & (self.group == last_group)),
             self.first.eq(joined.first | (self.group << lane_bits)),
@@ -79,3 +79,10 @@ class BeatIssuer(wiring.Component):
             self.stall_line.eq(~self.offered),
         ]
         return m
+
+    def _announce(self, row) -> list:
+        """What the Normalizer is told of a row."""
+        told = self.announce.payload
+        if not self.config.chained:
+            return [told.eq(row.dim)]
+        return [told.dim.eq(row.dim), told.chained.eq(row.fold.joins | row.fold.more), told.more.eq(row.fold.more)]

@@ -6,9 +6,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hdl.pv.beat import finished_row, slice_elements
+from hdl.pv.beat import announced_row, finished_row, slice_elements
 from hdl.pv.lane_reducer import LaneReducer
 from hdl.pv.magnitude_sum import MagnitudeSum
+from hdl.pv.part_fold import PartFold
 from hdl.pv.row_admission import RowAdmission
 from hdl.pv.row_ring import RowRing
 from hdl.pv.scaler import Scaler
@@ -23,7 +24,8 @@ class Normalizer(wiring.Component):
     """Turn a row of accumulators into output elements, ``norm_lanes`` a cycle, and sum up their magnitudes.
 
     A :class:`RowRing` gives the elements of a beat, a :class:`LaneReducer` adds up those of lanes with the same slice,
-    a :class:`Scaler` multiplies, and a :class:`MagnitudeSum` adds up the magnitudes.
+    a :class:`Scaler` multiplies, and a :class:`MagnitudeSum` adds up the magnitudes. Where jobs can be chained, a
+    :class:`PartFold` in front of the Scaler adds the sums of the jobs before, and keeps those that go on.
 
     Bit-exact with :func:`golden.datapath.integer.normalize` and :func:`golden.datapath.integer.abs_sum`. A row takes
     ceil(D / norm_lanes) cycles; the next one may come in the last of them. Latency :attr:`latency` cycles from a row to
@@ -35,7 +37,7 @@ class Normalizer(wiring.Component):
 
     Members
     -------
-    announce : In(stream.Signature(8))             D of a row that comes exactly ``delay`` cycles after the transfer
+    announce : In(stream.Signature(announced_row)) a row that comes exactly ``delay`` cycles after the transfer
     i : In(stream.Signature(finished_row, always_ready=True))
     acc : In(signed(acc_width)).array(lanes, max_beats * slice)
         Σ e·V of the row, Q.16, by lane, then by beat of a line and element of a slice; valid with ``i``
@@ -50,7 +52,7 @@ class Normalizer(wiring.Component):
         self.delay = delay
         super().__init__(
             {
-                "announce": In(stream.Signature(8)),
+                "announce": In(stream.Signature(announced_row(config))),
                 "i": In(stream.Signature(finished_row(config), always_ready=True)),
                 "acc": In(signed(config.acc_width)).array(config.lanes, config.max_beats * slice_elements(config)),
                 "o": Out(stream.Signature(output_beat(config))),
@@ -61,7 +63,7 @@ class Normalizer(wiring.Component):
     @staticmethod
     def latency_of(config: Config) -> int:
         """Cycles from a row to its first beat: the row register, its elements, lanes, and the queue."""
-        gathered = 1 + LaneReducer.latency_of(config)
+        gathered = 1 + LaneReducer.latency_of(config) + (PartFold.LATENCY if config.chained else 0)
         return 1 + gathered + Scaler.LATENCY + MagnitudeSum.latency_of(config) + 2
 
     @property
@@ -84,26 +86,41 @@ class Normalizer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.announce), admission.announce)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         self._connect_ring(m, admission, ring)
-        gathered = 1 + reducer.latency
+        reduced = 1 + reducer.latency
+        gathered = reduced + (PartFold.LATENCY if self.config.chained else 0)
         stages = gathered + scaler.LATENCY + magnitude.latency
         valid = self._delay(m, "valid", ring.held, gathered, reset_less=False)
         facts = self._delay(m, "facts", ring.facts, stages)
         last = self._delay(m, "last", ring.last, stages)
+        summed, sums = valid[gathered], list(reducer.o)
+        if self.config.chained:
+            summed, sums = self._fold(m, sums, valid[reduced], facts[reduced], last[reduced])
         m.d.comb += [
             reducer.valid.eq(valid[1]),
             *(port.eq(gate) for port, gate in zip(reducer.gates, ring.gates, strict=True)),
             *(port.eq(x) for ports, lane in zip(reducer.terms, ring.terms, strict=True)
               for port, x in zip(ports, lane, strict=True)),
-            scaler.valid.eq(valid[gathered]),
+            scaler.valid.eq(summed),
             scaler.recip.eq(facts[gathered].recip),
             scaler.pe.eq(facts[gathered].pe),
-            *(port.eq(total) for port, total in zip(scaler.accs, reducer.o, strict=True)),
+            *(port.eq(total) for port, total in zip(scaler.accs, sums, strict=True)),
             magnitude.valid.eq(scaler.o_valid),
             *(port.eq(value) for port, value in zip(magnitude.values, scaler.values, strict=True)),
             self.busy.eq(Cat(valid).any() | scaler.busy | magnitude.busy | (queue.level != 0)),
         ]  # fmt: skip
         self._emit(m, queue, magnitude, facts[-1].tag, last[-1])
         return m
+
+    def _fold(self, m: Module, sums, valid: Value, facts: Value, last: Value) -> tuple[Value, list[Value]]:
+        """Sums join those of their chain before they are scaled: whether a row has an output, and what is scaled."""
+        m.submodules.fold = fold = PartFold(self.config)
+        m.d.comb += [
+            fold.valid.eq(valid),
+            fold.facts.eq(facts),
+            fold.last.eq(last),
+            *(port.eq(total) for port, total in zip(fold.accs, sums, strict=True)),
+        ]
+        return fold.o_valid, list(fold.o)
 
     def _connect_ring(self, m: Module, admission: RowAdmission, ring: RowRing) -> None:
         m.d.comb += [

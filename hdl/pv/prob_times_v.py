@@ -186,7 +186,7 @@ class ProbTimesV(wiring.Component):
         ]
         m.d.comb += [
             normalizer.i.valid.eq(finish),
-            *(out[name].eq(row[name]) for name in ("tag", "recip", "pe", "log_slices", "dim")),
+            *(out[name].eq(row[name]) for name in out.shape().members),
         ]
         with m.If(valid[-1] & beats[-1].last):
             m.d.sync += self.done_tag.eq(row.tag)

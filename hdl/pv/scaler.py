@@ -29,9 +29,9 @@ class Scaler(wiring.Component):
     Members
     -------
     valid : In(1)                                       the inputs are those of a beat
-    accs : In(signed(acc_width)).array(norm_lanes)      Q.16
+    accs : In(signed(scaled_width)).array(norm_lanes)   Q.16
     recip : In(17)                                      UQ1.16
-    pe : In(4)
+    pe : In(recip_exp_width)
     o_valid : Out(1)
     values : Out(signed(out_width)).array(norm_lanes)   Q(operand_width).8
     busy : Out(1)                                       a beat is inside
@@ -45,9 +45,9 @@ class Scaler(wiring.Component):
         super().__init__(
             {
                 "valid": In(1),
-                "accs": In(signed(config.acc_width)).array(lanes),
+                "accs": In(signed(config.scaled_width)).array(lanes),
                 "recip": In(N.RECIP_WIDTH),
-                "pe": In(4),
+                "pe": In(config.recip_exp_width),
                 "o_valid": Out(1),
                 "values": Out(signed(config.out_width)).array(lanes),
                 "busy": Out(1),

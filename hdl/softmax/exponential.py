@@ -31,7 +31,8 @@ class Exponent(wiring.Component):
     """``x = (maximum - score) * scale / 2**shift``, rounded half up, saturating (paper Fig. 8, dequantization).
 
     LATENCY enabled cycles, initiation interval 1. Bit-exact with :func:`golden.datapath.integer.exponent`. A lane
-    without ``keep`` saturates, and the exponential of a saturated x is exactly 0: that is how lanes are masked.
+    without ``keep`` saturates, and the exponential of a saturated x is exactly 0: that is how lanes are masked. Where
+    jobs can be chained, ``offset`` is added, from the maximum up to a whole octave of the chain.
 
     Members
     -------
@@ -40,6 +41,7 @@ class Exponent(wiring.Component):
     scale : In(16)                   unsigned mantissa
     shift : In(6)                    right shift, 1…63
     keep : In(1)                     0: x is all ones
+    offset : In(12)                  UQ.12; only where jobs can be chained
     x : Out(17)                      UQ5.12
     """
 
@@ -55,6 +57,7 @@ class Exponent(wiring.Component):
                 "scale": In(N.SCALE_WIDTH),
                 "shift": In(N.SHIFT_WIDTH),
                 "keep": In(1),
+                **({"offset": In(N.X_FRAC)} if config.chained else {}),
                 "x": Out(N.X_WIDTH),
             }
         )
@@ -65,7 +68,8 @@ class Exponent(wiring.Component):
             # Shift by one less: the last bit shifted out rounds.
             amount = delayed(m, (self.shift - 1)[: N.SHIFT_WIDTH], 4, "amount")
             keep = delayed(m, self.keep, 3, "keep")
-            self._shift(m, self._multiply(m), amount, keep[3])
+            offset = delayed(m, self.offset, 5, "offset")[-1] if self.config.chained else None
+            self._shift(m, self._multiply(m), amount, keep[3], offset)
         return m
 
     def _multiply(self, m: Module) -> Signal:
@@ -84,8 +88,8 @@ class Exponent(wiring.Component):
         m.d.sync += product.eq(total)
         return product
 
-    def _shift(self, m: Module, product: Signal, amount: list[Value], keep: Value) -> None:
-        """Stages 4 to 6: shift by multiples of 16, by 0…15, round and saturate.
+    def _shift(self, m: Module, product: Signal, amount: list[Value], keep: Value, offset: Value | None) -> None:
+        """Stages 4 to 6: shift by multiples of 16, by 0…15, round, add the offset and saturate.
 
         Bits that can only mean overflow are folded into one at once, so that the shifters stay narrow.
         """
@@ -94,7 +98,8 @@ class Exponent(wiring.Component):
         over_16, over_1 = Signal(reset_less=True), Signal(reset_less=True)
         by_16 = product >> Cat(Const(0, 4), amount[3][4:])
         by_1 = coarse >> amount[4][:4]
-        rounded = fine + 1
+        # Half a step rounds; the offset's steps begin a bit above it.
+        rounded = fine + (Cat(Const(1, 1), offset) if offset is not None else 1)
         m.d.sync += [
             coarse.eq(by_16),
             over_16.eq(by_16[len(coarse) :].any() | ~keep),

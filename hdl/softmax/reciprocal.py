@@ -25,9 +25,9 @@ class Reciprocal(wiring.Component):
     Members
     -------
     en : In(1)                    all registers advance
-    exp_sum : In(sum_width)       UQ.16, at least 1.0
+    exp_sum : In(total_width)     UQ with ``total_frac`` fraction bits, at least 1.0
     recip : Out(17)               UQ1.16, in (0.5, 1]
-    pe : Out(4)                   exponent, 0…log2(max_tokens)
+    pe : Out(recip_exp_width)     exponent, 0…total_width - total_frac - 1
     """
 
     LATENCY = 6
@@ -37,15 +37,15 @@ class Reciprocal(wiring.Component):
         super().__init__(
             {
                 "en": In(1),
-                "exp_sum": In(config.sum_width),
+                "exp_sum": In(config.total_width),
                 "recip": Out(N.RECIP_WIDTH),
-                "pe": Out(4),
+                "pe": Out(config.recip_exp_width),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        pe = Signal(4, reset_less=True)
+        pe = Signal(self.config.recip_exp_width, reset_less=True)
         fraction = self._normalize(m, pe)
         point = self._look_up(m, fraction[N.RECIP_LOW :])
         base = Signal(N.RECIP_WIDTH, reset_less=True)
@@ -67,10 +67,12 @@ class Reciprocal(wiring.Component):
         fraction = Signal(_FRACTION, reset_less=True)
         with m.If(self.en):
             m.d.sync += [pe.eq(0), exp_sum.eq(self.exp_sum)]
-            for bit in range(1, len(self.exp_sum) - N.EXP_FRAC):
-                with m.If(self.exp_sum[N.EXP_FRAC + bit]):
+            frac = self.config.total_frac
+            for bit in range(1, len(self.exp_sum) - frac):
+                with m.If(self.exp_sum[frac + bit]):
                     m.d.sync += pe.eq(bit)
-            m.d.sync += fraction.eq((exp_sum << (_FRACTION - N.EXP_FRAC)) >> pe)
+            cut = exp_sum << (_FRACTION - frac) if frac < _FRACTION else exp_sum[frac - _FRACTION :]
+            m.d.sync += fraction.eq(cut >> pe)
         return fraction
 
     def _look_up(self, m: Module, index: Value) -> data.View:

@@ -10,6 +10,7 @@ from hdl.softmax.exponential import delayed
 from hdl.softmax.flatness_check import FlatnessCheck
 from hdl.softmax.reciprocal import Reciprocal
 from hdl.softmax.row_queue import row_facts
+from hdl.softmax.sum_fold import SumFold
 from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.stream.credit_counter import CreditCounter
@@ -21,8 +22,8 @@ __all__ = ["RowFinish"]
 class RowFinish(wiring.Component):
     """Reciprocal and flatness of every row. Sums never wait: a row may only enter if there is place for its result.
 
-    LATENCY cycles from a sum to its result; a row a cycle. Bit-exact with :func:`golden.datapath.integer.reciprocal`
-    and :func:`golden.datapath.integer.is_flat`.
+    Latency :meth:`latency_of` from a sum to its result; a row a cycle, where jobs are not chained. Bit-exact with
+    :func:`golden.datapath.integer.reciprocal` and :func:`golden.datapath.integer.is_flat`.
 
     Members
     -------
@@ -33,8 +34,6 @@ class RowFinish(wiring.Component):
 
     ROWS = 32
     """Places for rows from their entry to their result: more than the cycles between."""
-    LATENCY = Reciprocal.LATENCY + 2
-    """The result queue takes 2 cycles."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -46,6 +45,11 @@ class RowFinish(wiring.Component):
                 "o": Out(stream.Signature(payloads.row_sum(config))),
             }
         )
+
+    @staticmethod
+    def latency_of(config: Config) -> int:
+        """Cycles from a sum to its result: a queue takes 2 cycles, and where jobs can be chained there is one more."""
+        return Reciprocal.LATENCY + StreamQueue.LATENCY * (1 + config.chained)
 
     def elaborate(self, platform):
         m = Module()
@@ -59,26 +63,45 @@ class RowFinish(wiring.Component):
             self.facts.ready.eq(credits.some),
             facts.i.valid.eq(credits.take),
             facts.i.payload.eq(self.facts.payload),
-            facts.o.ready.eq(self.sum_valid),
         ]
-        self._results(m, facts.o.payload, results.i)
+        if self.config.chained:
+            self._results(m, *self._fold(m, facts.o), results.i)
+        else:
+            m.d.comb += facts.o.ready.eq(self.sum_valid)
+            self._results(m, self.sum_valid, facts.o.payload, self.exp_sum, self.exp_sum, None, results.i)
         return m
 
-    def _results(self, m: Module, facts: Value, result) -> None:
+    def _fold(self, m: Module, facts) -> tuple:
+        """Sums wait for those of their chain: whether there is one, facts, sum of the job, total, fold."""
+        m.submodules.sums = sums = StreamQueue(self.config.sum_width, depth=self.ROWS)
+        m.submodules.fold = fold = SumFold(self.config)
+        m.d.comb += [
+            sums.i.valid.eq(self.sum_valid),  # a place for every row inside: never full
+            sums.i.payload.eq(self.exp_sum),
+            fold.i.valid.eq(sums.o.valid & facts.valid),
+            fold.i.payload.facts.eq(facts.payload),
+            fold.i.payload.exp_sum.eq(sums.o.payload),
+            sums.o.ready.eq(fold.i.ready & facts.valid),
+            facts.ready.eq(fold.i.ready & sums.o.valid),
+        ]
+        folded = fold.o.payload
+        return fold.o.valid, folded.facts, folded.exp_sum, folded.total, folded.fold
+
+    def _results(self, m: Module, come: Value, facts: Value, own: Value, total: Value, fold: Value | None, result):
         m.submodules.reciprocal = reciprocal = Reciprocal(self.config)
         m.submodules.flatness = flatness = FlatnessCheck(self.config)
         stages = reciprocal.LATENCY
         valid = Signal(stages)
-        exp_sum = delayed(m, self.exp_sum, stages, "exp_sum")
+        exp_sum = delayed(m, own, stages, "exp_sum")
         tag = delayed(m, facts.tag, stages, "tag")
         # The facts come out of a memory: flatness starts a cycle later, from registers.
         limit = delayed(m, facts.flat_limit, 1, "limit")[-1]
         check = delayed(m, facts.check, 1, "check")[-1]
         flat = delayed(m, flatness.flat, stages - 1 - flatness.LATENCY, "flat")
-        m.d.sync += valid.eq(Cat(self.sum_valid, valid))
+        m.d.sync += valid.eq(Cat(come, valid))
         m.d.comb += [
             reciprocal.en.eq(1),
-            reciprocal.exp_sum.eq(self.exp_sum),
+            reciprocal.exp_sum.eq(total),
             flatness.en.eq(1),
             flatness.exp_sum.eq(exp_sum[1]),
             flatness.flat_limit.eq(limit),
@@ -90,3 +113,5 @@ class RowFinish(wiring.Component):
             result.payload.pe.eq(reciprocal.pe),
             result.payload.flat.eq(flat[-1]),
         ]
+        if fold is not None:
+            m.d.comb += result.payload.fold.eq(delayed(m, fold, stages, "fold")[-1])

@@ -11,13 +11,14 @@ from hdl.spec import payloads
 from hdl.spec.config import Config
 from hdl.spec.widths import signed
 
-__all__ = ["RowQueue", "row_factors", "row_facts"]
+__all__ = ["RowQueue", "row_factors", "row_facts", "row_place"]
 
 
 def row_facts(config: Config) -> data.StructLayout:
     """What a row needs when its sum is known."""
     row = payloads.softmax_row(config).members
-    return data.StructLayout({name: row[name] for name in ("tag", "flat_limit", "check")})
+    names = ("tag", "flat_limit", "check", *payloads.chain_place(config))
+    return data.StructLayout({name: row[name] for name in names} | chain_octave(config))
 
 
 def row_factors(config: Config) -> data.StructLayout:
@@ -27,8 +28,22 @@ def row_factors(config: Config) -> data.StructLayout:
             "maximum": signed(config.score_width),
             "scale": N.SCALE_WIDTH,
             "shift": N.SHIFT_WIDTH,
+            **({"offset": N.X_FRAC} if config.chained else {}),
         }
     )
+
+
+def chain_octave(config: Config) -> dict:
+    """The field of a row where jobs can be chained: its octave, none elsewhere."""
+    return {"below": signed(config.octave_width)} if config.chained else {}  # octaves below the chain's first maximum
+
+
+def row_place(config: Config) -> data.StructLayout:
+    """Parameters of a row, whose octave in its chain is known."""
+    members = dict(payloads.softmax_row(config).members)
+    if config.chained:
+        members |= chain_octave(config) | {"offset": N.X_FRAC}
+    return data.StructLayout(members)
 
 
 class RowQueue(wiring.Component):
@@ -40,7 +55,7 @@ class RowQueue(wiring.Component):
     Members
     -------
     maximum : In(stream.Signature(signed(score_width)))    one per row, in row order
-    row : In(stream.Signature(softmax_row))                one per row, in row order
+    row : In(stream.Signature(row_place))                  one per row, in row order
     facts : Out(stream.Signature(row_facts))                  of every row that enters; not ready: no row may enter
     a_valid, b_valid : Out(1)                              the oldest row and the next are there
     rows : Out(row_factors, 2)                                the oldest row (A) and the next (B)
@@ -52,7 +67,7 @@ class RowQueue(wiring.Component):
         super().__init__(
             {
                 "maximum": In(stream.Signature(signed(config.score_width))),
-                "row": In(stream.Signature(payloads.softmax_row(config))),
+                "row": In(stream.Signature(row_place(config))),
                 "facts": Out(stream.Signature(row_facts(config))),
                 "a_valid": Out(1),
                 "b_valid": Out(1),
@@ -72,7 +87,7 @@ class RowQueue(wiring.Component):
             self.maximum.ready.eq(self.row.valid & self.facts.ready & free),
             self.row.ready.eq(self.maximum.valid & self.facts.ready & free),
             self.facts.valid.eq(self.maximum.valid & self.row.valid & free),
-            *(self.facts.payload[name].eq(self.row.payload[name]) for name in ("tag", "flat_limit", "check")),
+            *(self.facts.payload[name].eq(self.row.payload[name]) for name in row_facts(self.config).members),
             Cat(self.a_valid, self.b_valid).eq(valid[:2]),
             kept.eq(valid >> self.take),
         ]
@@ -86,7 +101,6 @@ class RowQueue(wiring.Component):
             with m.If(~kept[index]):
                 m.d.sync += [
                     slot.maximum.eq(self.maximum.payload),
-                    slot.scale.eq(self.row.payload.scale),
-                    slot.shift.eq(self.row.payload.shift),
+                    *(slot[name].eq(self.row.payload[name]) for name in slot.shape().members if name != "maximum"),
                 ]
         return m

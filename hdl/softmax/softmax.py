@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.softmax.exponential import Exponent, Exponential
+from hdl.softmax.part_origin import PartOrigin
 from hdl.softmax.row_finish import RowFinish
 from hdl.softmax.row_max import RowMax
 from hdl.softmax.row_queue import RowQueue, row_factors
@@ -23,6 +24,9 @@ __all__ = ["Softmax"]
 
 class Softmax(wiring.Component):
     """Exponentials relative to the row maximum, and per row their sum, its reciprocal and flatness (paper Fig. 8).
+
+    Where jobs can be chained, the exponentials of such a job are relative to a whole octave of the chain, and its
+    reciprocals are those of all sums of the chain so far (:class:`PartOrigin`, :class:`SumFold`).
 
     Lines wait in a queue until the maxima of their rows are known; the first of them leaves ``latency`` cycles after
     the last line of these rows has come. ``row_out`` gives a row ``sum_latency`` cycles after its last line was taken.
@@ -59,7 +63,7 @@ class Softmax(wiring.Component):
     @staticmethod
     def sum_latency_of(config: Config) -> int:
         """Cycles from a row's last line, as it is taken from ``line_out``, to its sum."""
-        return SegmentSum.latency_of(config) + RowFinish.LATENCY
+        return SegmentSum.latency_of(config) + RowFinish.latency_of(config)
 
     @property
     def latency(self) -> int:
@@ -97,12 +101,25 @@ class Softmax(wiring.Component):
         wiring.connect(m, fork.o[0], lines.i)
         wiring.connect(m, fork.o[1], row_max.i)
         wiring.connect(m, row_max.o, maxima.i)
-        wiring.connect(m, maxima.o, window.maximum)
+        entry = self._place(m, window) if self.config.chained else window
+        wiring.connect(m, maxima.o, entry.maximum)
         wiring.connect(m, wiring.flipped(self.row), rows.i)
-        wiring.connect(m, rows.o, window.row)
+        wiring.connect(m, rows.o, entry.row)
         m.submodules.skid = skid = StreamSkid(shape)
         wiring.connect(m, lines.o, skid.i)
         return skid.o
+
+    def _place(self, m: Module, window: RowQueue) -> PartOrigin:
+        """Gives rows their octaves; both inputs of the window are taken together."""
+        m.submodules.origin = origin = PartOrigin(self.config)
+        m.d.comb += [
+            window.maximum.payload.eq(origin.o.payload.maximum),
+            window.row.payload.eq(origin.o.payload.row),
+            window.maximum.valid.eq(origin.o.valid),
+            window.row.valid.eq(origin.o.valid),
+            origin.o.ready.eq(window.row.ready),
+        ]
+        return origin
 
     def _exponentials(self, m: Module, window: RowQueue, lines: stream.Interface) -> None:
         """A register for the line at the head, the lanes, and a queue that carries the rest of the line past them."""
@@ -149,6 +166,7 @@ class Softmax(wiring.Component):
             exponent.scale.eq(factors.scale),
             exponent.shift.eq(factors.shift),
             exponent.keep.eq(keep),
+            *([exponent.offset.eq(factors.offset)] if self.config.chained else []),
             exponential.en.eq(en),
             exponential.x.eq(exponent.x),
         ]

@@ -7,21 +7,21 @@ import json
 from pathlib import Path
 
 from hdl.spec import config_rules
+from hdl.spec.chain_sizes import ChainSizes
 from hdl.spec.config_rules import ConfigError
-from hdl.spec.config_sizes import ConfigSizes
 from hdl.spec.presets import PRESET_VALUES
 
 __all__ = ["PRESETS", "Config", "ConfigError"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(ConfigSizes):
+class Config(ChainSizes):
     """Sizes of one SpAtten instance (paper Table I is the preset ``paper``).
 
     The multiplier arrays are split in ``lanes`` equal lanes of ``lane_width`` multipliers. A row of K or V is
     stored as ``slices(dim)`` slices of ``lane_width`` elements; see docs/architecture.md for the layout.
-    Fields: :class:`hdl.spec.config_fields.ConfigFields`; derived sizes: :class:`hdl.spec.config_sizes.ConfigSizes`;
-    what is refused: :mod:`hdl.spec.config_rules`.
+    Fields: :class:`hdl.spec.config_fields.ConfigFields`; derived sizes: :class:`hdl.spec.config_sizes.ConfigSizes` and
+    :class:`hdl.spec.chain_sizes.ChainSizes`; what is refused: :mod:`hdl.spec.config_rules`.
     """
 
     def __post_init__(self) -> None:

@@ -66,6 +66,9 @@ class ConfigFields:
     adder_levels: int = 2
     """Adder levels between two registers of the Q×K tree. 1 suits an FPGA: its carry chains have flip-flops beside
     them, and a sum of three numbers takes logic in front of one."""
+    chain_rows: int = 0
+    """Most rows of a job that goes on with the sums of the job before it, which are kept on chip so that a context may
+    be longer than ``max_tokens``; 0: no job can."""
     packing: bool = True
     """Whether a line may hold the end of one row and the start of the next. Without, a row of n keys takes whole lines,
     ceil(n / S) of them: little where lanes are few, and much logic less."""

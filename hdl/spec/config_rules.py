@@ -32,6 +32,7 @@ RANGES = {
     "loads": (2, 16),
     "max_heads": (1, 128),
     "max_group": (1, 16),
+    "chain_rows": (0, 1024),
     "query_queue": (1, 1024),
     "line_queue": (1, 2**16),
     "adder_levels": (1, 8),
@@ -72,8 +73,10 @@ def check(config: ConfigSizes) -> None:
 def _types(config: ConfigSizes) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ConfigError(f"{field.name} must be a positive integer, not {value!r}")
+        least = min(1, RANGES.get(field.name, (1,))[0])
+        if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            kind = "positive integer" if least else "integer from 0 on"
+            raise ConfigError(f"{field.name} must be a {kind}, not {value!r}")
     if not isinstance(config.packing, bool):
         raise ConfigError(f"packing must be true or false, not {config.packing!r}")
 
@@ -173,6 +176,18 @@ def _others(config: ConfigSizes) -> None:
         )
 
 
+def _chains(config: ConfigSizes) -> None:
+    """A group of query heads, and a region that holds a part of a context and the keys of the rows themselves."""
+    if not config.chain_rows:
+        return
+    keys = min(config.region_keys(dim) for dim in config.dims)
+    if not config.max_group <= config.chain_rows <= keys // 2:
+        raise ConfigError(
+            f"chain_rows must be 0, or from max_group ({config.max_group}) to half of the {keys} keys of the largest "
+            f"dimension's region, not {config.chain_rows!r}"
+        )
+
+
 RULES: tuple[Callable[[ConfigSizes], None], ...] = (
     _types,
     _name,
@@ -183,5 +198,6 @@ RULES: tuple[Callable[[ConfigSizes], None], ...] = (
     _buffers,
     _jobs,
     _others,
+    _chains,
 )
 """In the order in which they are checked: later rules rely on earlier ones."""

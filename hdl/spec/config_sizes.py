@@ -79,6 +79,10 @@ class ConfigSizes(ConfigFields):
         """Slices of the largest region of a job."""
         return self.buffer_depth * self.lanes
 
+    def region_keys(self, dim: int) -> int:
+        """Most keys of a job."""
+        return min(self.max_tokens, self.buffer_slots // self.slices(dim))
+
     def plane_words(self, num_rows: int, dim: int, width: int) -> int:
         """Words that a plane of ``num_rows`` rows of ``dim`` elements takes in every channel (docs/architecture.md)."""
         rows = -(-num_rows // self.num_channels)

@@ -21,10 +21,17 @@ RECIP_FRAC = 16
 """Fraction bits of the reciprocal mantissa: UQ1.16, in (0.5, 1]."""
 RECIP_WIDTH = RECIP_FRAC + 1
 RECIP_EXP_WIDTH = 4
-"""Bits of the exponent of a reciprocal."""
+"""Bits of the exponent of a reciprocal, where no sum goes on from job to job."""
 RECIP_INDEX = 8
 RECIP_LOW = 10
 """Interpolated bits of the normalized sum; bits below are dropped."""
+CHAIN_KEYS = 2**20
+"""Most keys that the jobs of a chain attend together."""
+PART_KEYS = 128
+"""Keys of a job of a chain, as hosts cut a context: what a row loses beside its largest score is at most this many
+times half the last bit of an exponential."""
+FOLD_GUARD = 8
+"""Fraction bits below those of an exponential in the sums that a chain carries from job to job."""
 OUT_FRAC = 8
 """Fraction bits of an output element, in units of one LSB of a left-justified V word."""
 

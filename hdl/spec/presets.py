@@ -108,3 +108,12 @@ PRESET_VALUES: dict[str, dict[str, Any]] = {
     },
 }
 """Preset -> its fields; those not named have the default of :class:`hdl.spec.config.Config`."""
+
+# For contexts of any length: the same arrays, channels, and elements of K and V on chip.
+PRESET_VALUES["ulx3s-4k"] = PRESET_VALUES["ulx3s"] | {"chain_rows": 8}
+PRESET_VALUES["paper-32k"] = PRESET_VALUES["paper"] | {
+    "key_rows": 2048,
+    "value_rows": 2048,
+    "key_pages": 32,
+    "chain_rows": 64,
+}

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from golden.layers.job import Job, JobResult
 from hdl.spec.config import Config
 
-__all__ = ["Limits", "limits", "plane_bits"]
+__all__ = ["Limits", "chain_limits", "limits", "plane_bits"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
+    """Cycles that no schedule can beat."""
+
     qk_cycles: float
     """Cycles of the Q×K array if it never waits, second passes of flat rows included. In generation every row is of
     another head and takes whole cycles; rows of a summarization share them."""
@@ -32,6 +34,18 @@ def limits(jobs: Sequence[Job], results: Sequence[JobResult], config: Config) ->
         lines = -(-lengths // per_line) if job.generation else lengths / per_line
         qk += float(lines.sum() + lines[result.flat].sum()) * config.beats(job.dim)
         bits += sum(plane_bits(job, result).values())
+    return Limits(qk_cycles=qk, memory_cycles=bits / (config.num_channels * config.channel_width))
+
+
+def chain_limits(jobs: Sequence[Job], config: Config) -> Limits:
+    """Limits of jobs none of whose rows is flat; Q is needed once a chain."""
+    qk = bits = 0.0
+    for job in jobs:
+        qk += float(job.mask().sum()) / config.scores_per_line(job.dim) * config.beats(job.dim)
+        values = job.value_keep if job.generation else job.num_keys
+        rows = 0 if job.joins else job.rows
+        elements = job.query_bits * rows + job.key_bits * job.num_keys + job.value_bits * values
+        bits += job.dim * elements
     return Limits(qk_cycles=qk, memory_cycles=bits / (config.num_channels * config.channel_width))
 
 

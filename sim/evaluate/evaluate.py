@@ -16,6 +16,7 @@ from golden.host.algorithm import Algorithm
 from golden.host.cache import cache_folder
 from golden.host.traces import Totals
 from golden.layers.traffic import Traffic
+from sim.common.errors import UserError
 from sim.evaluate.journal import Journal
 from sim.evaluate.sources import dense_sources, point_sources
 from sim.evaluate.task import Task, Value, digest_of
@@ -109,6 +110,15 @@ def _totals(data: dict[str, Any]) -> Totals:
     return Totals(**{**data, "traffic": Traffic(**data["traffic"])})
 
 
+def _check_lengths(task: Task, algorithms: Sequence[Algorithm]) -> None:
+    longest, most = max(item.tokens for item in task.items), task.config.max_tokens
+    if longest > most and not all(algorithm.any_length for algorithm in algorithms):
+        raise UserError(
+            f"algorithms must prune neither tokens nor heads, and not split K, for {longest} tokens: "
+            f"preset {task.config.name} takes {most} otherwise"
+        )
+
+
 def evaluate(
     task: Task,
     algorithms: Sequence[Algorithm],
@@ -122,6 +132,7 @@ def evaluate(
     Batches that a journal in ``folder`` (None: :func:`eval_folder`) has are not computed again. progress: items done,
     and all of them.
     """
+    _check_lengths(task, algorithms)
     folder = folder or eval_folder()
     dense = _Point(task, None, folder)
     points = [_Point(task, algorithm, folder) for algorithm in algorithms]

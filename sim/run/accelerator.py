@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from golden.layers.cascade_state import CascadeState, Selection, Survivors
-from golden.layers.job import Job, JobOutputs, JobResult
+from golden.layers.job import Job, JobOutputs, JobResult, run_jobs
 from golden.layers.layer import Layer, Outcome
 from golden.layers.layer_job import LayerJob, layer_jobs
+from golden.layers.long_layer import chains, long_outcome
 from golden.layers.reference import error_budget
 from hdl.spec.config import Config
-from sim.common.limits import limits
+from sim.common.limits import chain_limits, limits
 from sim.common.mismatch import Mismatch, Report, compare
 from sim.common.stopwatch import Stopwatch
-from sim.engine.engine import Engine, EngineError, LayerRun
+from sim.engine.engine import Engine, EngineError, LayerRun, RunResult
 from sim.transport.memory import ImageError
 
 __all__ = ["Accelerator", "Call", "SurvivorMismatch", "compare_selections"]
@@ -91,6 +92,8 @@ class Accelerator:
         """Results of a layer, or of a selection without queries; :class:`EngineError` if the engine fails."""
         if config != self.config:
             raise ValueError(f"config must be the engine's {self.config.name}, not {config.name}")
+        if layer.in_chains(config):
+            return self._execute_long(layer)
         if not layer.select:
             raise ValueError(f"{layer.name} must have a selection: importance comes with the survivors only")
         resume = self._on_chip(layer)
@@ -105,6 +108,44 @@ class Accelerator:
                 self._compare(call, sequences, run, golden)
         self._calls.append(call)
         return self._outcome(layer, sequences, shown)
+
+    def _execute_long(self, layer: Layer) -> Outcome:
+        """Results of a layer whose heads are chains of jobs; it selects nothing."""
+        parts = chains(layer, self.config)
+        jobs = [job for chain in parts for job in chain.jobs]
+        out = torch.zeros_like(layer.query)
+        if jobs:
+            run = self._run_jobs(layer, jobs)
+            results = iter(run.results)
+            for chain in parts:
+                last = [next(results) for _ in chain.jobs][-1]
+                assert last is not None
+                rows = slice(chain.chunk.start, chain.chunk.stop)
+                out[chain.sequence, chain.kv_head, chain.places, rows] = last.out.unflatten(0, (len(chain.places), -1))
+        return long_outcome(layer, out)
+
+    def _run_jobs(self, layer: Layer, jobs: list[Job]) -> RunResult:
+        """Runs the jobs of chains, and records the call."""
+        self._survivors = None
+        try:
+            run = self.engine.run(jobs, progress=self.progress)
+        except ImageError as error:
+            raise EngineError(f"{layer.name}: {error}") from error
+        with self.checking:
+            call = Call(
+                name=layer.name,
+                resumed=False,
+                cycles=run.cycles,
+                limit_cycles=chain_limits(jobs, self.config).cycles,
+                counters=run.counters,
+                words_read=run.words_read,
+                results=Report(),
+                survivors=Report(),
+            )
+            if self.compare:
+                call.results = compare(jobs, run.results, run_jobs(jobs, self.config))
+        self._calls.append(call)
+        return run
 
     def _on_chip(self, layer: Layer) -> bool:
         """Whether the first sequence's tokens and their importance are what the last selection left."""

@@ -20,7 +20,9 @@ class MachineRequest:
 
     model: Annotated[str, Told("minilm, smollm2, or a folder or name for transformers.", argument=True)] = "minilm"
     engine: Annotated[str, Told("auto, verilator, pysim, axi, fpga or golden.")] = "auto"
-    preset: Annotated[str, Told("tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")] = "tiny"
+    preset: Annotated[str, Told("tiny, ulx3s, eighth, paper, ulx3s-d32, ulx3s-4k, paper-32k, or a .json file.")] = (
+        "tiny"
+    )
     algorithm: Annotated[str | None, Told("A named one, or a .json file; default no pruning, K 8+4.")] = None
     settings: Settings = UNCHANGED
     memory: Annotated[str, Told("ideal (fixed latency) or hbm2.")] = "ideal"

@@ -74,12 +74,14 @@ class Setup:
     @property
     def token_limit(self) -> int:
         """Most tokens of a sequence."""
-        return self.model.token_limit(self.config)
+        return self.model.token_limit(self.config, self.algorithm)
 
     @property
     def limit_reason(self) -> str:
         """What sets the limit, in words."""
-        return f"preset {self.config.name}, heads of dimension {self.model.dim}"
+        bound = ", an algorithm that prunes tokens or heads or splits K" if self.config.chained else ""
+        bound = "" if self.algorithm.any_length else bound
+        return f"preset {self.config.name}, heads of dimension {self.model.dim}{bound}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

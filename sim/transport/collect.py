@@ -23,12 +23,16 @@ class ResultError(RuntimeError):
 
 def expected_beats(job: Job, config: Config) -> int:
     """Least output beats of a job."""
-    return job.rows * -(-job.dim // config.norm_lanes)
+    return 0 if job.more else job.rows * -(-job.dim // config.norm_lanes)
 
 
 def _outputs(job: Job, name: str, beats: Unpacker, mine: np.ndarray, config: Config) -> tuple[np.ndarray, ...]:
     """(out, abs_sum, second) of a job from its output beats (row indices ``mine``)."""
     num_queries, dim = job.rows, job.dim
+    if job.more:
+        if len(mine):
+            raise ResultError(f"{name}: {len(mine)} output beats, though its rows go on in the next job")
+        return np.empty((0, dim), dtype=np.int64), np.empty(0, dtype=np.int64), np.zeros(job.rows, dtype=bool)
     per_row = len(mine) // num_queries
     if not len(mine) or len(mine) % num_queries or per_row * config.norm_lanes < dim:
         raise ResultError(f"{name}: {len(mine)} output beats, expected {expected_beats(job, config)}")
@@ -54,6 +58,10 @@ def _outputs(job: Job, name: str, beats: Unpacker, mine: np.ndarray, config: Con
 def _probabilities(job: Job, name: str, lines: Unpacker, mine: np.ndarray) -> np.ndarray:
     """Probabilities (q, n) of a job from its lines (row indices ``mine``)."""
     num_queries, num_keys = job.rows, job.num_keys
+    if job.chained:  # what the other jobs' keys take from them is not known here: the hardware drops them all
+        if not (lines["a_drop"][mine] & (lines["b_drop"][mine] | (lines["b_count"][mine] == 0))).all():
+            raise ResultError(f"{name}: probabilities of a job of a chain are not marked as dropped")
+        return np.zeros((0, num_keys), dtype=np.int64)
     lane = np.arange(lines["probs"].shape[1])
     values = lines["probs"][mine]
     a_count, b_count = lines["a_count"][mine][:, None], lines["b_count"][mine][:, None]

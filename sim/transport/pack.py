@@ -42,7 +42,7 @@ HOST_STREAMS = ("job", "layer", "heads", "ids")
 """Streams from the host, in the order in which sim/engine/harness.cpp numbers them."""
 
 
-def _describe(job: Job, job_id: int, id_list: int) -> dict[str, int]:
+def _describe(job: Job, job_id: int, id_list: int, config: Config) -> dict[str, int]:
     """Descriptor fields of a job but for its planes."""
     return {
         "job_id": job_id,  # the index of the job: results are sorted by it
@@ -66,7 +66,17 @@ def _describe(job: Job, job_id: int, id_list: int) -> dict[str, int]:
         "scale": job.scale,
         "shift": job.shift,
         "flat_limit": job.flat_limit,
+        **_chain_place(job, config),
     }
+
+
+def _chain_place(job: Job, config: Config) -> dict[str, int]:
+    """Fields of a job's place in its chain, where jobs can be chained."""
+    if config.chained:
+        return {"joins": int(job.joins), "more": int(job.more)}
+    if job.chained:
+        raise ValueError(f"{job.name or 'job'}: joins and more must be False, as chain_rows of {config.name} is 0")
+    return {}
 
 
 def _planes(job: Job) -> dict[str, tuple[Any, int, int, bool]]:
@@ -115,7 +125,7 @@ def partners(jobs: Sequence[Job]) -> list[Job | None]:
 
 def describe_job(job: Job, partner: Job | None, index: int, id_list: int, image: MemoryImage) -> dict[str, int]:
     """Descriptor fields of a job, whose planes are placed. id_list: of :func:`list_kind`."""
-    return _describe(job, index, id_list) | _place(job, partner, image)
+    return _describe(job, index, id_list, image.config) | _place(job, partner, image)
 
 
 def list_kind(job: Job, previous: Tensor | None) -> int:
@@ -231,7 +241,7 @@ def describe_layer(
     if any(job.pair or job.skew != layer.jobs[0].skew for job in layer.jobs):
         raise ValueError(f"{layer.name}: pair must be 0, and skew the same in all jobs of a layer")
     if layer.jobs:
-        job = _describe(layer.jobs[0], index, 0) | {"key_lsb_base": 0}
+        job = _describe(layer.jobs[0], index, 0, image.config) | {"key_lsb_base": 0}
         for name in _planes(layer.jobs[0]):
             known = (planes or {}).get(name)
             job[f"{name}_base"], strides[name] = known or _place_strided(layer, name, image)

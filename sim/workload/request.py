@@ -10,11 +10,14 @@ from sim.common.settings import Told
 
 __all__ = ["OF_FILE", "OF_SHAPE", "SHAPES", "WorkloadRequest"]
 
-SHAPES = ("bert",)
-OF_SHAPE = ("tokens", "sequences", "heads", "layers", "dim")
-"""Fields that only a shape has."""
+SHAPES = ("bert", "long")
+OF_SHAPE = {
+    "bert": ("tokens", "sequences", "heads", "layers", "dim"),
+    "long": ("tokens", "heads", "dim", "query_bits", "group", "rows", "key_bits", "value_bits", "keep"),
+}
+"""Shape -> the fields that it has."""
 OF_FILE = ("limit", "query_bits", "pair")
-"""Fields that only a file has."""
+"""Fields that a file has."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,16 +25,21 @@ class WorkloadRequest:
     """A workload and an engine; the fields are the options of the command, in their order."""
 
     file: Annotated[Path | None, Told("Rows in the authors' format.", argument=True, metavar="[FILE.csv]")] = None
-    shape: Annotated[str | None, Told("bert, in place of a file.")] = None
-    tokens: Annotated[str | None, Told("Of a shape: L, L,L,… or A-B (random lengths); default 128.")] = None
-    sequences: Annotated[int | None, Told("Random lengths of A-B; default 16.")] = None
-    heads: Annotated[int | None, Told("Of a shape; default 12.")] = None
-    layers: Annotated[int | None, Told("Of a shape; default 12.")] = None
+    shape: Annotated[str | None, Told("bert or long, in place of a file.")] = None
+    tokens: Annotated[str | None, Told("bert: L, L,L,… or A-B (random lengths); default 128. long: N; 32768.")] = None
+    sequences: Annotated[int | None, Told("bert: random lengths of A-B; default 16.")] = None
+    heads: Annotated[int | None, Told("Of a shape, K/V heads; default 12.")] = None
+    layers: Annotated[int | None, Told("bert; default 12.")] = None
     dim: Annotated[int | None, Told("Of a shape; default 64.")] = None
-    preset: Annotated[str, Told("tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")] = "paper"
+    group: Annotated[int | None, Told("long: query heads of a K/V head; default 1.")] = None
+    rows: Annotated[int | None, Told("long: queries of a query head, the last tokens; default 1.")] = None
+    key_bits: Annotated[int | None, Told("long; default 8.")] = None
+    value_bits: Annotated[int | None, Told("long; default 8.")] = None
+    keep: Annotated[float | None, Told("long: share of V rows that a query keeps; default 1.")] = None
+    preset: Annotated[str, Told("A preset (spatten preset), or a .json file.")] = "paper"
     memory: Annotated[str, Told("ideal or hbm2.")] = "ideal"
     limit: Annotated[int | None, Told("Only the first so many rows of the file.")] = None
-    query_bits: Annotated[int | None, Told("Of all queries, whatever the file says.")] = None
+    query_bits: Annotated[int | None, Told("Of all queries, whatever the file says; long: default 12.")] = None
     pair: Annotated[
         bool | None, Told("Join heads of a file in memory; default where it can be.", option="pair/--no-pair")
     ] = None

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from golden.layers.job import Job, JobOutputs, JobResult, run_job
+from golden.layers.job import Job, JobOutputs, JobResult, run_job, run_jobs
 from hdl.spec.config import Config
 from hdl.spec.planes import PLANES
-from sim.common.limits import limits, plane_bits
+from sim.common.limits import chain_limits, limits, plane_bits
 from sim.common.mismatch import compare
 from sim.common.threads import one_thread
 from sim.engine.deliverable import WIDE_WINDOW, deliverable_cycles, peak_cycles
@@ -166,13 +166,17 @@ def _completed(
     results = [result for result in shown if isinstance(result, JobResult)]
     if len(results) == len(shown):
         return results, None
-    golden = [run_job(job, config) for job in workload.jobs]
+    golden = run_jobs(workload.jobs, config)
     return [dataclasses.replace(want, out=mine.out) for mine, want in zip(shown, golden, strict=True)], golden
 
 
 def _limits(workload: Workload, results: Sequence[JobResult], run: RunResult, engine: Engine) -> dict[str, Any]:
     """Cycles that no schedule can beat, and those in which the memory alone gives the same words."""
-    limit = limits(workload.jobs, results, engine.config)
+    limit = (
+        chain_limits(workload.jobs, engine.config)
+        if _chained(workload)
+        else limits(workload.jobs, results, engine.config)
+    )
     return {
         "limit_cycles": limit.cycles,
         "qk_limit_cycles": limit.qk_cycles,
@@ -196,12 +200,12 @@ def _of_the_memory_alone(run: RunResult, engine: Engine) -> dict[str, int | None
 def _comparison(workload: Workload, results: Sequence[JobResult], config: Config, check: int) -> dict[str, Any]:
     """Chosen jobs against golden, and the flat flags of all."""
     jobs, wrong = workload.jobs, _wrong_flags(workload, results)
-    chosen = _sample(results, wrong, check)
-    report = compare(
-        [jobs[index] for index in chosen],
-        [results[index] for index in chosen],
-        [run_job(jobs[index], config) for index in chosen],
-    )
+    if _chained(workload):  # a job's result is that of all the jobs before it
+        chosen, golden = list(range(len(jobs))), run_jobs(jobs, config)
+    else:
+        chosen = _sample(results, wrong, check)
+        golden = [run_job(jobs[index], config) for index in chosen]
+    report = compare([jobs[index] for index in chosen], [results[index] for index in chosen], golden)
     return {
         "rows_checked": sum(jobs[index].rows for index in chosen),
         "values_compared": report.compared,
@@ -230,6 +234,10 @@ def _all(
         if told == flat
         else f"{told} rows are flat, not {flat}",
     }
+
+
+def _chained(workload: Workload) -> bool:
+    return any(job.chained for job in workload.jobs)
 
 
 def _wrong_flags(workload: Workload, results: Sequence[JobResult]) -> list[int]:

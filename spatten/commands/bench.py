@@ -51,6 +51,12 @@ def _bench_ip() -> Iterator[Record]:
     yield from bench_ip()
 
 
+def _bench_long() -> Iterator[Record]:
+    from sim.bench.long import bench_long
+
+    yield from bench_long()
+
+
 def _bench_rivals() -> Iterator[Record]:
     from sim.bench.rivals import bench_rivals
 
@@ -75,6 +81,7 @@ BENCHES: dict[str, Callable[[], Iterator[Record]]] = {
     "accuracy": _bench_accuracy,
     "fpga": _bench_fpga,
     "ip": _bench_ip,
+    "long": _bench_long,
     "rivals": _bench_rivals,
     "silicon": _bench_silicon,
     "verification": _bench_verification,

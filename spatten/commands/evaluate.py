@@ -36,7 +36,10 @@ eval_app = typer.Typer(no_args_is_help=True, help="Measure quality and DRAM traf
 
 Part = Annotated[str, typer.Option("--part", help="all, or the first or second half.")]
 Preset = Annotated[
-    str, typer.Option("--preset", help="Configuration: tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")
+    str,
+    typer.Option(
+        "--preset", help="Configuration: tiny, ulx3s, eighth, paper, ulx3s-d32, ulx3s-4k, paper-32k, or a .json file."
+    ),
 ]
 Name = Annotated[str, typer.Option("--algorithm", help="A named algorithm, or a .json file.")]
 Vary = Annotated[

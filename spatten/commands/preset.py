@@ -10,7 +10,9 @@ from sim.common.errors import UserError
 
 __all__ = ["Preset", "load_config"]
 
-Preset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")]
+Preset = Annotated[
+    str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, ulx3s-4k, paper-32k, or a .json file.")
+]
 
 
 def load_config(preset: str) -> Any:

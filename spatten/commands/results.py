@@ -40,6 +40,11 @@ TITLES = {
         "*stall 0.75*, random stalls stand for the SDRAM's 16 bits per cycle.",
     ),
     "ip": ("As an IP", "What goes into somebody else's design ([simulation.md](simulation.md#verilog-and-lint))."),
+    "long": (
+        "Contexts of any length",
+        "Random operands of one layer, each head a chain of jobs ([chains.md](chains.md)): the share of what the "
+        "arrays or the memory allow at best that RTL simulation reaches, every output compared with golden.",
+    ),
     "rivals": (
         "Beside A3 and MNNFast",
         "The same rows of the same models, 128 multipliers, 64 bytes a cycle, 1 GHz, operations of dense attention "

@@ -12,7 +12,9 @@ from rich.table import Table
 
 __all__ = ["baselines", "netlist", "synth"]
 
-SynthPreset = Annotated[str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, or a .json file.")]
+SynthPreset = Annotated[
+    str, typer.Option("--preset", help="tiny, ulx3s, eighth, paper, ulx3s-d32, ulx3s-4k, paper-32k, or a .json file.")
+]
 
 
 def _seeds(count: int) -> range:

@@ -70,11 +70,13 @@ def _check(request: WorkloadRequest) -> None:
         raise UserError(f"FILE.csv or --shape must be given, not {'none' if file is None else 'both'} of them")
     if shape is not None and shape not in SHAPES:
         raise UserError(f"--shape must be {' or '.join(SHAPES)}, not {shape!r}")
-    idle, other = (OF_SHAPE, "--shape") if shape is None else (OF_FILE, "FILE.csv")
-    for name in idle:
-        if getattr(request, name) is not None:
+    fields = {"FILE.csv": OF_FILE, **{f"--shape {name}": names for name, names in OF_SHAPE.items()}}
+    mine = fields["FILE.csv" if shape is None else f"--shape {shape}"]
+    for name in dict.fromkeys(name for names in fields.values() for name in names):
+        if getattr(request, name) is not None and name not in mine:
             option = "--pair/--no-pair" if name == "pair" else option_of(name)
-            raise UserError(f"{option} must come with {other} only")
+            others = " or ".join(other for other, names in fields.items() if name in names)
+            raise UserError(f"{option} must come with {others} only")
     for name, least in (("limit", 1), ("check", 1), ("sequences", 1), ("seed", 0)):
         value = getattr(request, name)
         if value is not None and value < least:
@@ -112,9 +114,23 @@ def _make(request: WorkloadRequest, config: Config) -> Workload:
             raise UserError(f"--query-bits must be one of {known} (preset {config.name}), not {bits}")
         options: dict[str, Any] = {"limit": request.limit, "query_bits": bits, "pair": request.pair is not False}
         return csv_workload(request.file, config, seed=request.seed, **options)
+    if request.shape == "long":
+        return _make_long(request, config)
     given = {name: value for name in ("heads", "layers", "dim") if (value := getattr(request, name)) is not None}
     lengths = parse_lengths(request.tokens or "128", request.sequences, request.seed)
     return bert_workload(config, lengths, seed=request.seed, **given)
+
+
+def _make_long(request: WorkloadRequest, config: Config) -> Workload:
+    from sim.workload.long import LongShape, long_workload
+
+    fields = {name: value for name in OF_SHAPE["long"] if (value := getattr(request, name)) is not None}
+    tokens = fields.pop("tokens", None)
+    if tokens is not None and not tokens.isdecimal():
+        raise UserError(f"--tokens must be an integer of at least 1, not {tokens!r}")
+    if tokens is not None:
+        fields["tokens"] = int(tokens)
+    return long_workload(config, LongShape(**fields), seed=request.seed)
 
 
 # The run -------------------------------------------------------------------------------------------------------
@@ -220,7 +236,7 @@ def _notes(facts: dict[str, Any]) -> list[str]:
     if narrowed:
         widths = f"{narrowed['to_bits']} bits, not {narrowed['from_bits']} as in the file"
         notes.append(f"queries of {narrowed['rows']:,} rows run at {widths}: operands of the preset are no wider")
-    elif facts.get("query_bits"):
+    elif facts.get("query_bits") and "part_keys" not in facts:
         notes.append(f"queries of all rows at {facts['query_bits']} bits (--query-bits), not at those of the file")
     if facts.get("paired_rows"):
         both = facts["planes_in_both_layouts"]

@@ -215,3 +215,30 @@ def table_layer(config: Config, rng: random.Random, tokens: int, **fixed) -> Lay
         layer = _head_layer(config, rng, state, rows, **fixed)
     importance = torch.tensor([rng.randrange(2**20) for _ in range(tokens)])
     return dataclasses.replace(layer, ids=state.ids, importance=importance)
+
+
+def random_chain(config: Config, rng: random.Random, *, parts: int | None = None, **fixed) -> list[Job]:
+    """Jobs that attend a context together, each with all choices of its own that a chain leaves it."""
+    kind = fixed.pop("kind", None) or rng.choice(("summarization", "generation"))
+    parts = rng.randint(1, 5) if parts is None else parts
+    first = random_job(config, rng, **(_chain_rows(config, rng, kind) | fixed))
+    like = {"dim": first.dim, "value_bits": first.value_bits, "query_bits": first.query_bits}
+    like |= {"queries": first.num_queries, "group": first.group, "kind": kind, "max_keys": 24}
+    jobs = [first] + [random_job(config, rng, split=rng.choice(_static(config)), **like) for _ in range(parts - 1)]
+    if kind == "summarization" and jobs[-1].num_keys >= first.num_queries:
+        jobs[-1] = dataclasses.replace(jobs[-1], causal=rng.random() < 0.5)
+    return [
+        dataclasses.replace(job, query=first.query, joins=index > 0, more=index < parts - 1)
+        for index, job in enumerate(jobs)
+    ]
+
+
+def _chain_rows(config: Config, rng: random.Random, kind: str) -> dict:
+    """Choices of the first job of a chain: few enough rows, and no LSB plane."""
+    group = 1 if kind == "generation" else rng.randint(1, min(3, config.max_group, config.chain_rows))
+    queries = 1 if kind == "generation" else rng.randint(1, min(4, config.chain_rows // group))
+    return {"kind": kind, "group": group, "queries": queries, "split": rng.choice(_static(config)), "max_keys": 24}
+
+
+def _static(config: Config) -> list[tuple[int, int]]:
+    return [split for split in config.splits if not split[1]]

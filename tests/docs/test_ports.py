@@ -1,5 +1,6 @@
 """Tables of ports in the pages of blocks, and the sections "Members" of docstrings, are those of the components."""
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -11,6 +12,7 @@ from amaranth.lib import wiring
 from hdl.spec.config import PRESETS
 from tests.docs.documents import ROOT, documents
 
+CONFIG = dataclasses.replace(PRESETS["tiny"], chain_rows=8)
 PAGES = {
     "docs/append.md": ("hdl.append.append_unit", "AppendUnit"),
     "docs/axi.md": ("hdl.axi.read_manager", "ReadManager"),
@@ -27,13 +29,13 @@ PAGES = {
 
 
 def make(component: type) -> wiring.Component | None:
-    """The component with the preset ``tiny``; None if it takes other arguments."""
+    """The component with the preset ``tiny``, whose jobs can be chained; None if it takes other arguments."""
     parameters = list(inspect.signature(component).parameters.values())
     if [p.name for p in parameters if p.default is p.empty] == ["pages"]:
         return component(4)
     if [p.name for p in parameters if p.default is p.empty] != ["config"]:
         return None
-    return component(PRESETS["tiny"])
+    return component(CONFIG)
 
 
 def components() -> list[tuple[str, type]]:

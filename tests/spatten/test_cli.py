@@ -9,6 +9,7 @@ import pytest
 from fpga.build import synth
 from golden.models import download as models
 from hdl import verilog as hdl_verilog
+from hdl.spec.config import PRESETS
 from sim.common.settings import Settings
 from sim.engine import lint
 from sim.engine.registry import AUTO, BOARD, GOLDEN, engine_names
@@ -29,7 +30,7 @@ def stand_in(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["verilog", "--preset", "huge"], "--preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json"),
+        (["verilog", "--preset", "huge"], f"--preset must be one of {', '.join(PRESETS)} or a .json"),
         (["verilog", "--preset", "a.json"], "--preset file 'a.json' does not exist"),
         (["verilog", "--preset", "bad.json"], "--preset bad.json: lanes must be a power of two, not 3"),
         (["verilog", "-o", "."], "--output must be a file, not the folder '.'"),

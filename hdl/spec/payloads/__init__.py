@@ -44,7 +44,9 @@ from hdl.spec.payloads.jobs import (
     survivor,
 )
 from hdl.spec.payloads.rows import (
+    chain_place,
     exp_line,
+    fold,
     line_shape,
     query_row,
     row_sum,
@@ -80,8 +82,10 @@ __all__ = [
     "BufferRead",
     "BufferWrite",
     "MemoryPort",
+    "chain_place",
     "exp_line",
     "fetch_command",
+    "fold",
     "gather_line",
     "head_entry",
     "id_write",

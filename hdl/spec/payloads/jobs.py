@@ -6,6 +6,7 @@ from amaranth.lib import data
 
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
+from hdl.spec.payloads.rows import chain_place
 from hdl.spec.widths import (
     CODE_WIDTH,
     DECAY_WIDTH,
@@ -92,6 +93,7 @@ def job_descriptor(config: Config) -> S:
             "scale": N.SCALE_WIDTH,  # at least 1
             "shift": N.SHIFT_WIDTH,  # at least 1
             "flat_limit": config.sum_width,  # 2**16 / threshold; progressive jobs only
+            **chain_place(config),
         }
     )
 
@@ -199,7 +201,7 @@ STATUS = {
     8: "scale or shift is zero",
     9: "heads or group are out of range, or not as many as announced",
     10: "number of tokens or heads to keep is zero",
-    11: "job is not the partner of the pair, or cannot be one",
+    11: "job is not the next of the pair or chain, or cannot be part of one",
 }
 """Codes on the status stream: 0 when all results of a job are out, else the job was refused and left no trace."""
 
@@ -280,5 +282,6 @@ def job_record(config: Config) -> S:
             "scale": N.SCALE_WIDTH,
             "shift": N.SHIFT_WIDTH,
             "flat_limit": config.sum_width,
+            **chain_place(config),
         }
     )

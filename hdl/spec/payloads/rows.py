@@ -9,7 +9,9 @@ from hdl.spec.config import Config
 from hdl.spec.widths import LOG_SLICES_WIDTH, lane_count, signed
 
 __all__ = [
+    "chain_place",
     "exp_line",
+    "fold",
     "line_shape",
     "query_row",
     "row_sum",
@@ -45,6 +47,31 @@ def line_shape(config: Config) -> dict:
         "a_count": lane_count(config),  # valid lanes of row A, 1…S
         "b_count": lane_count(config),  # valid lanes of row B after them, 0…S-1
         "a_last": 1,  # row A ends in this line
+    }
+
+
+def chain_place(config: Config) -> dict:
+    """Fields of a row where jobs can be chained, none elsewhere."""
+    if not config.chained:
+        return {}
+    return {
+        "joins": 1,  # the row goes on with the sums that row ``tag.query`` of the job before left
+        "more": 1,  # it leaves its sums to the next job, and has no output
+    }
+
+
+def fold(config: Config) -> dict:
+    """How the V sums of a row whose exp sum is known join those of its chain; no field where jobs cannot be chained."""
+    if not config.chained:
+        return {}
+    return {
+        "fold": S(
+            {
+                **chain_place(config),
+                "old_shift": N.SHIFT_WIDTH,  # right shift of the sums so far,
+                "new_shift": N.SHIFT_WIDTH,  # and of those of this job
+            }
+        )
     }
 
 
@@ -87,6 +114,7 @@ def softmax_row(config: Config) -> S:
             "shift": N.SHIFT_WIDTH,  # right shift, 1…63
             "flat_limit": config.sum_width,  # 2**16 / threshold
             "check": 1,  # first pass of a progressive row: flat rows are dropped and recomputed
+            **chain_place(config),
         }
     )
 
@@ -108,7 +136,8 @@ def row_sum(config: Config) -> S:
             "tag": row_tag(config),
             "exp_sum": config.sum_width,  # UQ.16
             "recip": N.RECIP_WIDTH,  # R of 1/sum = R * 2**-16 * 2**-pe, UQ1.16
-            "pe": N.RECIP_EXP_WIDTH,  # its exponent
+            "pe": config.recip_exp_width,  # its exponent; of a chain, that of all its keys so far
             "flat": 1,  # drop the row: it is recomputed with LSBs
+            **fold(config),
         }
     )

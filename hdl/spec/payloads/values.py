@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
-from hdl.spec.payloads.rows import line_shape, row_tag
+from hdl.spec.payloads.rows import fold, line_shape, row_tag
 from hdl.spec.widths import DIM_WIDTH, LOG_SLICES_WIDTH, signed
 
 __all__ = [
@@ -38,10 +38,11 @@ def value_row(config: Config) -> S:
         {
             "tag": row_tag(config),
             "recip": N.RECIP_WIDTH,
-            "pe": N.RECIP_EXP_WIDTH,
+            "pe": config.recip_exp_width,
             "drop": 1,  # flat: no output
             "log_slices": LOG_SLICES_WIDTH,
             "dim": DIM_WIDTH,  # D
+            **fold(config),
         }
     )
 

@@ -50,7 +50,7 @@ def test_equals_golden(stall):
     results, last = run_streams(dut, {"facts": facts}, {"o": 50}, stall=stall, processes=[summing(dut, sums, stall)])
     assert results["o"] == expected
     if not stall:
-        assert last == 49 + 4 + RowFinish.LATENCY, "a row a cycle"
+        assert last == 49 + 4 + RowFinish.latency_of(CONFIG), "a row a cycle"
 
 
 def test_no_more_rows_than_places():

@@ -111,7 +111,8 @@ def test_load(tmp_path):
     assert Config.load(str(path)) == Config(name="mine", num_channels=4)
     assert Config.load("tiny") is PRESETS["tiny"]
     with pytest.raises(
-        ConfigError, match=r"preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json file"
+        ConfigError,
+        match=r"preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32, ulx3s-4k, paper-32k or a .json file",
     ):
         Config.load("big")
     with pytest.raises(ConfigError, match="does not exist"):

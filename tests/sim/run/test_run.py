@@ -321,7 +321,7 @@ def test_golden_counts_no_cycles(run):
         (dict(text="a " * 63), "--text has 65 tokens, but the limit is 64 (preset tiny, heads of dimension 16)"),
         (
             dict(preset="huge"),
-            "--preset must be one of tiny, ulx3s, eighth, paper, ulx3s-d32 or a .json file, not 'huge'",
+            f"--preset must be one of {', '.join(PRESETS)} or a .json file, not 'huge'",
         ),
         (dict(engine="asic"), "--engine must be one of auto, verilator, pysim, axi, fpga, golden, not 'asic'"),
         (dict(engine="golden", trace=Path("a.vcd")), "--trace needs an engine with waveforms"),

@@ -88,10 +88,10 @@ def test_command_when_the_engine_fails(command, file, capsys, error, status, mes
     [
         ([], "FILE.csv or --shape must be given, not none of them"),
         (["rows.csv", "--shape", "bert"], "FILE.csv or --shape must be given, not both of them"),
-        (["rows.csv", "--heads", "2"], "--heads must come with --shape only"),
+        (["rows.csv", "--heads", "2"], "--heads must come with --shape bert or --shape long only"),
         (["--shape", "bert", "--no-pair"], "--pair/--no-pair must come with FILE.csv only"),
-        (["--shape", "bert", "--query-bits", "8"], "--query-bits must come with FILE.csv only"),
-        (["--shape", "gpt"], "--shape must be bert, not 'gpt'"),
+        (["--shape", "bert", "--query-bits", "8"], "--query-bits must come with FILE.csv or --shape long only"),
+        (["--shape", "gpt"], "--shape must be bert or long, not 'gpt'"),
         (["rows.csv", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["rows.csv", "--check", "0"], "--check must be at least 1, not 0"),
         (["rows.csv", "--seed", "-1"], "--seed must be at least 0, not -1"),
