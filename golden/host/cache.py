@@ -38,26 +38,29 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _files(name: str) -> list[Path]:
+def _files(name: str, known: dict[str, list[str]]) -> list[str]:
     """Sources of this project that run on the import of a name: its module, or what it stands in, and all packages
-    above."""
-    base = _ROOT.joinpath(*name.split("."))
-    bases = (base, *(parent for parent in base.parents if _ROOT in parent.parents))
-    found = (file for each in bases for file in (each.with_suffix(".py"), each / "__init__.py"))
-    return [file for file in found if file.is_file()]
+    above. known: those of the names asked for before, which are not looked for again."""
+    if name not in known:
+        above = name.rpartition(".")[0]
+        base = os.path.join(_ROOT, *name.split("."))
+        own = [file for file in (f"{base}.py", os.path.join(base, "__init__.py")) if os.path.isfile(file)]
+        known[name] = own + (_files(above, known) if above else [])
+    return known[name]
 
 
 def _with_imports(path: Path) -> set[Path]:
     """The source and all that it imports from this project, over any number of steps."""
-    files: dict[str, list[Path]] = {}  # a name is looked for once, not by every source that imports it
-    found, left = {path}, [path]
+    known: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    found, left = {str(path)}, [str(path)]
     while left:
-        for name in _names(left.pop().read_text(encoding="utf-8")):
-            if name not in files:
-                files[name] = _files(name)
-                left += set(files[name]) - found
-                found.update(files[name])
-    return found
+        for name in _names(Path(left.pop()).read_text(encoding="utf-8")) - seen:
+            seen.add(name)
+            files = set(_files(name, known)) - found
+            left += files
+            found |= files
+    return set(map(Path, found))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,12 +1,10 @@
 """A device of registers and rings that answers each command at once, or as a test wants."""
 
-from hdl.spec import formats
 from hdl.spec.digest import config_digest
 from hdl.spec.formats import COMMAND_BYTES, COMPLETION_BYTES
 from hdl.spec.register_map import MAP
-from sim.common.packing import unpack
-from sim.transport.commands import record
 from sim.transport.host_memory import HostMemory
+from sim.transport.records import COMMAND, COMPLETION
 
 
 class FakeDevice:
@@ -59,11 +57,11 @@ class FakeDevice:
         sizes = MAP.by_name["queue[0].size"].register.unpack(self.registers["queue[0].size"])
         place = self.done % (1 << sizes["commands"])
         command = self.memory.read(self.registers["queue[0].base_lo"] + COMMAND_BYTES * place, COMMAND_BYTES)
-        tag = unpack(formats.layer_command(), int.from_bytes(command.tobytes(), "little"))["tag"]
+        tag = COMMAND.unpack(command.tobytes())["tag"]
         self.tags.append(tag)
         lap, place = divmod(self.done, 1 << sizes["completions"])
         entry = {"tag": tag, "number": self.done % 2**16, "phase": 1 - lap % 2}
         if not self.silent:
             address = self.registers["queue[0].completion_base_lo"] + COMPLETION_BYTES * place
-            self.memory.write(address, record(formats.completion(), entry))
+            self.memory.write(address, COMPLETION.pack(entry))
         self.done += 1

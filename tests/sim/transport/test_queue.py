@@ -1,18 +1,17 @@
 import pytest
 
-from hdl.spec import formats
 from hdl.spec.config import PRESETS
 from hdl.spec.register_map import MAP
-from sim.transport.commands import record
 from sim.transport.device import Device, DeviceError
 from sim.transport.queue import Queue
+from sim.transport.records import COMMAND
 from tests.bench.fake_device import FakeDevice
 
 TINY = PRESETS["tiny"]
 
 
 def command(tag):
-    return record(formats.layer_command(), {"opcode": 2, "tag": tag % 2**16})
+    return COMMAND.pack({"opcode": 2, "tag": tag % 2**16})
 
 
 def opened(log_slots=2, **options):
