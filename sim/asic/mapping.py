@@ -61,6 +61,9 @@ write_verilog -noattr -noexpr -simple-lhs netlist.v
 """
 """To cells. With ``-constr`` abc buffers large fan-outs and sizes cells for the period."""
 
+SPEED = "+strash;&get,-n;&st;&dch;&nf;&put;buffer,-c;topo;upsize,{{D}};dnsize,{{D}}"  # commas are blanks to Yosys
+"""What abc does instead where the clock was missed by far: choices between structures, mapped for delay."""
+
 _REVISION = hashlib.sha256((COARSE + FINE).encode()).hexdigest()[:8]
 
 
@@ -103,23 +106,26 @@ def _without_contents(text: str) -> str:
     )
 
 
-def map_module(name: str, text: str, children: str, library: Library, mhz: float, cache: Path) -> Mapped:
+def map_module(
+    name: str, text: str, children: str, library: Library, mhz: float, cache: Path, *, speed: bool = False
+) -> Mapped:
     """Map the module ``name`` of Verilog ``text`` for a clock; ``children``: Verilog that has the modules that it uses.
 
-    Of the children only the ports matter. What it makes is kept in a folder of ``cache`` that is named by all of these.
+    Of the children only the ports matter. speed: for delay, where that for area was too slow. What it makes is kept in
+    a folder of ``cache`` that is named by all of these.
     """
     ports = "\n".join([*_PORTS.findall(children), ""])
-    facts = "\n".join((_REVISION, library.digest, f"{mhz:g}", text, ports))
+    facts = "\n".join((_REVISION, library.digest, f"{mhz:g}", text, ports, *([SPEED] if speed else [])))
     folder = cache / hashlib.sha256(facts.encode()).hexdigest()[:20]
     if not (folder / "done.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _map(name, text, ports, library, mhz, folder)
+        _map(name, text, ports, library, mhz, folder, speed)
     found = json.loads((folder / "done.json").read_text())
     memories = tuple(Memory(**each) for each in found.pop("memories"))
     return Mapped(**found, memories=memories, netlist=folder / "netlist.v")
 
 
-def _map(name: str, text: str, ports: str, library: Library, mhz: float, folder: Path) -> None:
+def _map(name: str, text: str, ports: str, library: Library, mhz: float, folder: Path, speed: bool) -> None:
     inputs = {
         "module.v": _without_contents(text),
         "children.v": ports,
@@ -132,7 +138,8 @@ def _map(name: str, text: str, ports: str, library: Library, mhz: float, folder:
     netlist = json.loads((folder / "coarse.json").read_text())
     memories = place_macros(netlist, name)
     (folder / "macros.json").write_text(json.dumps(netlist))
-    _yosys(FINE.format(top=name, picoseconds=round(1e6 / mhz)), "fine", folder)
+    fine = FINE.replace("-constr drive.sdc", f'-constr drive.sdc -script "{SPEED}"') if speed else FINE
+    _yosys(fine.format(top=name, picoseconds=round(1e6 / mhz)), "fine", folder)
     figures = _figures(json.loads((folder / "stat.json").read_text())["modules"][f"\\{name}"])
     for file in ("cells.lib", "coarse.json", "macros.json"):
         (folder / file).unlink()

@@ -32,12 +32,15 @@ class Memory:
     """ports to write; 0: a table"""
     clocked: bool
     """whether reading takes a clock edge"""
+    enables: int = 1
+    """pins that let a part of a word be written"""
 
     @property
     def cell(self) -> str:
         """Name of its macro."""
         edge = "" if self.clocked else "_async"
-        return f"memory_{self.words}x{self.bits}_{self.reads}r{self.writes}w{edge}"
+        parts = "" if self.enables == 1 else f"_{self.enables}en"
+        return f"memory_{self.words}x{self.bits}_{self.reads}r{self.writes}w{parts}{edge}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +133,15 @@ def place_macros(netlist: dict[str, Any], top: str) -> list[Memory]:
     for cell in netlist["modules"][top]["cells"].values():
         if cell["type"] != "$mem_v2":
             continue
-        memory = _memory_of(cell["parameters"])
+        # Yosys has an enable for each bit; a macro has one for all bits that are written together.
+        enables = list(dict.fromkeys(cell["connections"]["WR_EN"]))
+        memory = _memory_of(cell["parameters"], len(enables))
         if not memory.writes or memory.words < MIN_WORDS or memory.words * memory.bits < MIN_CELLS:
             continue
         found.append(memory)
         directions = {name: "output" if name == "RD_DATA" else "input" for name in cell["connections"]}
         cell |= {"type": memory.cell, "parameters": {}, "attributes": {}, "port_directions": directions}
+        cell["connections"]["WR_EN"] = enables
         cell["connections"] = {
             name: ["0" if bit in ("x", "z") else bit for bit in bits] for name, bits in cell["connections"].items()
         }
@@ -143,10 +149,10 @@ def place_macros(netlist: dict[str, Any], top: str) -> list[Memory]:
     return found
 
 
-def _memory_of(parameters: dict[str, str]) -> Memory:
+def _memory_of(parameters: dict[str, str], enables: int) -> Memory:
     """The memory of a cell of Yosys, whose parameters are binary numbers."""
     sizes = [int(parameters[name], 2) for name in ("SIZE", "WIDTH", "RD_PORTS", "WR_PORTS", "RD_CLK_ENABLE")]
-    return Memory(*sizes[:4], clocked=sizes[4] != 0)
+    return Memory(*sizes[:4], clocked=sizes[4] != 0, enables=enables)
 
 
 def _black_box(connections: dict[str, list[Any]], directions: dict[str, str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,6 +21,10 @@ __all__ = ["SCALING", "Target", "survey"]
 SCALING = "area with the square of the feature size, delay with the feature size (Dennard et al., 1974)"
 
 
+SLOW = 0.5
+"""Share of the clock asked for: a module that is slower is mapped again, for speed."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
     """What is mapped to."""
@@ -31,6 +36,10 @@ class Target:
     """the clock that logic is sized for"""
     cache: Path
     """folder of what was mapped before"""
+
+
+def _mhz(clock: dict[str, Any] | None) -> float:
+    return clock["mhz"] if clock else math.inf
 
 
 def _square(from_nm: float, to_nm: float) -> float:
@@ -47,11 +56,30 @@ class _Survey:
         modules = hierarchy.counts(hierarchy.top)
         for at, name in enumerate(sorted(modules, key=lambda name: len(hierarchy.texts[name])), 1):
             progress(f"{at} of {len(modules)}: {name}")
-            kinds = sorted(set(hierarchy.children(name).values()))
-            children = "".join(hierarchy.texts[kind] for kind in kinds)
-            self.mapped[name] = map_module(
-                name, hierarchy.texts[name], children, target.library, target.mhz, target.cache / "modules"
-            )
+            self.mapped[name] = self.map(name)
+
+    def map(self, name: str, *, speed: bool = False) -> Mapped:
+        """A module alone."""
+        hierarchy, target = self.hierarchy, self.target
+        kinds = sorted(set(hierarchy.children(name).values()))
+        children = "".join(hierarchy.texts[kind] for kind in kinds)
+        cache = target.cache / "modules"
+        return map_module(name, hierarchy.texts[name], children, target.library, target.mhz, cache, speed=speed)
+
+    def hasten(self, block: str) -> None:
+        """Map for speed those modules of a block that are too slow, if the block is."""
+        limit = SLOW * self.target.mhz
+        if _mhz(self.clock(block)) >= limit:
+            return
+        for name in self.hierarchy.counts(block):
+            if _mhz(self.clock(name)) < limit:
+                self.mapped[name] = self.map(name, speed=True)
+
+    def hasten_all(self, progress: Callable[[str], None]) -> None:
+        """Those of all blocks in the top, or of the top if there is none in it."""
+        for module in dict.fromkeys(self.hierarchy.children(self.hierarchy.top).values()) or [self.hierarchy.top]:
+            progress(f"clock of {module}")
+            self.hasten(module)
 
     def macro_scale(self) -> float:
         """From the area of the table's node to that of the library's."""
@@ -121,6 +149,8 @@ def survey(
     """
     hierarchy = Hierarchy(verilog)
     work = _Survey(hierarchy, target, progress)
+    if timed:
+        work.hasten_all(progress)
     blocks: dict[str, dict[str, Any]] = {}
     for instance, module in hierarchy.children(hierarchy.top).items():
         blocks[instance] = {"module": module, **work.area(hierarchy.counts(module))}
@@ -143,8 +173,7 @@ def survey(
         for block in blocks.values():
             progress(f"timing of {block['module']}")
             block["clock"] = work.clock(block["module"])
-        found["clock"] = blocks["top"].pop("clock")
-        found["wires"] = _wires(target.library)
+        found |= {"clock": blocks["top"].pop("clock"), "wires": _wires(target.library)}
     shrink = _square(target.node_nm, PAPER_NODE_NM) / 1e6
     for part in (found["total"], *blocks.values(), *found["groups"].values()):
         part["area_mm2_40nm"] = round(part["area_um2"] * shrink, 5)

@@ -21,13 +21,20 @@ __all__ = ["KINDS", "STYLES", "Entry", "Figure", "figure_png", "page_of", "table
 KINDS = {
     "measured": "counted in simulated RTL, or timed",
     "modelled": "by the analytic model",
+    "estimated": "from counters, cells and cited constants",
     "calculated": "from sizes alone",
     "quoted": "from the paper",
 }
 STYLES = ("roofline", "lines", "bars")
 
-_COLOURS = {"measured": "#0072b2", "modelled": "#d55e00", "calculated": "#1b2026", "quoted": "#8a949e"}
-_MARKERS = {"measured": "D", "modelled": "o", "calculated": "", "quoted": "s"}
+_COLOURS = {
+    "measured": "#0072b2",
+    "modelled": "#d55e00",
+    "estimated": "#009e73",
+    "calculated": "#1b2026",
+    "quoted": "#8a949e",
+}
+_MARKERS = {"measured": "D", "modelled": "o", "estimated": "^", "calculated": "", "quoted": "s"}
 _DASHES = ("-", "--", ":", "-.")
 _TEMPLATE = "figures.html.jinja"
 

@@ -19,6 +19,7 @@ from sim.engine.timing import MemoryTiming
 from sim.model.model import Prediction, predict
 from sim.model.shape import Shape
 from sim.reproduce.cases import PROMPT, STEPS, rows_csv, steps_of, synthetic_rows
+from sim.reproduce.silicon import Records
 from sim.reproduce.torch_timing import KERNELS, Timing, time_generation, time_summarization
 from sim.workload.generation import csv_workload
 from sim.workload.rows import Row, read_csv
@@ -60,6 +61,8 @@ class Lab:
     workload: str
     """what they are"""
     engine: str = "model"
+    silicon: Records = dataclasses.field(default_factory=Records)
+    """of bench silicon"""
     fpga_mhz: float | None = None
     """clock of the preset ulx3s; None: not known"""
     workers: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sim.reproduce.fig13 import fig13
 from sim.reproduce.fig18 import fig18
 from sim.reproduce.fig19 import fig19a, fig19b
 from sim.reproduce.fig20 import fig20
@@ -15,6 +16,7 @@ from sim.reproduce.timing import timing
 __all__ = ["FIGURES"]
 
 FIGURES: dict[str, Callable[[Lab], Figure]] = {
+    "fig13": fig13,
     "fig18": fig18,
     "fig19a": fig19a,
     "fig19b": fig19b,

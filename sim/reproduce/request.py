@@ -10,7 +10,7 @@ from sim.common.settings import Told
 
 __all__ = ["ReproduceRequest"]
 
-_NAMES = "fig18, fig19a, fig19b, fig20, table3, timing, all."
+_NAMES = "fig13, fig18, fig19a, fig19b, fig20, table3, timing, all."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class ReproduceRequest:
     out: Annotated[Path, Told("Folder of the files.")] = Path("build/reproduce")
     engine: Annotated[str, Told("model, or verilator: measured points, too, at the presets.")] = "model"
     workload: Annotated[Path | None, Told("GPT-2 rows in the authors' CSV; default see docs/reproduce.md.")] = None
+    silicon: Annotated[Path | None, Told("Records of bench silicon; default docs/results/silicon.json.")] = None
     fpga_mhz: Annotated[float | None, Told("Clock of preset ulx3s, for its times.")] = None
     runs: Annotated[int, Told("Of each timing of PyTorch.")] = 20
     workers: Annotated[int | None, Told("Processes of a sweep; default one a core.")] = None

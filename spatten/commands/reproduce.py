@@ -61,6 +61,7 @@ def _names(request: ReproduceRequest) -> list[str]:
 def _options(request: ReproduceRequest) -> dict[str, Any]:
     """Arguments of the lab."""
     from sim.reproduce.lab import ENGINES
+    from sim.reproduce.silicon import Records
 
     if request.engine not in ENGINES:
         raise UserError(f"--engine must be one of {', '.join(ENGINES)}, not {request.engine!r}")
@@ -73,7 +74,8 @@ def _options(request: ReproduceRequest) -> dict[str, Any]:
         workers = len(os.sched_getaffinity(0))
     if workers < 1:
         raise UserError(f"--workers must be at least 1, not {workers}")
-    return {"engine": request.engine, "fpga_mhz": mhz, "workers": workers, "runs": request.runs}
+    silicon = Records.load(request.silicon)
+    return {"silicon": silicon, "engine": request.engine, "fpga_mhz": mhz, "workers": workers, "runs": request.runs}
 
 
 def _check_folder(out: Path) -> None:

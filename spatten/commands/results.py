@@ -52,7 +52,12 @@ TITLES = {
         "memory; SpAtten's cycles are of the analytic model of its RTL, latencies included. Energy is estimated. "
         "SpAtten's goals are the best figures of the systems whose quality is at least its own.",
     ),
-    "silicon": ("Energy", "Estimated from the counters of runs on the RTL ([energy.md](energy.md)), DRAM included."),
+    "silicon": (
+        "Silicon",
+        "Area and clock in NanGate's open cells of 45 nm, memories by CACTI, area scaled to the paper's 40 nm, before "
+        "layout ([asic.md](asic.md)). Energy is estimated from the counters of runs on the RTL "
+        "([energy.md](energy.md)), DRAM included.",
+    ),
     "verification": (
         "Verification",
         "Hostile campaigns against the whole core, over all releases ([verification.md](verification.md#attacks)).",
@@ -201,6 +206,12 @@ ROWS = (
     Row(r"rivals\.smollm2\.(\w+)\.loss", r"smollm2, `\1`: relative increase of the perplexity"),
     Row(r"rivals\.(\w+)\.(\w+)\.gop_per_j", r"\1, `\2`: GOP/J, estimated", "rivals.md#measured"),
     Row(r"energy\.per8\.gop_per_j", "the authors' GPT-2 workload: GOP/J, estimated (paper: 382)", "energy.md"),
+    Row(r"(\w+)\.area_mm2\.(\w+)", r"area of `\2`, estimated at 40 nm"),
+    Row(r"paper\.area_mm2\.total", "area of the whole, estimated at 40 nm (paper: 18.71)", "asic.md#measured"),
+    Row(r"eighth\.area_mm2\.total", "area of the whole, estimated at 40 nm (paper: 1.55)", "asic.md#measured"),
+    Row(r"paper\.area_mm2\.qk_pv", "area of Q×K and prob×V with K and V, estimated at 40 nm", "asic.md#measured"),
+    Row(r"eighth\.clock_mhz\.45nm", "clock of the slowest block, NanGate 45 nm, typical", "asic.md#measured"),
+    Row(r"energy\.(\w+)\.watts\.(\w+)", r"watts of `\2` at 1 GHz, estimated, \1"),
     Row(r"energy\.bert\.gop_per_j", "BERT, 128 tokens, unpruned, 12 bits: GOP/J, estimated"),
     Row(r"attack\.rows", "rows of random jobs and layers, compared with golden", ATTACKS),
     Row(r"attack\.values", "values of these, compared", ATTACKS),
@@ -265,7 +276,7 @@ def merge(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[
 
 def _portable(record: dict[str, Any]) -> dict[str, Any]:
     """The record without folders of this machine in its command: data are in the folder SPATTEN_DATA."""
-    command = re.sub(r"/\S*/(text|sts|workloads)/", r"$SPATTEN_DATA/\1/", record["command"])
+    command = re.sub(r"/\S*/(text|sts|workloads|liberty)/", r"$SPATTEN_DATA/\1/", record["command"])
     return {**record, "command": re.sub(r"@/\S*/", "@", command)}
 
 

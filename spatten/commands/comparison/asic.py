@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +15,9 @@ from sim.common.console import console_of
 from sim.common.errors import UserError
 from sim.common.files import check_distinct, check_writable, write_text
 from spatten.commands.preset import Preset, load_config
+
+if TYPE_CHECKING:
+    from sim.asic.survey import Target
 
 __all__ = ["asic"]
 
@@ -29,11 +33,14 @@ def asic(
     ] = None,
     mhz: Annotated[float, typer.Option("--mhz", help="Clock that the logic is sized for.")] = 1000,
     node: Annotated[float, typer.Option("--node", help="Feature size of the library in nm, for memories.")] = 45,
+    clock: Annotated[bool, typer.Option("--clock/--no-clock", help="Time it, if OpenSTA is installed.")] = True,
     json_path: Annotated[Path | None, typer.Option("--json", help="All figures.")] = None,
 ) -> None:
     """Estimate area and clock in the cells of a library: each distinct module once, memories by CACTI's table."""
+    from golden.host.cache import cache_folder
     from sim.asic.library import load_library
     from sim.asic.mapping import MappingError
+    from sim.asic.survey import Target
     from sim.asic.timing import TimingError
 
     for option, value in (("--mhz", mhz), ("--node", node)):
@@ -43,8 +50,9 @@ def asic(
         check_writable("--json", json_path)
     check_distinct({"--json": json_path}, {"--liberty": liberty, "--preset": preset})
     config, library = load_config(preset), load_library(liberty)
+    target = Target(library=library, node_nm=node, mhz=mhz, cache=cache_folder() / "asic")
     try:
-        found = {"preset": config.name, "block": block, **_survey(config, block, library, mhz, node)}
+        found = {"preset": config.name, "block": block, **_survey(config, block, target, clock)}
     except (MappingError, TimingError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
@@ -54,26 +62,39 @@ def asic(
         typer.echo(f"{json_path}")
 
 
-def _survey(config: Any, block: str | None, library: Any, mhz: float, node: float) -> dict[str, Any]:
+def _survey(config: Any, block: str | None, target: Target, clock: bool) -> dict[str, Any]:
     from fpga.build.blocks import SynthError, find_block
-    from golden.host.cache import cache_folder
     from hdl import verilog
-    from sim.asic.survey import Target, survey
+    from sim.asic.survey import survey
     from sim.asic.timing import find_sta
 
     try:
         top = find_block(block, config) if block else verilog.top_of(config)
     except SynthError as error:
         raise UserError(str(error)) from None
-    target = Target(library=library, node_nm=node, mhz=mhz, cache=cache_folder() / "asic")
     with Console(stderr=True).status("Verilog") as status:
-        text = verilog.to_verilog(config, top=top)
-        return survey(text, target, timed=find_sta() is not None, progress=status.update)
+        text = _verilog(config, block, top, target.cache)
+        return survey(text, target, timed=clock and find_sta() is not None, progress=status.update)
+
+
+def _verilog(config: Any, block: str | None, top: Any, cache: Path) -> str:
+    """The design as Verilog, kept: that of ``paper`` takes minutes."""
+    from golden.host.cache import source_digest
+    from hdl import verilog
+
+    facts = "\n".join((source_digest("hdl"), config.to_json(), block or ""))
+    path = cache / "verilog" / f"{hashlib.sha256(facts.encode()).hexdigest()[:20]}.v"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, verilog.to_verilog(config, top=top))
+    else:
+        top._MustUse__silence = True  # Amaranth warns of components that are made into nothing
+    return path.read_text()
 
 
 def _print(console: Console, found: dict[str, Any]) -> None:
     from sim.asic.published import PAPER_TOTAL_MM2
-    from sim.asic.timing import MISSING
+    from sim.asic.timing import MISSING, find_sta
 
     title = f"{found['block'] or 'SpAtten'}, {found['preset']}: {found['library']}, sized for {found['mhz']:g} MHz"
     columns = ("logic", "flip-flops", "memories", "all, µm²", "mm² at 40 nm")
@@ -98,7 +119,7 @@ def _print(console: Console, found: dict[str, Any]) -> None:
             soft_wrap=True,
         )
         console.print(found["wires"], markup=False, soft_wrap=True)
-    elif "clock" not in found:
+    elif find_sta() is None:
         console.print(MISSING, markup=False, soft_wrap=True)
     console.print(f"estimated; scaled to 40 nm: {found['scaling']}", markup=False, soft_wrap=True)
 

@@ -7,7 +7,8 @@ from sim.reproduce.reproduce import FIGURES
 
 
 def test_an_entry_must_be_of_a_kind():
-    with pytest.raises(ValueError, match="kind must be one of measured, modelled, calculated, quoted, not 'guessed'"):
+    kinds = "measured, modelled, estimated, calculated, quoted"
+    with pytest.raises(ValueError, match=f"kind must be one of {kinds}, not 'guessed'"):
         Entry(series="a", x=1, value=1.0, unit="x", kind="guessed", source="s")
     with pytest.raises(ValueError, match="value of 'a' at 1 must be finite, not nan"):
         Entry(series="a", x=1, value=float("nan"), unit="x", kind="quoted", source="s")

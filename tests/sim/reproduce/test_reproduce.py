@@ -9,6 +9,7 @@ from sim.reproduce import lab as labs
 from sim.reproduce.figures import figure_png, table_csv
 from sim.reproduce.lab import Lab
 from sim.reproduce.reproduce import FIGURES
+from sim.reproduce.silicon import Records
 from sim.workload.workload import Workload
 
 PAPER = PRESETS["paper"]
@@ -19,7 +20,7 @@ def test_figures_say_where_each_number_comes_from(name, lab):
     figure = FIGURES[name](lab)
     assert figure.name == name
     kinds = {entry.kind for entry in figure.entries}
-    assert "modelled" in kinds and (name in ("fig19b", "timing") or "quoted" in kinds)
+    assert ("modelled" in kinds or name == "fig13") and (name in ("fig19b", "timing") or "quoted" in kinds)
     assert all(entry.value > 0 and entry.source for entry in figure.entries)
     assert all("paper" in entry.source for entry in figure.entries if entry.kind == "quoted")
     table = list(csv.DictReader(io.StringIO(table_csv(figure))))
@@ -27,6 +28,19 @@ def test_figures_say_where_each_number_comes_from(name, lab):
         "figure", "series", "x", "value", "unit", "kind", "source"
     ]  # fmt: skip
     assert figure_png(figure).startswith(b"\x89PNG")
+
+
+def test_area_and_power_are_of_the_records(lab):
+    values = {"paper.area_mm2.qk": 3.5, "eighth.area_mm2.total": 2.5, "energy.per8.watts.dram": 0.25, "other.x": 1.0}
+    records = Records(values, dict.fromkeys(values, "spatten bench silicon"))
+    figure = FIGURES["fig13"](dataclasses.replace(lab, silicon=records))
+    ours = {(entry.x, entry.value, entry.unit) for entry in figure.entries if entry.kind == "estimated"}
+    assert ours == {
+        ("qk, paper", 3.5, "mm² at 40 nm"),
+        ("total, eighth", 2.5, "mm² at 40 nm"),
+        ("dram, eighth, GPT-2", 0.25, "W at 1 GHz"),
+    }
+    assert any("No records" in note for note in FIGURES["fig13"](lab).notes)
 
 
 def test_published_numbers_stand_in_the_figures(lab):

@@ -7,12 +7,13 @@ from spatten import cli
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["fig21"], "NAME must be one of fig18, fig19a, fig19b, fig20, table3, timing, all; not 'fig21'"),
+        (["fig21"], "NAME must be one of fig13, fig18, fig19a, fig19b, fig20, table3, timing, all; not 'fig21'"),
         (["--engine", "pysim"], "--engine must be one of model, verilator, not 'pysim'"),
         (["--runs", "0"], "--runs must be at least 1, not 0"),
         (["--workers", "0"], "--workers must be at least 1, not 0"),
         (["--fpga-mhz", "-1"], "--fpga-mhz must be above 0 and at most 10000, not -1"),
         (["--workload", "none.csv"], "FILE 'none.csv' cannot be read"),
+        (["--silicon", "file"], "--silicon must be records of spatten bench silicon, not 'file'"),
         (["--out", "file"], "--out must be a folder that can be made, not 'file'"),
     ],
 )  # fmt: skip
