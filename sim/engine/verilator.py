@@ -26,6 +26,8 @@ from hdl.spec.config import Config
 from hdl.spec.payloads import job_output, job_probs, job_status, survivor
 from sim.common.errors import UserError
 from sim.common.locks import locked
+from sim.engine import building
+from sim.engine.building import BuildError, checked, run_checked, runtime_library
 from sim.engine.engine import EngineError
 from sim.engine.stream_engine import RawRun, StreamEngine
 from sim.engine.timing import stall_threshold
@@ -49,7 +51,11 @@ __all__ = [
 ]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-HARNESS_SOURCES = (HARNESS, *map(Path(__file__).with_name, ("channels.hpp", "hbm2.hpp")), Path(__file__))
+HARNESS_SOURCES = (
+    *map(Path(__file__).with_name, ("harness.cpp", "channels.hpp", "hbm2.hpp")),
+    Path(__file__),
+    Path(building.__file__),
+)
 """What a model depends on beside the hardware."""
 CACHE = cache_folder() / "verilator"
 OPTIMIZE = "-O1"
@@ -57,10 +63,6 @@ OPTIMIZE = "-O1"
 
 _RUNNING, _DONE, _STUCK, _FAULT = range(4)
 _CHUNK = 200_000
-
-
-class BuildError(EngineError):
-    """The Verilator model could not be built."""
 
 
 class ToolsError(BuildError, UserError):
@@ -135,40 +137,34 @@ def _write_design(top: Any, text: str, folder: Path) -> None:
     (folder / "counters.json").write_text(json.dumps(fields))
 
 
-def _checked(process: subprocess.CompletedProcess[str], what: str, log: Path) -> None:
-    log.write_text(process.stdout)
-    if process.returncode:
-        tail = "\n".join(process.stdout.strip().splitlines()[-12:])
-        raise BuildError(f"{what} failed with exit status {process.returncode}; its last lines are:\n{tail}")
-
-
 def compile_library(
     folder: Path, harness: Path, *, top: str = verilog.TOP_NAME, trace: bool = False, optimize: str = OPTIMIZE
 ) -> None:
     """Make ``libspatten.so`` in the folder from its ``spatten.v`` (class ``Vspatten``) and a harness in C++."""
-    flags = "-std=c++20 -fPIC -DVL_TIME_CONTEXT"
-    variables = [
-        "CFG_CXXFLAGS_PCH_I=-include",  # else g++ refuses the precompiled header
-        f"OPT_FAST={optimize}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",  # slow: constructors; global: run-time library
-        f"PYTHON3={sys.executable}",
-    ]  # fmt: skip
+    flags = ["-std=c++20", "-fPIC", "-DVL_TIME_CONTEXT"]
     arguments = [
-        "--cc", "--build", "-j", str(os.cpu_count() or 1), "--top-module", top, "--prefix", "Vspatten", "--Mdir", "obj",
+        "--cc", "-j", str(os.cpu_count() or 1), "--top-module", top, "--prefix", "Vspatten", "--Mdir", "obj",
         "-Wno-fatal", "-Wno-lint", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
-        "--output-split", "10000", *(["--trace-vcd"] if trace else []),
-        "-CFLAGS", flags, "-MAKEFLAGS", " ".join(variables), "spatten.v",
+        "--output-split", "10000", *(["--trace-vcd"] if trace else []), "-CFLAGS", " ".join(flags), "spatten.v",
     ]  # fmt: skip
-    _checked(run_verilator(arguments, cwd=folder), "verilator", folder / "verilator.log")
+    checked(run_verilator(arguments, cwd=folder), "verilator", folder / "verilator.log")
+    slow = ["OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]  # constructors; run-time library
+
+    def make(target: str) -> None:
+        command = ["make", "-C", "obj", "-f", "Vspatten.mk", "-j", str(os.cpu_count() or 1), target]
+        # Without the first of these g++ refuses the precompiled header.
+        variables = ["CFG_CXXFLAGS_PCH_I=-include", f"OPT_FAST={optimize}", *slow, f"PYTHON3={sys.executable}"]
+        run_checked([*command, *variables], folder / f"{target}.log", cwd=folder)
+
+    make("libVspatten.a")
+    runtime = runtime_library(folder / "obj", CACHE, [_versions(), *flags, *slow, str(trace)], make)
     include = _package_root() or Path()
     command = [
-        "g++", OPTIMIZE, *flags.split(), "-shared", "-I.", "-Iobj", f"-I{include / 'include'}",
+        "g++", OPTIMIZE, *flags, "-shared", "-I.", "-Iobj", f"-I{include / 'include'}",
         f"-I{include / 'include' / 'vltstd'}", *(["-DSPATTEN_TRACE"] if trace else []), str(harness),
-        "obj/libVspatten.a", "obj/libverilated.a", "-pthread", "-o", "libspatten.so",
+        "obj/libVspatten.a", str(runtime), "-pthread", "-o", "libspatten.so",
     ]  # fmt: skip
-    process = subprocess.run(
-        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    _checked(process, "g++", folder / "harness.log")
+    run_checked(command, folder / "harness.log", cwd=folder)
     shutil.rmtree(folder / "obj")
 
 
