@@ -33,7 +33,7 @@ class PartOrigin(wiring.Component):
     ``offset`` the steps from ``y`` up to it. Rows that are not chained pass at once, with an offset of 0. Bit-exact
     with :func:`golden.datapath.chain.octave_of`.
 
-    Latency 0 and a row a cycle if it is not chained, else ``LATENCY`` cycles a row.
+    Latency 0 and a row a cycle if it is not chained, else a row every ``LATENCY`` + 1 cycles.
 
     Members
     -------

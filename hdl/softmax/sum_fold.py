@@ -41,7 +41,7 @@ class SumFold(wiring.Component):
     ``|Σ e·V| <= 2**(operand_width-1) * Σ e`` holds although Σ e·V is rounded down. Both shifts leave with the row, for
     its V sums. Rows that are not chained pass at once. Bit-exact with :func:`golden.datapath.chain.fold_sums`.
 
-    Latency 0 and a row a cycle if it is not chained, else ``LATENCY`` cycles a row.
+    Latency 0 and a row a cycle if it is not chained, else a row every ``LATENCY`` + 1 cycles.
 
     Members
     -------

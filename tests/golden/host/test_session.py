@@ -646,3 +646,29 @@ def test_what_must_be_known():
         Session(Algorithm(attention=AttentionSettings(key_bits=12, key_lsb_bits=4)), PAPER)
     with pytest.raises(ValueError, match="token_keep must have a ratio for each of 3 layers, not 1"):
         traced(Algorithm(token_keep=(0.5,)))[0].attention(0, *inputs(1, 3), causal=False)
+
+
+CHAINED = dataclasses.replace(TINY, name="tiny-chained", chain_rows=16)
+
+
+@pytest.mark.parametrize("prompt", [62, 90])
+def test_a_sequence_outgrows_a_job(prompt):
+    """A prompt of fewer tokens than a job takes, or of more, and tokens after it: as exact as in one job."""
+    errors = []
+    for config in (CHAINED, PAPER):
+        traces = []
+        session = Session(ALGORITHMS["dense"], config, num_layers=1, float_error=True, on_layer=traces.append)
+        for step, tokens in enumerate([prompt, 1, 1, 1, 1]):
+            session.attention(0, *inputs(2, tokens, seed=step), causal=True)
+        assert session.num_tokens == prompt + 4 > CHAINED.region_keys(DIM)
+        errors.append([trace.relative_error for trace in traces])
+    assert errors[0] == pytest.approx(errors[1], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "algorithm", [Algorithm(), Algorithm(attention=ALGORITHMS["dense"].attention, token_keep=(0.5,))]
+)
+def test_what_chooses_among_tokens_has_the_length_of_a_job(algorithm):
+    session = Session(algorithm, CHAINED, num_layers=1)
+    with pytest.raises(ValueError, match="at most 64 tokens, not 65"):
+        session.attention(0, *inputs(1, 65), causal=True)

@@ -1,23 +1,28 @@
 """A session on an engine against a session on the golden model."""
 
 import dataclasses
+import random
 
 import pytest
 import torch
 
 from golden.host.algorithm import Algorithm
 from golden.host.session import Session
+from golden.layers.job import run_jobs
 from golden.layers.layer_job import layer_jobs
 from golden.layers.quantize import AttentionSettings
 from golden.layers.run_layer import run_layer
 from hdl.spec.config import PRESETS
-from sim.engine.engine import EngineError
+from sim.engine.engine import EngineError, RunResult
 from sim.engine.registry import make_engine
 from sim.engine.timing import MemoryTiming
 from sim.run.accelerator import Accelerator, compare_selections
 from sim.transport.memory import ImageError
 from tests.bench.golden_chip import GoldenChip
 from tests.bench.tiny_models import tiny_causal, tiny_model
+from tests.golden.layers.test_long_layer import make_layer
+from tests.hdl.test_chains import CONFIG as CHAINED
+from tests.hdl.test_spatten import engine_or_skip
 
 TINY = PRESETS["tiny"]
 SENTENCE = "fourteen words of which some are pruned and some are not by the chip"
@@ -403,3 +408,38 @@ def test_encoder_on_the_axi_top():
         got = embed(accelerator.execute, ENCODERS["cascade"], [SENTENCE, SENTENCE[::-1]])
     assert_equal(got, embed(run_layer, ENCODERS["cascade"], [SENTENCE, SENTENCE[::-1]]))
     assert_shown_compared(accelerator.take_calls(), got[1])
+
+
+@pytest.mark.parametrize("queries", [1, 5])
+def test_a_long_layer_is_chains_of_jobs(queries):
+    layer = make_layer(random.Random(queries), tokens=150, queries=queries, group=3, batch=2)
+    with engine_or_skip("verilator", CHAINED) as engine:
+        accelerator = Accelerator(engine, CHAINED)
+        outcome = accelerator.execute(layer, CHAINED)
+        (call,) = accelerator.take_calls()
+    assert torch.equal(outcome.out, run_layer(layer, CHAINED).out)
+    assert call.mismatches == 0 and call.values_compared >= outcome.out.numel()
+    assert call.cycles > call.limit_cycles
+
+
+def test_a_long_layer_that_differs_is_told():
+    layer = make_layer(random.Random(3), tokens=150, queries=1)
+
+    class Wrong:
+        def run(self, jobs, *, progress=None):
+            results = run_jobs(jobs, CHAINED)
+            results[-1].out[0, 3] += 1
+            return RunResult(
+                results=results,
+                statuses=[0] * len(jobs),
+                finished=[0] * len(jobs),
+                cycles=1,
+                counters={},
+                words_read=[],
+            )
+
+    accelerator = Accelerator(Wrong(), CHAINED)
+    accelerator.execute(layer, CHAINED)
+    (call,) = accelerator.take_calls()
+    assert call.mismatches == 1
+    assert "element 3" in str(call.results.first)
