@@ -25,6 +25,8 @@ __all__ = ["bench_fpga", "dense_heads", "operations"]
 
 BOARD = "ulx3s-85f"
 BOARD_PRESETS = ("ulx3s", "ulx3s-d32")
+SMALL, SMALL_MHZ = "tests/bench/small.json", 60
+"""The smallest core that tests use, and the clock asked of it."""
 SEEDS = (1, 2, 3)
 GOAL_MHZ = 90
 PATIENCE = 3600
@@ -70,6 +72,7 @@ def bench_fpga() -> Iterator[Record]:
     """Issue 'On an FPGA': clock, size and rate of presets on the board ulx3s-85f; the clock of each block."""
     for preset in BOARD_PRESETS:
         yield from _of_board(PRESETS[preset])
+    yield _of_small()
     config = PRESETS["ulx3s"]
     for name in BASELINE_BLOCKS:
         yield Record(
@@ -109,6 +112,29 @@ def _of_board(config: Config) -> Iterator[Record]:
         yield Record(name=name, value=used, unit="", better="lower", goal=LIMITS[resource], **common)
     if mhz:
         yield from _rates(config, mhz, usage["DSP"])
+
+
+def _of_small() -> Record:
+    """Clock of the smallest core (0 if it does not route); its cycles are nobody's workload."""
+    board = find_board(BOARD)
+    settings = board.settings(Config.load(SMALL), clock_hz=SMALL_MHZ * 1_000_000)
+    folder = Path("build/fpga") / build_name(board, settings)
+    try:
+        clock = min(_medians(build_bitstream(board, settings, seeds=SEEDS[:1], folder=folder)).values())
+    except BuildError as error:
+        if error.usage is None:
+            raise
+        clock = 0.0
+    return Record(
+        name="small.fmax_mhz",
+        value=clock,
+        unit="MHz",
+        better="higher",
+        goal=None,
+        preset=SMALL,
+        memory=settings.memory,
+        command=f"spatten bitstream --board {BOARD} --preset {SMALL} --freq {SMALL_MHZ}",
+    )
 
 
 def _medians(report: BuildReport) -> dict[str, float]:

@@ -70,6 +70,7 @@ def test_records(fakes):
     """Rates are at the median clock, 95 MHz."""
     records = {record.name: record for record in bench.bench_fpga()}
     values = {name: record.value for name, record in records.items()}
+    assert values["small.fmax_mhz"] == 95.0
     assert values["tiny.fmax_mhz"] == 95.0 and records["tiny.fmax_mhz"].met is None
     assert (values["tiny.lut"], values["tiny.dsp"], values["tiny.bram"]) == (60_000, 100, 120)
     operations = 2 * 2 * (2 * 8 * 8 * 16)  # Q×K and prob×V, a product and a sum
