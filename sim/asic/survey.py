@@ -102,9 +102,8 @@ class _Survey:
         names = self.hierarchy.counts(module)
         macros = {memory: macro_of(memory) for name in names for memory in self.mapped[name].memories}
         pace = self.target.node_nm / table()["node_nm"]
-        folder = self.target.cache / "timing" / f"{self.target.library.name}-{self.hierarchy.top}"
         netlists = [self.mapped[name].netlist for name in names]
-        found = clock_of(module, netlists, self.target.library, macros, pace, folder)
+        found = clock_of(module, netlists, self.target.library, macros, pace, self.target.cache / "timing")
         slowest = max((macro.cycle_ns * pace for macro in macros.values()), default=0.0)
         if found and 1000 / found["mhz"] < slowest:
             found |= {"mhz": round(1000 / slowest, 1), "limit": "cycle time of a memory"}

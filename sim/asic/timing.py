@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 from sim.asic.library import Library
 from sim.asic.memories import Macro, Memory
+from sim.common.files import write_text
 
 __all__ = ["MISSING", "TimingError", "clock_of", "find_sta", "macro_library"]
 
@@ -99,35 +101,45 @@ def _macro_cell(memory: Memory, access: float) -> str:
 
 
 def clock_of(
-    top: str, netlists: Iterable[Path], library: Library, macros: Mapping[Memory, Macro], pace: float, folder: Path
+    top: str, netlists: Iterable[Path], library: Library, macros: Mapping[Memory, Macro], pace: float, cache: Path
 ) -> dict[str, Any] | None:
-    """Megahertz from register to register of a module with all that it holds, and its slowest path; None: no path."""
+    """Megahertz from register to register of a module with all that it holds, and its slowest path; None: no path.
+
+    What was timed is kept in ``cache``.
+    """
     sta = find_sta()
     assert sta is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cells.lib").write_text(library.text)
-    (folder / "macros.lib").write_text(macro_library(macros, pace))
     verilog = "\n".join(f"read_verilog {path.resolve()}" for path in netlists)
-    script = folder / f"{top}.tcl"
-    script.write_text(_SCRIPT.format(verilog=verilog, top=top, period=PERIOD_NS))
-    done = subprocess.run(
-        [sta, "-exit", script.name],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    (folder / f"{top}.log").write_text(done.stdout)
-    if "no valid objects specified for -from" in done.stdout:  # it has no register
+    script = _SCRIPT.format(verilog=verilog, top=top, period=PERIOD_NS)
+    facts = "\n".join((library.digest, macro_library(macros, pace), script))
+    folder = cache / hashlib.sha256(facts.encode()).hexdigest()[:20]
+    log = folder / "sta.log"
+    if not log.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cells.lib").write_text(library.text)
+        (folder / "macros.lib").write_text(macro_library(macros, pace))
+        (folder / "time.tcl").write_text(script)
+        command = [sta, "-exit", "time.tcl"]
+        done = subprocess.run(
+            command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        (folder / "cells.lib").unlink()
+        write_text(log, done.stdout)
+    return _read(log)
+
+
+def _read(log: Path) -> dict[str, Any] | None:
+    """What OpenSTA reported."""
+    report = log.read_text()
+    if "no valid objects specified for -from" in report:  # it has no register
         return None
-    if error := re.search(r"^Error: .*$", done.stdout, re.MULTILINE):
-        raise TimingError(f"sta: {error[0]} ({folder / top}.log)")
-    slack = _SLACK.search(done.stdout)
+    if error := re.search(r"^Error: .*$", report, re.MULTILINE):
+        raise TimingError(f"sta: {error[0]} ({log})")
+    slack = _SLACK.search(report)
     if slack is None:
         return None
-    ends = dict(_ENDS.findall(done.stdout))
-    hops = [{"ns": float(ns), "pin": pin, "cell": cell} for ns, _, pin, cell in _HOP.findall(done.stdout)]
+    ends = dict(_ENDS.findall(report))
+    hops = [{"ns": float(ns), "pin": pin, "cell": cell} for ns, _, pin, cell in _HOP.findall(report)]
     period = PERIOD_NS - float(slack[1])
     return {
         "mhz": round(1000 / period, 1),
