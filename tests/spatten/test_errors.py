@@ -18,7 +18,7 @@ from spatten import cli
 from tests.bench.standin import StandIn
 
 WITH_PRESET = (
-    "baselines topk", "bitstream", "board --simulate", "chat", "eval ppl none --text text",
+    "asic --liberty text", "baselines topk", "bitstream", "board --simulate", "chat", "eval ppl none --text text",
     "eval sts none --pairs text", "lint-verilog", "netlist", "run", "synth", "verilog", "workload rows.csv",
 )  # fmt: skip
 BAD_PRESETS = {
@@ -31,6 +31,13 @@ BAD_PRESETS = {
 }
 
 OTHERS = {
+    "asic": "Missing option '--liberty'",
+    "asic --liberty none": "--liberty none: No such file",
+    "asic --liberty folder": "--liberty folder: Is a directory",
+    "asic --liberty binary": "--liberty binary",
+    "asic --liberty text": "--liberty text",
+    "workload --shape long": "--preset must be one whose jobs can be chained, not paper (chain_rows 0)",
+    "workload --shape long --preset paper-32k --rows 100": "--rows must be from 1 to 64, not 100",
     "energy none.json": "RUN 'none.json' cannot be read: No such file",
     "rivals": "--model or --workload must be given, not none",
     "texts build/texts --size 0": "--size must be at least 1, not 0",
