@@ -16,7 +16,7 @@ from golden.datapath import chain, integer
 from golden.datapath.chain import ChainSums
 from hdl.spec import numerics as N
 
-__all__ = ["Rows", "attend", "attend_part"]
+__all__ = ["PartRows", "Rows", "attend", "attend_part"]
 
 _EXP2_NEG = integer.exp2_neg(torch.arange(2**N.X_WIDTH)).double()
 
@@ -54,6 +54,22 @@ class Rows:
         return (self.exp * factor[..., None]).add_(0.5).floor_()
 
 
+@dataclasses.dataclass(kw_only=True)
+class PartRows:
+    """What the datapath makes of the query rows of a job of a chain (h, q) with its keys n (docs/chains.md)."""
+
+    sums: ChainSums
+    """of the chain with this job; :func:`golden.datapath.chain.finish` makes outputs of them"""
+    score: Tensor
+    """(h, q, n) float64, signed integers"""
+    exp: Tensor
+    """(h, q, n) float64, UQ1.16 relative to the row's octave, 0 where masked"""
+    exp_sum: Tensor
+    """(h, q) UQ.16, of this job's exps"""
+    keep: Tensor | None
+    """(h, q, n) bool: V rows used; None: all that are attended"""
+
+
 def attend(
     query: Tensor,
     key: Tensor,
@@ -78,9 +94,7 @@ def attend(
     score, exp, flat = _scores(query.double(), key, hidden, exps, key_lsb_bits, flat_limit)
     exp_sum = exp.sum(-1).long()
     recip, pe = integer.reciprocal(exp_sum)
-    keep = _largest(score, hidden, value_keep) if value_keep < key.shape[-2] else None
-    used = exp if keep is None else exp * keep
-    acc = (used @ value.double()).mul_(2.0 ** (operand_width - value_bits)).long()
+    keep, acc = _weighted(exp, score, hidden, value, value_keep, operand_width - value_bits)
     return Rows(
         out=integer.normalize(acc, recip, pe, operand_width),
         flat=flat,
@@ -105,32 +119,26 @@ def attend_part(
     shift: Tensor,
     value_keep: int,
     operand_width: int,
-) -> tuple[Rows, ChainSums]:
-    """Rows of a job of a chain, as :func:`attend` of a static K; and the sums of the chain with it.
-
-    ``Rows.out`` are the outputs of all keys so far; ``exp`` and ``exp_sum`` are relative to the row's octave.
-    """
+) -> PartRows:
+    """Rows of a job of a chain, as :func:`attend` of a static K."""
     exps = _Exponentials(scale, shift, query.shape[-1], operand_width)
     score = query.double() @ key.double().transpose(-1, -2)
     maximum = (score if hidden is None else score + hidden).amax(-1).long()
     origin, below, offset = chain.octave_of(maximum, scale[:, None], shift[:, None], before)
     exp = exps(score, hidden, slice(None), offset)
-    keep = _largest(score, hidden, value_keep) if value_keep < key.shape[-2] else None
+    exp_sum = exp.sum(-1).long()
+    keep, acc = _weighted(exp, score, hidden, value, value_keep, operand_width - value_bits)
+    sums = chain.fold(origin, below, exp_sum, acc, before)
+    return PartRows(sums=sums, score=score, exp=exp, exp_sum=exp_sum, keep=keep)
+
+
+def _weighted(
+    exp: Tensor, score: Tensor, hidden: Tensor | None, value: Tensor, value_keep: int, raised: int
+) -> tuple[Tensor | None, Tensor]:
+    """(keep, Σ e·V): the keys of the ``value_keep`` largest scores, None if all are, and their V times 2**raised."""
+    keep = _largest(score, hidden, value_keep) if value_keep < value.shape[-2] else None
     used = exp if keep is None else exp * keep
-    acc = (used @ value.double()).mul_(2.0 ** (operand_width - value_bits)).long()
-    sums = chain.fold(origin, below, exp.sum(-1).long(), acc, before)
-    recip, pe = integer.reciprocal(sums.exp_sum, frac=N.EXP_FRAC + N.FOLD_GUARD - 1)
-    rows = Rows(
-        out=chain.finish(sums, operand_width),
-        flat=torch.zeros(score.shape[:-1], dtype=torch.bool),
-        score=score,
-        exp=exp,
-        exp_sum=exp.sum(-1).long(),
-        recip=recip,
-        pe=pe,
-        keep=keep,
-    )
-    return rows, sums
+    return keep, (used @ value.double()).mul_(2.0**raised).long()
 
 
 def _scores(

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from golden.datapath import integer
 from golden.datapath.attention import attend, attend_part
-from golden.datapath.chain import ChainSums
+from golden.datapath.chain import ChainSums, finish
 from hdl.spec import numerics as N
 from hdl.spec.config import Config
 
@@ -184,7 +185,7 @@ def _run_part(job: Job, config: Config, before: ChainSums | None) -> tuple[JobRe
     """A job of a chain."""
     chosen = job.ids if job.ids is not None else slice(job.num_keys)
     mask = job.mask()
-    rows, sums = attend_part(
+    rows = attend_part(
         job.query[None],
         job.key[chosen][None],
         job.value[chosen][None],
@@ -196,18 +197,18 @@ def _run_part(job: Job, config: Config, before: ChainSums | None) -> tuple[JobRe
         value_keep=job.value_keep,
         operand_width=config.operand_width,
     )
-    told = slice(0) if job.more else slice(None)
+    out = finish(rows.sums, config.operand_width)[0][slice(0) if job.more else slice(None)]
     result = JobResult(
-        out=rows.out[0][told],
-        abs_sum=rows.abs_sum[0][told],
-        flat=rows.flat[0],
+        out=out,
+        abs_sum=integer.abs_sum(out),
+        flat=torch.zeros(job.rows, dtype=torch.bool),
         probs=torch.zeros(0, job.num_keys, dtype=torch.int64),
         score=rows.score[0].long(),
         exp=rows.exp[0].long(),
         exp_sum=rows.exp_sum[0],
         keep=mask if rows.keep is None else rows.keep[0],
     )
-    return result, sums
+    return result, rows.sums
 
 
 def run_job(job: Job, config: Config) -> JobResult:

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from golden.datapath.attention import Rows, attend_part
-from golden.datapath.chain import ChainSums
+from golden.datapath.attention import attend_part
+from golden.datapath.chain import ChainSums, finish
 from golden.layers.job import Job
 from golden.layers.layer import Chunk, Layer, Outcome
 from hdl.spec.config import Config
@@ -149,21 +149,21 @@ class _Work:
             rows = slice(going.start - begin, None)
             first, end = parts[-1][number]
             query = self.query[:, :, going.start : chunks[-1].stop]
-            _, done = self._attend(query, first, end, None, _rows(sums, rows) if number else None)
+            done = self._attend(query, first, end, None, _rows(sums, rows) if number else None)
             for name, tensor in vars(sums).items():
                 tensor[:, :, rows] = getattr(done, name).unflatten(1, (shape[1], -1))
         out = torch.zeros(*shape, self.layer.dim, dtype=torch.int64)
         for chunk, edges in zip(chunks, parts, strict=True):
             rows, (first, end) = slice(chunk.start - begin, chunk.stop - begin), edges[-1]
             query, hidden = self.query[:, :, chunk.start : chunk.stop], _hidden(self.layer, chunk, first, end)
-            done, _ = self._attend(query, first, end, hidden, _rows(sums, rows) if len(edges) > 1 else None)
-            out[:, :, rows] = done.out.unflatten(1, (shape[1], -1))
+            done = self._attend(query, first, end, hidden, _rows(sums, rows) if len(edges) > 1 else None)
+            out[:, :, rows] = finish(done, self.config.operand_width).unflatten(1, (shape[1], -1))
         return out
 
     def _attend(
         self, query: Tensor, first: int, end: int, hidden: Tensor | None, before: ChainSums | None
-    ) -> tuple[Rows, ChainSums]:
-        """One job of rows (h, G, rows, D) on the tokens first…end-1."""
+    ) -> ChainSums:
+        """The sums with one more job, of rows (h, G, rows, D) on the tokens first…end-1."""
         return attend_part(
             query.flatten(1, 2),
             self.key[:, first:end],
@@ -175,7 +175,7 @@ class _Work:
             shift=self.layer.shift.flatten(),
             value_keep=self.layer.settings.keep_count(end - first),
             operand_width=self.config.operand_width,
-        )
+        ).sums
 
 
 def _rows(sums: ChainSums, rows: slice) -> ChainSums:

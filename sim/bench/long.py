@@ -18,11 +18,11 @@ TOKENS, BOARD_TOKENS = 32768, 4096
 BOARD_STALL = 0.75
 """Stalls that leave 16 of a word's 64 bits a cycle, as the SDRAM of the ULX3S."""
 SHAPES: dict[str, tuple[float | None, LongShape]] = {
-    "long.n32768.mha.d128.k8v8.dense": (0.97, LongShape(heads=12, dim=128)),
-    "long.n32768.gqa4.d128.k8v8.keep20": (0.95, LongShape(heads=8, dim=128, group=4, keep=0.2)),
-    "long.n32768.gqa3.d64.k4v4.dense": (0.96, LongShape(heads=8, group=3, key_bits=4, value_bits=4)),
-    "long.n32768.mha.d64.k6v6.keep20": (None, LongShape(heads=12, key_bits=6, value_bits=6, keep=0.2)),
-    "long.prompt.n32768.last64": (0.95, LongShape(heads=1, rows=64)),
+    "long.n32768.mha.d128.k8v8.dense": (0.97, LongShape(tokens=TOKENS, heads=12, dim=128)),
+    "long.n32768.gqa4.d128.k8v8.keep20": (0.95, LongShape(tokens=TOKENS, heads=8, dim=128, group=4, keep=0.2)),
+    "long.n32768.gqa3.d64.k4v4.dense": (0.96, LongShape(tokens=TOKENS, heads=8, group=3, key_bits=4, value_bits=4)),
+    "long.n32768.mha.d64.k6v6.keep20": (None, LongShape(tokens=TOKENS, heads=12, key_bits=6, value_bits=6, keep=0.2)),
+    "long.prompt.n32768.last64": (0.95, LongShape(tokens=TOKENS, heads=1, rows=64)),
 }
 """Record -> least share of the limit, and what is run."""
 

@@ -33,8 +33,8 @@ def limits(jobs: Sequence[Job], results: Sequence[JobResult], config: Config) ->
         lengths, per_line = job.mask().sum(-1), config.scores_per_line(job.dim)
         lines = -(-lengths // per_line) if job.generation else lengths / per_line
         qk += float(lines.sum() + lines[result.flat].sum()) * config.beats(job.dim)
-        bits += sum(plane_bits(job, result).values())
-    return Limits(qk_cycles=qk, memory_cycles=bits / (config.num_channels * config.channel_width))
+        bits += sum(plane_bits(job, flat=bool(result.flat.any())).values())
+    return _limits(qk, bits, config)
 
 
 def chain_limits(jobs: Sequence[Job], config: Config) -> Limits:
@@ -42,19 +42,21 @@ def chain_limits(jobs: Sequence[Job], config: Config) -> Limits:
     qk = bits = 0.0
     for job in jobs:
         qk += float(job.mask().sum()) / config.scores_per_line(job.dim) * config.beats(job.dim)
-        values = job.value_keep if job.generation else job.num_keys
-        rows = 0 if job.joins else job.rows
-        elements = job.query_bits * rows + job.key_bits * job.num_keys + job.value_bits * values
-        bits += job.dim * elements
+        planes = plane_bits(job)
+        bits += sum(planes.values()) - planes["query"] * job.joins
+    return _limits(qk, bits, config)
+
+
+def _limits(qk: float, bits: float, config: Config) -> Limits:
     return Limits(qk_cycles=qk, memory_cycles=bits / (config.num_channels * config.channel_width))
 
 
-def plane_bits(job: Job, result: JobResult) -> dict[str, int]:
-    """Bits that a job needs, by plane, each once."""
+def plane_bits(job: Job, *, flat: bool = False) -> dict[str, int]:
+    """Bits that a job needs, by plane, each once. flat: a row of it needs LSBs."""
     values = job.value_keep if job.generation else job.num_keys
     return {
         "query": job.dim * job.query_bits * job.rows,
         "key": job.dim * job.key_bits * job.num_keys,
-        "key_lsb": job.dim * job.key_lsb_bits * job.num_keys * bool(result.flat.any()),
+        "key_lsb": job.dim * job.key_lsb_bits * job.num_keys * flat,
         "value": job.dim * job.value_bits * values,
     }

@@ -278,7 +278,7 @@ def _bytes(workload: Workload, results: Sequence[JobResult]) -> dict[str, int]:
         counts["fp32_dense"] += 4 * job.dim * (job.rows + 2 * tokens)
         counts["token_pruning"] += 4 * job.dim * (job.rows + 2 * job.num_keys)
         counts["value_pruning"] += 4 * job.dim * (job.rows + job.num_keys + values)
-        bits += sum(plane_bits(job, result).values())
+        bits += sum(plane_bits(job, flat=bool(result.flat.any())).values())
     return counts | {"quantization": bits // 8}
 
 
